@@ -1,0 +1,72 @@
+"""Features per level to descriptors: trilinear reading at the centre of each finest voxel, never a dense grid."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from .hierarchy import Hierarchy
+
+
+def descriptors(
+    features: Sequence[Tensor],
+    hierarchy: Hierarchy,
+    levels: Sequence[int],
+    sampling: str,
+    ops: ModuleType,
+    owner: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Read `levels` at every finest voxel and put them side by side.
+
+    Args:
+        features: per level, fine to coarse, (m_l, c_l).
+        hierarchy: the grids of these rows.
+        levels: which to read, in the order of the result's columns.
+        sampling: "centered" or "published", see `corners`.
+        ops: the backend.
+        owner: (n,) voxel of each point, for one row per point; None for one per voxel.
+        dtype: of the result; that of the features by default.
+
+    Returns:
+        (n or m_0, sum of c_l).
+    """
+    read = [corners(hierarchy, level, sampling) for level in levels]
+    rows, weights = [r for r, _ in read], [w for _, w in read]
+    return ops.blend([features[level] for level in levels], rows, weights, owner, dtype)
+
+
+def corners(hierarchy: Hierarchy, level: int, sampling: str) -> tuple[Tensor, Tensor]:
+    """Return the rows (m_0, k <= 8) of `level` around each finest voxel's centre, and their trilinear weights.
+
+    With u the centre in units of the level's cells, "centered" reads at u - 1/2, where a cell's value stands at its
+    centre. "published" reads at u (s - 1) / s, s cells being the scene's extent, as the released code does by handing
+    coordinates of one convention to `grid_sample(align_corners=True)`: it is up to half a cell off, at the coarsest
+    level 16 cm, but it is what the authors' probes were trained on. Empty corners count as zeros in both.
+    """
+    fine, grid = hierarchy.grids[0], hierarchy.grids[level]
+    ancestor = hierarchy.ancestors()[level]
+    cells = fine.cells[:, 1:].double()
+    position = (cells + 0.5) / 2**level
+    if sampling == "centered":
+        position -= 0.5
+    else:
+        scene = grid.cells[:, 0].long()
+        extent = torch.zeros(grid.scenes, 3, dtype=torch.int32, device=scene.device)
+        extent.scatter_reduce_(0, scene[:, None].expand(-1, 3), grid.cells[:, 1:] + 1, "amax")
+        extent = extent[fine.cells[:, 0].long()]
+        position *= (extent - 1) / extent
+    low = position.floor()
+    high_weight = (position - low).float()
+    step = (low - (fine.cells[:, 1:] >> level)).long()  # -1 or 0: the corners lie among the ancestor's neighbours
+    rows, weights = [], []
+    for corner in ((x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)):
+        up = torch.tensor(corner, device=step.device)
+        weight = torch.where(up.bool(), high_weight, 1 - high_weight).prod(1)
+        if not weight.any():  # reading on the grid itself, a corner may belong to nobody
+            continue
+        slot = ((step + up + 1) * torch.tensor([9, 3, 1], device=step.device)).sum(1)
+        rows.append(grid.neighbours.flatten()[ancestor * 27 + slot])
+        weights.append(weight)
+    return torch.stack(rows, 1), torch.stack(weights, 1)
