@@ -63,7 +63,7 @@ def write(
     from safetensors.torch import save_file
 
     with _staged(Path(directory)) as stage:
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        stored = {name: _alone(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
         save_file(stored, stage / MODEL, metadata={"format": "pt"})
         values = {
             **(meta or {}),
@@ -141,6 +141,11 @@ One vector per point of an indoor 3D scan: `pip install msm3d`, then `msm3d.load
 | source | {meta.get("source") or "not stated"} |
 {scores}
 """
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Return a tensor that shares no memory, copied only where it is a part of another."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def metadata(directory: Path) -> dict[str, Any]:
