@@ -23,7 +23,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
-        drop_paths = torch.linspace(0, config.drop_path, blocks).tolist()  # by depth: up in the encoder, down after
+        drop_paths = [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]  # grows with depth, then falls
         levels = range(config.levels)
         self.stem = Stem(config)
         self.encoder = nn.ModuleList()

@@ -46,7 +46,8 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
     the nearest to the centre, for determinism.
 
     >>> from .ops import reference
-    >>> cloud = PointCloud(coord=[[0.01, 0, 0], [0.05, 0, 0], [0.012, 0, 0]], color=[[0] * 3] * 3, normal=[[0, 0, 1]] * 3)
+    >>> up = np.tile([0, 0, 1], (3, 1))
+    >>> cloud = PointCloud.of(np.array([[0.01, 0, 0], [0.05, 0, 0], [0.012, 0, 0]]), color=up, normal=up)
     >>> voxels = voxelize([cloud], 0.02, reference)
     >>> voxels.owner.tolist(), len(voxels.keys)
     ([0, 1, 0], 2)
@@ -62,8 +63,8 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
         values = [torch.from_numpy(np.ascontiguousarray(v)) for v in (cloud.coord, cloud.color, cloud.normal)]
         columns.append([distance, *(column for value in values for column in value.unbind(1))])
     unique, owner, picks = ops.group(torch.cat(keys), [torch.cat(column) for column in zip(*columns, strict=True)])
-    color = np.concatenate([cloud.color for cloud in clouds if cloud.color is not None])[picks]
-    normal = np.concatenate([cloud.normal for cloud in clouds if cloud.normal is not None])[picks]
+    color = np.concatenate([cloud.color for cloud in clouds if cloud.color is not None])[picks.numpy()]
+    normal = np.concatenate([cloud.normal for cloud in clouds if cloud.normal is not None])[picks.numpy()]
     features = torch.from_numpy(np.concatenate([color / np.float32(127.5) - 1, normal], 1, dtype=np.float32))
     return Voxels(unique, owner, features, size)
 

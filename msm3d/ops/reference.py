@@ -17,7 +17,7 @@ from .. import curves
 NAME = "reference"
 EPS = 1e-4  # of every norm [released code]
 ROW_BUDGET = 1 << 18  # values of one chunk of rows: what a core's cache holds beside the products
-BLEND_ROWS = 1 << 12  # rows of descriptors written at a time
+BLEND_ROWS = 1 << 11  # rows of descriptors written at a time
 QUERIES = 128  # rows of one block of attention: small enough to waste little outside the window
 
 Norm = tuple[str, Tensor, Tensor | None]
@@ -224,13 +224,19 @@ def blend(
     if torch.is_grad_enabled() and any(f.requires_grad for f in features):
         out = torch.cat([F.embedding_bag(r, f, mode="sum", per_sample_weights=w) for f, r, w in levels], 1)
         return (out if owner is None else out[owner]).to(dtype)
-    n = len(rows[0]) if owner is None else len(owner)
+    m, n = len(rows[0]), len(rows[0]) if owner is None else len(owner)
     out = features[0].new_empty(n, sum(f.shape[1] for f in features), dtype=dtype)
-    for start in range(0, n, BLEND_ROWS):  # every page of the result is written once
+    if owner is None:
+        places = members = torch.arange(m, device=out.device)
+    else:
+        places = owner.argsort()  # the points of each row, one row after another
+        members = owner[places]
+    bounds = torch.searchsorted(members, torch.arange(0, m + BLEND_ROWS, BLEND_ROWS, device=out.device)).tolist()
+    for start, first, last in zip(range(0, m, BLEND_ROWS), bounds, bounds[1:], strict=False):
         part = slice(start, start + BLEND_ROWS)
-        picked = part if owner is None else owner[part]
-        bags = [F.embedding_bag(r[picked], f, mode="sum", per_sample_weights=w[picked]) for f, r, w in levels]
-        out[part] = torch.cat(bags, 1)
+        bags = [F.embedding_bag(r[part], f, mode="sum", per_sample_weights=w[part]) for f, r, w in levels]
+        read = torch.cat(bags, 1).to(dtype)  # in cache, and every page of the result is written once
+        out.index_copy_(0, places[first:last], read.index_select(0, members[first:last] - start))
     return out
 
 

@@ -1,0 +1,53 @@
+"""What this machine has, in a form to paste into an issue."""
+
+import importlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from . import __version__, weights
+from .ops import BACKENDS
+
+EXTRAS = {"laspy": "LAS and LAZ files: pip install 'msm3d[las]'", "trimesh": "meshes: pip install 'msm3d[mesh]'"}
+"""Optional packages, and what they are for."""
+
+
+def report() -> str:
+    """Return versions, devices, backends and models, a line each.
+
+    >>> "reference" in report()
+    True
+    """
+    lines = [
+        f"msm3d          {__version__}",
+        f"python         {platform.python_version()} on {platform.platform()}",
+        f"torch          {torch.__version__}, {torch.get_num_threads()} threads",
+        f"processor      {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        f"devices        {', '.join(_devices())}",
+    ]
+    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS):
+        lines.append(f"{name:14} {_version(name)}")
+    for name, module in BACKENDS.items():
+        ops = importlib.import_module(module)
+        states = [f"{device}: {ops.why_not(torch.device(device)) or 'ready'}" for device in ("cpu", *_gpus())]
+        lines.append(f"{'backend':14} {name}: {'; '.join(states)}")
+    for name in weights.list_models():
+        model = weights.info(name)
+        lines.append(f"{'model':14} {name}: {model.status}{f' in {model.path}' if model.path else ''}")
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return f"not installed ({EXTRAS.get(package, 'needed')})"
+
+
+def _gpus() -> list[str]:
+    return ["cuda"] if torch.cuda.is_available() else []
+
+
+def _devices() -> list[str]:
+    return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]

@@ -1,0 +1,347 @@
+"""A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import weights
+from .config import SAMPLINGS, BackboneConfig
+from .errors import InputError
+from .hierarchy import Hierarchy
+from .interpolate import descriptors
+from .normals import completed
+from .ops import backend
+from .points import PointCloud
+from .unet import UNet
+from .voxels import Voxels, voxelize
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What the weights are multiplied in; sums, norms and results are fp32 either way."""
+
+
+@dataclass(frozen=True)
+class LevelInfo:
+    """One level of a descriptor."""
+
+    level: int
+    """0 is the finest."""
+    channels: int
+    """Width."""
+    voxel_size: float
+    """Edge of the level's voxels in metres."""
+    slice: slice
+    """Its columns in a descriptor of all levels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The voxels of one level and their features."""
+
+    cells: Tensor
+    """(m, 4) int32: scene, x, y, z in units of the level's voxels."""
+    features: Tensor
+    """(m, c): the decoder's output."""
+    parent: Tensor | None
+    """(m,) int32: row in the next coarser level; None at the coarsest."""
+
+
+class Model(nn.Module):
+    """A backbone with weights: one vector per point by `extract`, voxels per level by `levels`.
+
+    `load` and `from_pretrained` return it in evaluation mode with frozen weights; both are undone by the usual
+    `train()` and `requires_grad_()`, and `forward` is differentiable then.
+    """
+
+    def __init__(
+        self, config: BackboneConfig, *, backend: str | None = None, meta: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = UNet(config)
+        self.meta = dict(meta or {})
+        self.backend = backend
+
+    # --- what it is ---
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and so where the work is done."""
+        return self.unet.bottleneck.spec[1].device
+
+    @property
+    def ops(self) -> ModuleType:
+        """The backend in use: the one named, or the best for the device."""
+        return backend(self.device, self.backend)
+
+    @property
+    def feature_info(self) -> list[LevelInfo]:
+        """Channels, voxel size and columns of each level of a descriptor, fine to coarse.
+
+        >>> [(info.channels, info.voxel_size, info.slice.start) for info in Model(BackboneConfig()).feature_info[:2]]
+        [(64, 0.02, 0), (96, 0.04, 64)]
+        """
+        stops = np.cumsum(self.config.decoder_channels).tolist()
+        return [
+            LevelInfo(level, width, self.config.voxel_size * 2**level, slice(stop - width, stop))
+            for level, (width, stop) in enumerate(zip(self.config.decoder_channels, stops, strict=True))
+        ]
+
+    def __repr__(self) -> str:
+        """Say which weights these are, what comes out and what computes it."""
+        precision = next(name for name, dtype in PRECISIONS.items() if dtype == self.unet.stem.linear.weight.dtype)
+        return (
+            f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
+            f"{self.config.levels} levels, {self.config.voxel_size:g} m voxels, {self.device}, "
+            f"backend {self.ops.NAME}, {precision})"
+        )
+
+    # --- what it does ---
+
+    def extract(
+        self,
+        points: Any,
+        *,
+        color: Any = None,
+        normal: Any = None,
+        levels: int | Sequence[int] | None = None,
+        at: str = "points",
+        dtype: Any = None,
+        sampling: str | None = None,
+        up: str = "z",
+        units: str = "m",
+    ) -> Any:
+        """Return one descriptor per point: row i belongs to point i, whatever the order of the points.
+
+        >>> model = Model(BackboneConfig(channels=(16, 16), decoder_channels=(8, 16), conv_blocks=(1, 1),
+        ...                              attention_blocks=(0, 1), heads=(0, 2))).eval()
+        >>> points = np.random.default_rng(0).random((500, 9))  # xyz in metres, rgb within 0-1, normals
+        >>> model.extract(points).shape
+        (500, 24)
+        >>> rows, owner = model.extract(points, at="voxels", levels=-1)
+        >>> rows.shape[1], owner.shape
+        (16, (500,))
+
+        Args:
+            points: a file; an (n, 3 | 6 | 9) array or tensor of xyz, rgb and normal; a dictionary with the keys
+                coord, color and normal; a PointCloud; an Open3D or trimesh object; or a list of these, for which a
+                list is returned, each entry as if alone.
+            color: (n, 3), 0-255 or floats within 0-1. Missing colour is taken as neutral grey, with a warning.
+            normal: (n, 3). Missing normals are estimated, with a warning.
+            levels: which levels to read, fine to coarse, negative ones from the end; all by default.
+            at: "points", or "voxels" for one row per finest voxel and the voxel of each point.
+            dtype: of the result, such as "float16"; float32 by default.
+            sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
+            up: the axis of the data that points up: "z", "y" or "-y".
+            units: the unit of the data: "m", "cm", "mm", "ft" or "in".
+
+        Returns:
+            (n, c): a tensor on the input's device if tensors were given, else a numpy array. With `at="voxels"` the
+            rows (m, c) of the voxels and the row (n,) of each point.
+
+        Raises:
+            InputError: the points or an argument cannot be used; the sentence says what is needed.
+        """
+        if isinstance(points, (list, tuple)):
+            if color is not None or normal is not None:
+                raise InputError("color= and normal= go with one scan; for a list give each scan as a dictionary.")
+            options = dict(levels=levels, at=at, dtype=dtype, sampling=sampling, up=up, units=units)
+            return [self.extract(_scan(scan, i), **options) for i, scan in enumerate(points)]
+        like, dtype = _tensor_in(points), _dtype(dtype)
+        if like is None and dtype == torch.bfloat16:
+            raise InputError("numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.")
+        with torch.no_grad():
+            out, owner = self._describe(
+                points, color, normal, levels, at, dtype or torch.float32, sampling, up=up, units=units
+            )
+        if like is not None:
+            out, owner = out.to(like.device), owner.to(like.device)
+        else:
+            out, owner = out.cpu().numpy(), owner.cpu().numpy()
+        return (out, owner) if at == "voxels" else out
+
+    def forward(
+        self, points: Any, *, levels: int | Sequence[int] | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the descriptors (n, c) of one scan as a tensor on the model's device, with gradients to the weights.
+
+        Args:
+            points: one scan, as for `extract`.
+            levels: as for `extract`.
+            generator: of the noise in training mode, which fails without one.
+        """
+        return self._describe(points, None, None, levels, "points", torch.float32, None, generator)[0]
+
+    def levels(self, points: Any, *, up: str = "z", units: str = "m") -> list[Level]:
+        """Return cells, features and parents of every level, fine to coarse, before any reading at points.
+
+        Args:
+            points: one scan, as for `extract`.
+            up: as for `extract`.
+            units: as for `extract`.
+        """
+        with torch.no_grad():
+            _, hierarchy, features = self._features(_cloud(points, None, None, up=up, units=units))
+        return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
+
+    def _describe(
+        self,
+        points: Any,
+        color: Any,
+        normal: Any,
+        levels: int | Sequence[int] | None,
+        at: str,
+        dtype: torch.dtype,
+        sampling: str | None,
+        generator: torch.Generator | None = None,
+        **read: str,
+    ) -> tuple[Tensor, Tensor]:
+        chosen = self._levels(levels)
+        sampling = self.config.sampling if sampling is None else sampling
+        if sampling not in SAMPLINGS:
+            raise InputError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
+        if at not in ("points", "voxels"):
+            raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
+        voxels, hierarchy, features = self._features(_cloud(points, color, normal, **read), generator)
+        owner = voxels.owner.to(self.device)
+        per_point = owner if at == "points" else None
+        return descriptors(features, hierarchy, chosen, sampling, self.ops, per_point, dtype), owner
+
+    def _features(
+        self, cloud: PointCloud, generator: torch.Generator | None = None
+    ) -> tuple[Voxels, Hierarchy, list[Tensor]]:
+        ops = self.ops
+        voxels = voxelize([completed(cloud)], self.config.voxel_size, ops)
+        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, ops)
+        return voxels, hierarchy, self.unet(voxels.features.to(self.device), hierarchy, ops, generator)
+
+    def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
+        n = self.config.levels
+        asked = list(range(n)) if levels is None else [levels] if isinstance(levels, int) else list(levels)
+        if not asked or any(not isinstance(level, int) or not -n <= level < n for level in asked):
+            raise InputError(
+                f"levels is {levels!r}; give some of 0 (finest) to {n - 1}, or negative ones from the end."
+            )
+        return [level % n for level in asked]
+
+    # --- where it comes from and goes to ---
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device | None = None,
+        backend: str | None = None,
+        precision: str = "fp32",
+        **options: Any,
+    ) -> "Model":
+        """Return the model of a release, a directory or a Hub repository; see `msm3d.load`.
+
+        Args:
+            source: as for `load`.
+            device: as for `load`.
+            backend: as for `load`.
+            precision: as for `load`.
+            **options: `revision`, `local_files_only`, `cache_dir` and `token`, as for any Hub client.
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        directory = weights.resolve(source, **options)
+        config, tensors, meta = weights.read(directory)
+        with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
+            model = cls(config, backend=backend, meta=meta)
+        model.unet.to_empty(device="cpu")
+        weights.load_state(model.unet, tensors, directory)
+        for parameter in model.unet.parameters():
+            if parameter.dim() > 1:
+                parameter.data = parameter.data.to(PRECISIONS[precision])
+        model = model.to(device).eval().requires_grad_(False)
+        model.ops  # noqa: B018  # a backend that cannot run says so now
+        return model
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> Path:
+        """Write config.json and model.safetensors, which `load` reads; whole files or nothing."""
+        return weights.write(directory, self.config, self.unet.state_dict(), self.meta)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face Hub and return its address.
+
+        Args:
+            repo_id: owner/name; made if it does not exist.
+            **options: `private`, `token` and `commit_message`.
+        """
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as directory:
+            return weights.push(self.save_pretrained(Path(directory) / "model"), repo_id, **options)
+
+
+def load(
+    name_or_dir: str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    backend: str | None = None,
+    precision: str = "fp32",
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Model:
+    """Return a pretrained model in evaluation mode with frozen weights, ready for `extract`.
+
+    Args:
+        name_or_dir: a release (`msm3d.list_models()`), a directory of `save_pretrained` or `msm3d convert`, or a
+            Hugging Face repository `owner/name`. None is the bundled model.
+        device: such as "cpu" or "cuda:1"; a GPU if there is one, by default.
+        backend: one of `msm3d.ops.BACKENDS`; the best for the device by default. A named one never falls back.
+        precision: "fp32" or "bf16", in which the weights are multiplied.
+        revision: branch, tag or commit of a Hub repository.
+        local_files_only: never use the network.
+
+    Raises:
+        WeightsError: there are no such weights here, and the sentence says how to get them.
+        BackendError: the backend cannot run on the device.
+    """
+    return Model.from_pretrained(
+        name_or_dir,
+        device=device,
+        backend=backend,
+        precision=precision,
+        revision=revision,
+        local_files_only=local_files_only,
+    )
+
+
+def _cloud(points: Any, color: Any, normal: Any, **read: str) -> PointCloud:
+    from .io import as_cloud
+
+    return as_cloud(points, color=color, normal=normal, **read)
+
+
+def _scan(scan: Any, i: int) -> Any:
+    if isinstance(scan, (list, tuple)) or (np.isscalar(scan) and not isinstance(scan, str)):
+        raise InputError(f"entry {i} of the list is a {type(scan).__name__}; a list holds scans, one scan is an array.")
+    return scan
+
+
+def _tensor_in(points: Any) -> Tensor | None:
+    """Return a tensor of the input, if it has one: then tensors are returned, and where it is."""
+    values = points.values() if isinstance(points, dict) else [points]
+    return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def _dtype(dtype: Any) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    good = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+    if name not in good:
+        raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(good)}.")
+    return good[name]

@@ -1,0 +1,57 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from msm3d import BackboneConfig
+from msm3d.errors import InputError
+
+
+def test_the_defaults_are_the_published_network():
+    config = BackboneConfig()
+    assert config.levels == 5
+    assert config.descriptor_channels == 928
+
+
+def test_it_survives_json():
+    config = BackboneConfig(
+        channels=(8, 16), decoder_channels=(8, 8), conv_blocks=(1, 0), attention_blocks=(0, 1), heads=(0, 2)
+    )
+    assert BackboneConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_it_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        BackboneConfig().window = 3  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": ()}, "channels is empty; give one width per level, fine to coarse."),
+        ({"heads": (1,)}, "channels has 5 levels but heads has 1; give one entry per level."),
+        ({"channels": (32, 64, 128, 256, 0)}, "channels is (32, 64, 128, 256, 0); it must be positive integers."),
+        ({"window": 0}, "window is 0; it must be a positive integer."),
+        ({"window": True}, "window is True; it must be a positive integer."),
+        ({"voxel_size": -0.02}, "voxel_size is -0.02; it must be a positive number."),
+        ({"voxel_size": float("nan")}, "voxel_size is nan; it must be a positive number."),
+        ({"drop_path": 1}, "drop_path is 1; it must be a number in [0, 1)."),
+        ({"bias": "no"}, "bias is 'no'; it must be true or false."),
+        ({"norm": "batchnorm"}, "norm is 'batchnorm'; it must be one of rmsnorm, layernorm."),
+        ({"sampling": "nearest"}, "sampling is 'nearest'; it must be one of centered, published."),
+        ({"curves": ("spiral",)}, "curves is ('spiral',); it must be some of xyz-z, yxz-z, xyz-hilbert, yxz-hilbert."),
+        (
+            {"heads": (0, 0, 0, 32, 50)},
+            "channels[4] is 384 and heads[4] is 50; a level with attention needs a number of heads that divides its width.",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_must_be(values, message):
+    with pytest.raises(InputError) as caught:
+        BackboneConfig(**values)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_field_is_an_error_with_the_nearest_name():
+    with pytest.raises(InputError, match=r"^unknown configuration field 'widow'; did you mean 'window'\?$"):
+        BackboneConfig.from_dict({"widow": 3})
