@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -196,14 +197,15 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileError(f"there is no file {str(path)!r}; give the authors' checkpoint.")
     try:
-        with _numbers():
+        with _numbers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of a pickle's age before it refuses or reads it
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FileError(
             f"{path} is damaged or holds Python objects, which msm3d never runs; get the authors' file, or, if you "
             f'trust this one, save its tensors alone: torch.save({{"state_dict": ...}}, "tensors.pth").'
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # a damaged pickle may raise anything
         raise FileError(f"{path} is truncated or is no checkpoint of torch; get the file again.") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):

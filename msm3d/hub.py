@@ -110,7 +110,7 @@ def _sentence(error: BaseException, repo: str, name: str, revision: str | None, 
             f"{name} of {at} is not in the cache and {constants.ENDPOINT} cannot be reached; "
             "check the connection, or copy a model's directory here and give its path."
         )
-    return f"downloading {name} of {at} broke off ({_first_line(error)}); nothing was kept, so run it again."
+    return f"downloading {name} of {at} broke off ({_first_line(error)}); run it again."
 
 
 def _refusal(error: BaseException, repo: str) -> str:

@@ -176,9 +176,10 @@ def upload_mode(path: str) -> dict[str, Any]:
     return {"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": None}
 
 
-def answer(status: int) -> Fault:
-    """Answer with a status instead of the file."""
-    return lambda handler, _: handler.answer(status, {"error": "planned"})
+def answer(status: int, **headers: str) -> Fault:
+    """Answer with a status instead of the file; X_Error_Message stands for X-Error-Message."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler, _: handler.answer(status, {"error": "planned"}, named)
 
 
 def cut_short(handler: Handler, content: bytes) -> None:

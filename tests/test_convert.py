@@ -3,18 +3,21 @@
 import json
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from golden import CONFIGS, golden_checkpoint, golden_shapes, golden_state, golden_tensor
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from msm3d import weights
 from msm3d.config import BackboneConfig
 from msm3d.convert import PUBLISHED, convert, renamed, table
-from msm3d.errors import FileError, InputError, WeightsError
+from msm3d.errors import FileError, InputError, Msm3dError, WeightsError
 from msm3d.store import CONFIG, MODEL
 from msm3d.unet import UNet
 
@@ -66,9 +69,7 @@ def test_the_table_is_the_authors_names_and_our_networks(name):
     config = PUBLISHED if name == "official" else inferred(name)
     rows = table(config)
     assert {theirs: shape for theirs, (_, shape) in rows.items()} == shapes
-    with torch.device("meta"):
-        ours = UNet(config).state_dict()
-    assert sorted(ours) == sorted(ours for ours, _ in rows.values())
+    assert sorted(UNet(config).state_dict()) == sorted(ours for ours, _ in rows.values())
 
 
 def inferred(name) -> BackboneConfig:
@@ -137,9 +138,7 @@ def test_the_published_network_is_installed_by_its_name(published_file, home):
     assert info.licence == weights.releases()["scannet"]["licence"]
     assert info.scores["ScanNet mIoU, linear probe"] == 68.7
     assert info.sha256 == json.loads((result.directory / CONFIG).read_text())["sha256"]
-    with torch.device("meta"):
-        shapes = {name: tuple(value.shape) for name, value in UNet(PUBLISHED).state_dict().items()}
-    assert {name: tuple(value.shape) for name, value in weights.read(result.directory)[1].items()} == shapes
+    weights.load_state(UNet(PUBLISHED), weights.read(result.directory)[1], "scannet")
 
 
 def test_a_directory_of_the_published_network_is_installed_too_unless_told_otherwise(published_file, home, tmp_path):
@@ -175,8 +174,8 @@ def test_two_networks_of_equal_right_are_refused(tiny_state, tmp_path):
     state = {prefix + name: value for name, value in tiny_state.items() for prefix in ("a.", "b.")}
     path = saved(tmp_path, state)
     assert sentence(path, tmp_path / "out", config=CONFIGS[TINY]) == (
-        f"{path} must hold one student network, a prefix of 'init_transform.0.weight', but these were found: 'a.', 'b.'; "
-        "give the authors' checkpoint, or save one network's state_dict alone."
+        f"{path} must hold one student network, a prefix of 'init_transform.0.weight', but these were found: "
+        "'a.', 'b.'; give the authors' checkpoint, or save one network's state_dict alone."
     )
 
 
@@ -273,6 +272,34 @@ def test_numpy_numbers_beside_the_tensors_do_no_harm(tiny_state, tmp_path):
     extra = {"best": np.float64(0.7), "step": np.int64(3), "loss": np.float32(0.5)}
     torch.save({"state_dict": tiny_state, **extra}, tmp_path / "model.pth")
     assert convert(tmp_path / "model.pth", tmp_path / "out", config=CONFIGS[TINY]).parameters == 2_294_392
+
+
+def test_numbers_of_an_older_numpy_do_no_harm_either(tiny_state, tmp_path):
+    torch.save({"state_dict": tiny_state, "best": np.float64(0.7)}, tmp_path / "new.pth")
+    rewrite(tmp_path / "new.pth", tmp_path / "old.pth", lambda pkl: pkl.replace(b"numpy._core", b"numpy.core"))
+    assert convert(tmp_path / "old.pth", tmp_path / "out", config=CONFIGS[TINY]).parameters == 2_294_392
+
+
+def rewrite(source, target, change):
+    """Copy a checkpoint with its pickle changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(content) if name.endswith("data.pkl") else content)
+
+
+@given(st.data())
+def test_a_damaged_pickle_ends_in_one_of_our_errors(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    torch.save({"state_dict": {"init_transform.0.weight": torch.ones(2, 3)}}, folder / "whole.pth")
+
+    def damaged(pkl):
+        place, value = data.draw(st.integers(0, len(pkl) - 1)), data.draw(st.integers(0, 255))
+        return pkl[:place] + bytes([value]) + pkl[place + 1 :]
+
+    rewrite(folder / "whole.pth", folder / "model.pth", damaged)
+    with pytest.raises(Msm3dError):
+        convert(folder / "model.pth", folder / "out")
 
 
 def test_a_truncated_checkpoint_is_named(tiny_file, tmp_path):

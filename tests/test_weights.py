@@ -225,8 +225,8 @@ def test_without_a_name_it_is_said_that_nothing_is_bundled():
 def test_scannet_says_how_to_get_it(home):
     assert sentence(weights.resolve, "scannet") == (
         "The weights of 'scannet' have no stated licence, so msm3d cannot hand them out: download the authors' file "
-        "from the link in https://github.com/phermosilla/msm/blob/main/inference/README.md, then run `msm3d convert FILE` "
-        "once, and load('scannet') works offline."
+        "from the link in https://github.com/phermosilla/msm/blob/main/inference/README.md, then run `msm3d convert "
+        "FILE` once, and load('scannet') works offline."
     )
     assert weights.info("scannet").status == "needs convert"
 
