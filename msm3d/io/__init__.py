@@ -1,0 +1,131 @@
+"""Files to point clouds: one module per family of formats, each turning a path into arrays by name.
+
+No file is ever unpickled, and a size that a header declares is compared with the file before memory is taken.
+"""
+
+import os
+import warnings
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError, InputError, Msm3dError, Msm3dWarning
+from ..points import PointCloud
+
+_READERS = {
+    "ply": (".ply",),
+    "pcd": (".pcd",),
+    "las": (".las", ".laz"),
+    "arrays": (".npz", ".npy", ".pth", ".pt"),
+    "text": (".txt", ".xyz", ".pts", ".csv"),
+    "mesh": (".obj", ".glb", ".gltf", ".stl"),
+}
+KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
+"""The suffixes of the files that `read` understands."""
+
+
+def read(path: str | os.PathLike[str], *, units: str = "m", up: str = "z") -> PointCloud:
+    r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "scan.xyz")
+    ...     size = file.write_text("0 0 0 255 0 0\n1 2 3 0 255 0\n")
+    ...     read(file).color.tolist()
+    [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
+
+    Args:
+        path: a file of one of `KINDS`. Of a mesh the vertices are read; of an NPZ or a scene dictionary saved with
+            torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
+        units: the unit of the file's coordinates: "m", "cm", "mm", "ft" or "in".
+        up: the axis of the file that points up: "z", "y" or "-y".
+
+    Returns:
+        The cloud in metres with z up. Its `rows` say which points of the file it holds, where some had no position.
+
+    Raises:
+        FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
+        DependencyError: the package that reads LAS, or meshes, is not installed.
+
+    Warns:
+        Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
+    """
+    file = Path(path)
+    fields, rows = _positioned(file, _content(file))
+    try:
+        cloud = PointCloud.of(fields, units=units, up=up)
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    return replace(cloud, rows=rows)
+
+
+def as_cloud(points: Any, *, color: Any = None, normal: Any = None, units: str = "m", up: str = "z") -> PointCloud:
+    """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
+
+    >>> len(as_cloud(np.zeros((5, 3))))
+    5
+
+    Args:
+        points: a path as in `read`, or points as in `PointCloud.of`.
+        color: as in `PointCloud.of`, which replaces the file's; likewise `normal`, in the file's own axes.
+        normal: see `color`.
+        units: as in `read`.
+        up: as in `read`.
+
+    Raises:
+        InputError: as `read` and `PointCloud.of`.
+    """
+    if not isinstance(points, (str, os.PathLike)):
+        return PointCloud.of(points, color=color, normal=normal, units=units, up=up)
+    cloud = read(points, units=units, up=up)
+    if normal is not None:
+        normal = PointCloud.of(np.zeros((len(normal), 3)), normal=normal, up=up).normal
+    return PointCloud.of(cloud, color=color, normal=normal)
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
+    module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
+    try:
+        if file.is_dir():
+            raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
+        if module is None:
+            raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
+        if file.stat().st_size == 0:
+            raise FileError("is empty (0 bytes); export it again.")
+        return import_module(f"{__name__}.{module}").content(file)
+    except FileError as error:
+        raise FileError(f"{file}: {error}") from error.__cause__
+    except Msm3dError:
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"{file}: does not exist; check the path.") from error
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
+    except Exception as error:  # files are hostile, and so are the ways in which they fail
+        kind = file.suffix[1:].upper()
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
+
+
+def _positioned(file: Path, fields: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Return the fields without the points that have no position, and the rows that are left, or None for all."""
+    coord = fields["coord"]
+    if not isinstance(coord, np.ndarray) or coord.ndim != 2 or coord.dtype.kind != "f" or not len(coord):
+        return fields, None
+    good = np.isfinite(coord).all(1)
+    if good.all():
+        return fields, None
+    rows = np.flatnonzero(good)
+    if not len(rows):
+        raise FileError(f"{file}: none of its {len(coord)} points has a position (all are NaN); check how it was made.")
+    warnings.warn(
+        f"{file}: {len(coord) - len(rows)} of {len(coord)} points have no position (NaN) and are dropped; "
+        f"the {len(rows)} others are in the file's order.",
+        Msm3dWarning,
+        stacklevel=3,
+    )
+    return {name: value[good] if len(value) == len(coord) else value for name, value in fields.items()}, rows

@@ -1,0 +1,100 @@
+"""NPZ and NPY, never unpickled, and the authors' scene dictionary saved with torch, read by its safe loader."""
+
+import math
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError
+from ..points import NAMES, parts
+from . import columns
+
+_DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
+
+
+def content(file: Path) -> dict[str, Any]:
+    """Return the arrays by field name."""
+    kind = file.suffix.lower()
+    if kind == ".npz":
+        return _npz(file)
+    if kind == ".npy":
+        with file.open("rb") as stream:
+            array = _array(stream, file.stat().st_size)
+        if array.dtype.names:
+            return columns.fields({name: array[name] for name in array.dtype.names})
+        return parts(array)
+    return _scene(file)
+
+
+def _npz(file: Path) -> dict[str, Any]:
+    wanted = [name for names in NAMES.values() for name in names]
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        for name in wanted:
+            info = members.get(name)
+            if info is None:
+                continue
+            if info.file_size > info.compress_size * _DEFLATED or info.compress_size > file.stat().st_size:
+                raise FileError(
+                    f"declares {info.file_size} bytes for {name!r}, more than it can hold; export it again."
+                )
+            with archive.open(info) as stream:
+                found[name] = _array(stream, info.file_size)
+    if not any(name in found for name in NAMES["coord"]):
+        keys = ", ".join(map(repr, members)) or "nothing"
+        raise FileError(f"holds {keys}; an array named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
+    return parts(found)
+
+
+def _array(stream: Any, size: int) -> np.ndarray:
+    """Return the array of an NPY file of `size` bytes."""
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise FileError("holds Python objects, which are never unpickled; save plain arrays of numbers.")
+    start = stream.tell()
+    if math.prod(shape) * dtype.itemsize > size - start:
+        raise FileError(
+            f"declares an array of shape {shape}, {math.prod(shape) * dtype.itemsize} bytes, but holds {size - start}; "
+            "it is truncated, save it again."
+        )
+    data = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype=dtype)
+    return data.reshape(shape[::-1]).T if fortran else data.reshape(shape)
+
+
+def _scene(file: Path) -> dict[str, Any]:
+    """Return a dictionary of arrays or tensors that was saved with `torch.save`."""
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scene = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise FileError(
+            f"is not a dictionary of plain arrays that torch loads safely ({reason}); "
+            "save its arrays with np.savez(path, coord=..., color=..., normal=...) instead."
+        ) from error
+    if not isinstance(scene, dict):
+        raise FileError(f"holds a {type(scene).__name__}; a dictionary with 'coord', 'color' and 'normal' is needed.")
+    return {name: np.asarray(value) for name, value in parts(scene).items()}
+
+
+def _numpy_globals() -> list[Any]:
+    """Return what a pickled array of numbers consists of, under the names of numpy 1 and 2."""
+    import _codecs
+
+    reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
+    names = [
+        (function, f"numpy.{package}.multiarray.{name}")
+        for function, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
+        for package in ("core", "_core")
+    ]
+    return [np.ndarray, np.dtype, _codecs.encode, *dtypes, *names]

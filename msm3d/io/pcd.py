@@ -1,0 +1,152 @@
+"""PCD: ascii, binary and binary_compressed, organised or not."""
+
+import math
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import FileError
+from . import columns, text
+
+_KINDS = ("F4", "F8", "I1", "I2", "I4", "I8", "U1", "U2", "U4", "U8")
+_LONGEST_RUN = 264  # bytes that the three of a back reference stand for, at most
+_Field = tuple[str, str, int]  # name, type, values per point
+
+
+def content(file: Path) -> dict[str, np.ndarray]:
+    """Return the points' arrays by field name; packed colours are unpacked."""
+    with file.open("rb") as stream:
+        fields, count, encoding = _header(stream)
+        columns.chosen(name for name, _, _ in fields)
+        start = stream.tell()
+        there = stream.seek(0, 2) - start
+        stream.seek(start)
+        read = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}.get(encoding)
+        if read is None:
+            raise FileError(f"has DATA {encoding}; one of ascii, binary, binary_compressed is needed.")
+        found = read(stream, fields, count, there)
+    packed = next((found[name] for name in ("rgb", "rgba") if name in found), None)
+    if packed is not None and packed.dtype.itemsize == 4:
+        bits = np.ascontiguousarray(packed).view(np.uint32)
+        found.update({name: (bits >> shift & 255).astype(np.uint8) for name, shift in (("r", 16), ("g", 8), ("b", 0))})
+    return columns.fields(found)
+
+
+def _header(stream: BinaryIO) -> tuple[list[_Field], int, str]:
+    entries: dict[str, list[str]] = {}
+    while "DATA" not in entries:
+        raw = stream.readline(1 << 16)
+        if not raw.endswith(b"\n") or stream.tell() > 1 << 20:
+            raise FileError("has no DATA line; it is truncated or not a PCD file.")
+        words = raw.decode("latin-1").split()
+        if words and not words[0].startswith("#"):
+            entries[words[0].upper()] = words[1:]
+    for key in ("FIELDS", "SIZE", "TYPE"):
+        if key not in entries:
+            raise FileError(f"has no {key} line; it is not a PCD file.")
+    names, sizes, kinds = entries["FIELDS"], entries["SIZE"], entries["TYPE"]
+    numbers = entries.get("COUNT", ["1"] * len(names))
+    points = entries.get("POINTS") or [*entries.get("WIDTH", ["0"]), *entries.get("HEIGHT", ["1"])]
+    whole = [*sizes, *numbers, *points, *entries["DATA"][1:]]
+    if not len(names) == len(sizes) == len(kinds) == len(numbers) or not all(_small(word) for word in whole):
+        raise FileError("has FIELDS, SIZE, TYPE, COUNT or POINTS that do not fit together; export it again.")
+    fields = []
+    for i, (name, kind, size, number) in enumerate(zip(names, kinds, sizes, numbers, strict=True)):
+        if kind.upper() + size not in _KINDS:
+            raise FileError(
+                f"has the field {name} of type {kind} and size {size}; one of {', '.join(_KINDS)} is needed."
+            )
+        padding = name == "_" or name in names[:i]
+        fields.append((f"_{i}" if padding else name.lower(), "<" + kind.lower() + size, int(number)))
+    count = math.prod(int(word) for word in points)
+    if count == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
+    return fields, count, " ".join(entries["DATA"]).lower()
+
+
+def _small(word: str) -> bool:
+    return word.isdecimal() and len(word) < 20
+
+
+def _truncated(count: int, size: int, there: int) -> FileError:
+    return FileError(
+        f"declares {count} points of {size} bytes but holds {there} bytes of them; it is truncated, export it again."
+    )
+
+
+def _record(fields: list[_Field]) -> int:
+    return sum(int(kind[2:]) * number for _, kind, number in fields)
+
+
+def _binary(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
+    size = _record(fields)
+    if there < count * size:
+        raise _truncated(count, size, there)
+    record = np.dtype([(name, kind, (number,)) for name, kind, number in fields])
+    data = np.fromfile(stream, dtype=record, count=count)
+    return {name: data[name][:, 0] for name, _, number in fields if number}
+
+
+def _compressed(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
+    size = _record(fields)
+    packed, unpacked = (int.from_bytes(stream.read(4), "little") for _ in range(2))
+    if there < 8 + packed or unpacked > packed * _LONGEST_RUN:
+        raise FileError(
+            f"declares {packed} compressed bytes but holds {max(there - 8, 0)}; it is truncated, export it again."
+        )
+    if unpacked != count * size:
+        raise FileError(f"declares {count} points of {size} bytes but {unpacked} uncompressed bytes; export it again.")
+    data, start, found = memoryview(_unpacked(stream.read(packed), unpacked)), 0, {}
+    for name, kind, number in fields:  # field by field, not point by point
+        end = start + count * number * int(kind[2:])
+        if number:
+            found[name] = np.frombuffer(data[start:end], dtype=kind).reshape(count, number)[:, 0]
+        start = end
+    return found
+
+
+def _unpacked(data: bytes, size: int) -> bytearray:
+    """Return the `size` bytes that `data` stands for in LZF: runs of literal bytes, and references to what came before.
+
+    >>> bytes(_unpacked(bytes([1, 97, 98, 0b01000000, 1]), 6))
+    b'ababab'
+    """
+    out, i, n = bytearray(), 0, len(data)
+    try:
+        while i < n:
+            control = data[i]
+            if control < 32:
+                out += data[i + 1 : i + control + 2]
+                i += control + 2
+                continue
+            length = control >> 5
+            if length == 7:
+                i += 1
+                length += data[i]
+            distance = ((control & 31) << 8) + data[i + 1] + 1
+            i += 2
+            length += 2
+            start = len(out) - distance
+            if start < 0:
+                raise IndexError
+            piece = out[start : start + length]
+            out += piece if len(piece) == length else (piece * (length // distance + 1))[:length]
+    except IndexError:
+        out.clear()
+    if len(out) != size:
+        raise FileError("has compressed data that does not unpack to its declared size; export it again.")
+    return out
+
+
+def _ascii(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
+    width = sum(number for _, _, number in fields)
+    if there < 2 * width * count - 1:  # a digit and a space per value
+        raise _truncated(count, 2 * width, there)
+    data, column, found = text.table(stream, width, count), 0, {}
+    for name, kind, number in fields:
+        if number:
+            packed = name in ("rgb", "rgba") and kind in ("<u4", "<i4")
+            found[name] = data[:, column].astype(np.uint32) if packed else text.typed(data[:, column], kind[1:])
+        column += number
+    return found

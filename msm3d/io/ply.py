@@ -1,0 +1,100 @@
+"""PLY: the vertices of an ascii or binary file, little or big endian. Faces and other elements are not read."""
+
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import FileError
+from . import columns, text
+
+_LONGEST_HEADER = 1 << 20  # bytes
+_TYPES = {
+    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
+    **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
+    **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
+}
+_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
+_Element = tuple[str, int, list[tuple[str, str]]]  # name, count, and its properties: name and type, "" for a list
+
+
+def content(file: Path) -> dict[str, np.ndarray]:
+    """Return the vertices' arrays by field name."""
+    with file.open("rb") as stream:
+        order, elements = _header(stream)
+        names = [name for name, _, _ in elements]
+        if "vertex" not in names:
+            raise FileError(f"has the elements {', '.join(names) or 'nothing'}; a 'vertex' element is needed.")
+        position = names.index("vertex")
+        _, count, properties = elements[position]
+        if count == 0:
+            raise FileError("declares 0 points; there is nothing to read.")
+        columns.chosen(name for name, _ in properties)
+        if not all(kind for _, kind in properties):
+            raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
+        read = _ascii if order == "=" else _binary
+        return columns.fields(read(stream, order, elements[:position], count, properties))
+
+
+def _header(stream: BinaryIO) -> tuple[str, list[_Element]]:
+    if stream.readline(8).strip() != b"ply":
+        raise FileError("does not start with 'ply'; it is not a PLY file.")
+    order, elements = "", []
+    while True:
+        raw = stream.readline(_LONGEST_HEADER)
+        if not raw.endswith(b"\n") or stream.tell() > _LONGEST_HEADER:
+            raise FileError("has no 'end_header'; it is truncated or not a PLY file.")
+        match raw.decode("latin-1").split():
+            case ["end_header"]:
+                break
+            case [] | ["comment" | "obj_info", *_]:
+                pass
+            case ["format", name, _] if name in _ORDERS:
+                order = _ORDERS[name]
+            case ["element", name, count] if count.isdecimal() and len(count) < 20:
+                elements.append((name, int(count), []))
+            case ["property", "list", size, kind, name] if size in _TYPES and kind in _TYPES and elements:
+                elements[-1][2].append((name, ""))
+            case ["property", kind, name] if kind in _TYPES and elements:
+                elements[-1][2].append((name, _TYPES[kind]))
+            case _:
+                raise FileError(f"has the header line {raw[:80].decode('latin-1').strip()!r}, which PLY does not know.")
+    if not order:
+        raise FileError(f"names no format; one of {', '.join(_ORDERS)} is needed.")
+    return order, elements
+
+
+def _binary(
+    stream: BinaryIO, order: str, before: list[_Element], count: int, properties: list[tuple[str, str]]
+) -> dict[str, np.ndarray]:
+    start = stream.tell()
+    for name, number, others in before:
+        if number and not all(kind for _, kind in others):
+            raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
+        start += number * np.dtype([(f"{i}", kind) for i, (_, kind) in enumerate(others)]).itemsize
+    record = np.dtype([(name, order + kind) for name, kind in properties])
+    there = stream.seek(0, 2) - start
+    if there < count * record.itemsize:
+        raise FileError(
+            f"declares {count} points of {record.itemsize} bytes but holds {max(there, 0)} bytes of them; "
+            "it is truncated, export it again."
+        )
+    stream.seek(start)
+    data = np.fromfile(stream, dtype=record, count=count)
+    return {name: data[name] for name, _ in properties}
+
+
+def _ascii(
+    stream: BinaryIO, order: str, before: list[_Element], count: int, properties: list[tuple[str, str]]
+) -> dict[str, np.ndarray]:
+    start = stream.tell()
+    there = stream.seek(0, 2) - start
+    lines = sum(number for _, number, _ in before)
+    if there < lines + count * 2 * len(properties) - 1:  # a digit and a space per value
+        raise FileError(f"declares {count} points but holds {there} bytes of them; it is truncated, export it again.")
+    stream.seek(start)
+    for _ in islice(stream, lines):
+        pass
+    data = text.table(stream, len(properties), count)
+    return {name: text.typed(data[:, i], kind) for i, (name, kind) in enumerate(properties)}
