@@ -65,7 +65,8 @@ def convert(
         install: False leaves the installed `scannet` as it is.
 
     Raises:
-        FileError: the file is missing, truncated, no checkpoint, or holds Python objects.
+        FileError: the file is missing, truncated, no checkpoint or holds Python objects; or the output cannot be
+            written. Where only HF_HOME cannot, `out_dir` is complete.
         WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite; each is named.
     """
     path = Path(path)

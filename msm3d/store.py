@@ -212,20 +212,21 @@ def _digest(path: str, _size: int, _changed: int) -> str:
 @contextmanager
 def _staged(directory: Path) -> Iterator[Path]:
     """Give an empty folder beside `directory` to write in; on success its files move to `directory`, by renaming."""
+    from safetensors import SafetensorError
+
     if directory.exists() and not directory.is_dir():
         raise FileError(f"{directory} is a file; give a directory to write the model to.")
-    directory.parent.mkdir(parents=True, exist_ok=True)
     stage = directory.absolute().parent / f".{directory.name}.{uuid.uuid4().hex[:8]}"
-    stage.mkdir()
     try:
+        stage.mkdir(parents=True)
         yield stage
         if directory.exists():
-            for path in sorted(
-                stage.iterdir(), key=lambda path: path.name == CONFIG
-            ):  # config.json, the seal, comes last
+            for path in sorted(stage.iterdir(), key=lambda path: path.name == CONFIG):  # config.json, the seal, is last
                 os.replace(path, directory / path.name)
         else:
             os.rename(stage, directory)
+    except (OSError, SafetensorError) as error:
+        raise FileError(f"{directory} cannot be written ({error}); give another directory or make room.") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -126,6 +126,26 @@ def test_a_file_is_not_overwritten_by_a_directory(tmp_path):
     )
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    message = sentence(weights.write, tmp_path / "file" / "m", TINY, {}, error=FileError)
+    assert message.startswith(f"{tmp_path / 'file' / 'm'} cannot be written (")
+    assert message.endswith("); give another directory or make room.")
+
+
+def test_a_full_disk_leaves_what_was_there(made, monkeypatch, tmp_path):
+    import safetensors.torch
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    message = f"{made} cannot be written ([Errno 28] No space left on device); give another directory or make room."
+    assert sentence(weights.write, made, TINY, {"c": torch.ones(2)}, error=FileError) == message
+    assert len(weights.read(made)[1]) == 2
+    assert os.listdir(tmp_path) == ["made"]
+
+
 def test_a_truncated_file_is_refused(made):
     whole = (made / MODEL).read_bytes()
     expected = json.loads((made / CONFIG).read_text())["sha256"]
