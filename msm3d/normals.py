@@ -65,10 +65,13 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
     tick = max(_CELL / _TICKS, span / (_TICKS << (_BITS - 2)))  # larger only beyond 5 km
     grid, owner = _finest(np.rint((coord - low) / tick).astype(np.int64))
     normal = _flattest(grid)
+    nowhere = ~normal.any(1)
     if viewpoint is None:
-        normal = normal * np.sign(_outward(grid, normal))[:, None]
-        return normal.astype(np.float32)[owner]
+        normal = normal * _outward(grid, normal)[:, None]
+    normal[nowhere] = (0, 0, 1)
     normal = normal.astype(np.float32)[owner]
+    if viewpoint is None:
+        return normal
     away = np.einsum("nd,nd->n", np.asarray(viewpoint) - coord, normal) < 0
     return np.where(away[:, None], -normal, normal)
 
@@ -143,9 +146,9 @@ def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _flattest(grid: _Grid) -> np.ndarray:
-    """Return one unit normal per cell, of either sign, from the smallest window that shows a surface."""
+    """Return one unit normal per cell, of either sign, from the smallest window that shows a surface; else zeros."""
     m = len(grid.cells)
-    normal, best = np.tile([0.0, 0.0, 1.0], (m, 1)), np.full(m, np.inf)
+    normal, best = np.zeros((m, 3)), np.full(m, np.inf)
     todo, row, level = np.arange(m), np.arange(m), 0
     while True:
         alone = len(grid.cells) == 1
@@ -214,7 +217,7 @@ def _smallest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _outward(grid: _Grid, normal: np.ndarray) -> np.ndarray:
-    """Return a number per cell whose sign turns its normal to the open side, as seen from the middle of the scene.
+    """Return 1 or -1 per cell, which turns its normal to the open side, as seen from the middle of the scene.
 
     The sum of a cell's neighbourhood decides, over a few rounds: where a cell is edge-on, its neighbours are not.
     """
