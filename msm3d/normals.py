@@ -66,8 +66,7 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
     grid, owner = _finest(np.rint((coord - low) / tick).astype(np.int64))
     normal = _flattest(grid)
     nowhere = ~normal.any(1)
-    if viewpoint is None:
-        normal = normal * _outward(grid, normal)[:, None]
+    normal *= _outward(grid, normal)[:, None]
     normal[nowhere] = (0, 0, 1)
     normal = normal.astype(np.float32)[owner]
     if viewpoint is None:

@@ -273,7 +273,9 @@ def _warn_of_units(coord: np.ndarray, units: str) -> None:
         if likely
         else "pass units=, or scale the coordinates"
     )
-    warnings.warn(f"the points span {span:.3g} m with units={units!r}; {cure}.", Msm3dWarning, stacklevel=4)
+    warnings.warn(
+        f"the points span {float(f'{span:.3g}'):g} m with units={units!r}; {cure}.", Msm3dWarning, stacklevel=4
+    )
 
 
 def _warn_of_up(coord: np.ndarray, up: str) -> None:
