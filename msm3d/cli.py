@@ -200,7 +200,11 @@ def _progress(model, name: str) -> Iterator[None]:
 
     blocks = [module for module in model.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
     with tqdm(total=len(blocks), desc=name, unit="block", delay=1, leave=False, dynamic_ncols=True) as bar:
-        hooks = [block.register_forward_hook(lambda *_: bar.update()) for block in blocks]
+
+        def step(*_: object) -> None:  # what a hook returns would replace the block's output
+            bar.update()
+
+        hooks = [block.register_forward_hook(step) for block in blocks]
         try:
             yield
         finally:

@@ -88,6 +88,11 @@ class BackboneConfig:
         _require(
             "curves", self.curves, bool(self.curves) and set(self.curves) <= set(CURVES), "some of " + ", ".join(CURVES)
         )
+        if self.channels[-1] != self.decoder_channels[-1]:
+            raise InputError(
+                f"the coarsest width is {self.channels[-1]} in channels and {self.decoder_channels[-1]} in "
+                "decoder_channels; the decoder starts where the encoder ends, so give the same."
+            )
         for level in range(n):
             heads = self.heads[level]
             for name in ("channels", "decoder_channels"):

@@ -15,7 +15,7 @@ def test_the_defaults_are_the_published_network():
 
 def test_it_survives_json():
     config = BackboneConfig(
-        channels=(8, 16), decoder_channels=(8, 8), conv_blocks=(1, 0), attention_blocks=(0, 1), heads=(0, 2)
+        channels=(8, 16), decoder_channels=(8, 16), conv_blocks=(1, 0), attention_blocks=(0, 1), heads=(0, 2)
     )
     assert BackboneConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -40,6 +40,11 @@ def test_it_cannot_be_changed():
         ({"norm": "batchnorm"}, "norm is 'batchnorm'; it must be one of rmsnorm, layernorm."),
         ({"sampling": "nearest"}, "sampling is 'nearest'; it must be one of centered, published."),
         ({"curves": ("spiral",)}, "curves is ('spiral',); it must be some of xyz-z, yxz-z, xyz-hilbert, yxz-hilbert."),
+        (
+            {"decoder_channels": (64, 96, 128, 256, 256)},
+            "the coarsest width is 384 in channels and 256 in decoder_channels; the decoder starts where the encoder "
+            "ends, so give the same.",
+        ),
         (
             {"heads": (0, 0, 0, 32, 50)},
             "channels[4] is 384 and heads[4] is 50; a level with attention needs a number of heads that divides its width.",

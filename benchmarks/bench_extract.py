@@ -1,0 +1,113 @@
+"""Whole extraction of the room, by stage: `python benchmarks/bench_extract.py [--backend NAME] [--precision P]`.
+
+Prints points per second, seconds per stage and peak memory above what was there before, and asserts the result: the
+stages one by one give what `extract` gives, finite, and the same bits a second time.
+"""
+
+import argparse
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from room import room
+
+import msm3d
+from msm3d.hierarchy import Hierarchy
+from msm3d.interpolate import descriptors
+from msm3d.normals import completed
+from msm3d.voxels import voxelize
+
+
+def machine() -> str:
+    """Name the processor, the threads and the commit that the figures belong to."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = names[0].split(":")[1].strip() if names else platform.processor()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    features = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {features}, {torch.get_num_threads()} threads, torch {torch.__version__}, commit {commit or '?'}"
+
+
+def network(backend: str | None, precision: str) -> msm3d.Model:
+    """Return the published network with random weights from a fixed seed."""
+    from tempfile import TemporaryDirectory
+
+    torch.manual_seed(0)
+    model = msm3d.Model(msm3d.BackboneConfig(sampling="published")).eval()
+    with TemporaryDirectory() as folder:
+        return msm3d.load(
+            model.save_pretrained(Path(folder) / "model"), device="cpu", backend=backend, precision=precision
+        )
+
+
+def stages(model: msm3d.Model, scan: dict[str, np.ndarray]) -> tuple[dict[str, float], np.ndarray]:
+    """Run the chain of `Model.extract` one stage at a time."""
+    seconds: dict[str, float] = {}
+    clock = perf_counter()
+
+    def done(stage: str) -> None:
+        nonlocal clock
+        seconds[stage], clock = perf_counter() - clock, perf_counter()
+
+    ops = model.ops
+    cloud = completed(msm3d.PointCloud.of(scan))
+    done("points")
+    voxels = voxelize([cloud], model.config.voxel_size, ops)
+    done("voxels")
+    hierarchy = Hierarchy.of(voxels.keys, model.config.levels, ops)
+    done("hierarchy")
+    with torch.no_grad():
+        encoded = model.unet.encode(voxels.features, hierarchy, ops)
+        done("encoder")
+        decoded = model.unet.decode(encoded, hierarchy, ops)
+        done("decoder")
+        out = descriptors(decoded, hierarchy, range(model.config.levels), "published", ops, voxels.owner)
+        done("reading at points")
+    seconds["total"] = sum(seconds.values())
+    seconds["network"] = seconds["encoder"] + seconds["decoder"]
+    counts = [len(grid) for grid in hierarchy.grids]
+    print(f"room: {len(out):,} points, voxels {counts}, {out.shape[1]} channels")
+    return seconds, out.numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="reference")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--points", type=int, default=527_020)
+    options = parser.parse_args()
+
+    print(machine())
+    model, scan = network(options.backend, options.precision), room(options.points)
+    print(model)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    clock = perf_counter()
+    whole = model.extract(scan)
+    first = perf_counter() - clock
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    print(f"first call {first:.2f} s, peak memory {peak:.2f} GB of which the output is {whole.nbytes / 1e9:.2f} GB")
+    sample, shape = whole[::50].copy(), whole.shape
+    del whole
+
+    best: dict[str, float] = {}
+    for _ in range(options.repeats):
+        seconds, out = stages(model, scan)
+        assert out.shape == shape
+        assert np.isfinite(out).all()
+        assert np.array_equal(out[::50], sample), "two runs differ"
+        del out
+        if not best or seconds["total"] < best["total"]:
+            best = seconds
+    print(f"\n| stage | seconds (best of {options.repeats}) |\n|---|---|")
+    for stage, value in best.items():
+        print(f"| {stage} | {value:.2f} |")
+    print(f"\n{shape[0] / best['total']:,.0f} points/s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

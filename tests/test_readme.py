@@ -1,0 +1,85 @@
+"""Every block of the README runs as it stands, on a small scan and a small network installed as `scannet`."""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import msm3d
+from msm3d import cli
+from tests.conftest import make_scene
+
+ROOT = Path(msm3d.__file__).parents[1]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with scan.ply, and a small network of the published kind installed as `scannet`."""
+    from msm3d import results, weights
+
+    wide = dict(channels=(8, 8, 8, 16, 384), heads=(0, 0, 0, 2, 2), conv_blocks=(1,) * 5, window=64)
+    config = msm3d.BackboneConfig(**wide, sampling="published")  # and the published decoder widths: 928 channels
+    model = msm3d.Model(config).eval()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    weights.install(model.save_pretrained(tmp_path / "weights"), "scannet")
+    monkeypatch.chdir(tmp_path)
+    scene = make_scene(0, 200)
+    columns = np.concatenate([scene["coord"], scene["color"], scene["normal"]], 1)
+    names = ["x", "y", "z", "red", "green", "blue", "nx", "ny", "nz"]
+    header = [f"property float {name}" for name in names]
+    lines = ["ply", "format ascii 1.0", f"element vertex {len(columns)}", *header, "end_header"]
+    Path("scan.ply").write_text("\n".join([*lines, *(" ".join(f"{v:.6f}" for v in row) for row in columns)]) + "\n")
+    assert results.FORMATS
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_python_blocks_run_one_after_another(place, capsys):
+    names: dict = {}
+    found = blocks("python")
+    assert len(found) >= 3
+    for block in found:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", msm3d.Msm3dWarning)
+            exec(compile(block, "README.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("(600, 928)\n")
+    assert names["coarse"].shape == (600, 640)
+    assert names["small"].dtype == np.float16
+
+
+@pytest.mark.slow
+def test_shell_commands_run(place, capsys):
+    commands = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    assert len(commands) >= 5
+    for program, *arguments in commands:
+        assert program == "msm3d"
+        assert cli.main(arguments) == 0, arguments
+    with np.load("features.npz") as file:
+        assert file["feat"].shape == (600, 928)
+    assert np.load("coarse.npy").shape == (600, 640)
+
+
+def test_every_file_that_the_readme_links_to_exists():
+    links = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
+    assert len(links) >= 3
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run_and_are_short(example, tmp_path):
+    assert len(example.read_text().splitlines()) < 60
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "home")}
+    run = [sys.executable, str(example), str(tmp_path / "demo"), "3000"]
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "written:" in done.stdout
