@@ -19,7 +19,7 @@ import torch
 
 from ..errors import BackendError
 
-BACKENDS = {"reference": "msm3d.ops.reference"}
+BACKENDS = {"native": "msm3d.ops.native", "reference": "msm3d.ops.reference"}
 """Name to module, best first."""
 
 

@@ -1,0 +1,292 @@
+// Attention of each row to a band of rows before and after it, forward and backward, in memory linear in the rows.
+//
+// Lanes run over keys, which are transposed once per head: (e, keys). Softmax is taken block by block of keys, with the
+// largest score so far, in powers of two. The backward pass computes the scores again from the saved sums.
+#include "abi.h"
+#include "simd.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+constexpr int64_t KEYS = 512;       // keys of a block: its scores stay in the first-level cache
+constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
+constexpr float LOG2_E = 1.44269504f;
+
+// scores[r, j] = sum over i of q[i, r] * k[i, j], for ROWS queries and `keys` keys (a multiple of COLS * W).
+static void score(const float* q, const float* k, int64_t e, int64_t stride, int64_t keys, float* scores) {
+    for (int64_t j = 0; j < keys; j += COLS * W) {
+        V total[ROWS][COLS];
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            UNROLL for (int v = 0; v < COLS; v++) total[r][v] = splat(0.0f);
+        }
+        for (int64_t i = 0; i < e; i++) {
+            V key[COLS];
+            UNROLL for (int v = 0; v < COLS; v++) key[v] = load(k + i * stride + j + v * W);
+            UNROLL for (int r = 0; r < ROWS; r++) {
+                const V a = splat(q[i * ROWS + r]);
+                UNROLL for (int v = 0; v < COLS; v++) total[r][v] = fma(a, key[v], total[r][v]);
+            }
+        }
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            UNROLL for (int v = 0; v < COLS; v++) store(scores + r * KEYS + j + v * W, total[r][v]);
+        }
+    }
+}
+
+// total[r, i] += weights[r] . k[i], kept as one vector per (r, i): R queries, E channels.
+template <int R, int E>
+static inline void weigh(const float* weights, const float* k, int64_t stride, int64_t keys, int64_t e, float* total) {
+    V t[R][E];
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int i = 0; i < E; i++) t[r][i] = load(total + (r * e + i) * W);
+    }
+    for (int64_t j = 0; j < keys; j += W) {
+        V w[R];
+        UNROLL for (int r = 0; r < R; r++) w[r] = load(weights + r * KEYS + j);
+        UNROLL for (int i = 0; i < E; i++) {
+            const V x = load(k + i * stride + j);
+            UNROLL for (int r = 0; r < R; r++) t[r][i] = fma(w[r], x, t[r][i]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int i = 0; i < E; i++) store(total + (r * e + i) * W, t[r][i]);
+    }
+}
+
+static void weigh_all(const float* weights, const float* k, int64_t e, int64_t stride, int64_t keys, float* total) {
+    constexpr int R = 3, E = 4;
+    static_assert(ROWS % R == 0, "queries come in groups of three");
+    for (int r = 0; r < ROWS; r += R) {
+        int64_t i = 0;
+        for (; i + E <= e; i += E) weigh<R, E>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
+        for (; i < e; i++) weigh<R, 1>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
+    }
+}
+
+// k[i, j] += sum over r of weights[r, j] * x[i, r]: what ROWS queries send back to their keys.
+static void spread(const float* weights, const float* x, int64_t e, int64_t stride, int64_t keys, float* k) {
+    for (int64_t j = 0; j < keys; j += W) {
+        V w[ROWS];
+        UNROLL for (int r = 0; r < ROWS; r++) w[r] = load(weights + r * KEYS + j);
+        for (int64_t i = 0; i < e; i++) {
+            V total = load(k + i * stride + j);
+            UNROLL for (int r = 0; r < ROWS; r++) total = fma(w[r], splat(x[i * ROWS + r]), total);
+            store(k + i * stride + j, total);
+        }
+    }
+}
+
+// The band of ROWS queries from `first` on, those past `stop` repeating the last: rows [low, high) of their scene.
+struct Band {
+    int64_t first, start, stop, window, low, high;
+    int64_t query(int r) const { return smaller(first + r, stop - 1); }
+    // Calls fill(r, from, to) for the keys of block [at, at + count) that query r may not see.
+    template <class F> void outside(int64_t at, int64_t count, F fill) const {
+        for (int r = 0; r < ROWS; r++) {
+            const int64_t from = larger(start, query(r) - window), to = smaller(stop, query(r) + window + 1);
+            fill(r, int64_t(0), smaller(larger(from - at, int64_t(0)), count));
+            fill(r, smaller(larger(to - at, int64_t(0)), count), count);
+        }
+    }
+};
+
+static Band band(int64_t first, int64_t start, int64_t stop, int64_t window) {
+    const int64_t last = smaller(first + ROWS, stop) - 1;
+    return {first, start, stop, window, larger(start, first - window), smaller(stop, last + window + 1)};
+}
+
+// Channel-major copy of rows [low, high) of the part of qkv that `x` points at; zeros behind, for whole vectors.
+static void transpose(const float* x, int64_t row, int64_t low, int64_t high, int64_t e, int64_t stride, float* out) {
+    for (int64_t j = 0; j < high - low + COLS * W; j++) {
+        for (int64_t i = 0; i < e; i++) out[i * stride + j] = low + j < high ? x[(low + j) * row + i] : 0.0f;
+    }
+}
+
+static void gather(const float* x, int64_t row, const Band& b, int64_t e, float scale, float* out) {
+    for (int r = 0; r < ROWS; r++) {
+        for (int64_t i = 0; i < e; i++) out[i * ROWS + r] = x[b.query(r) * row + i] * scale;
+    }
+}
+
+// What dropout leaves of the attention of one query to `count` keys from `key` on: 0 or 1 / (1 - dropout), by a hash of
+// the seed, the head, the query and the key, so that the backward pass and any division of the work see the same.
+static void keep(const Attend& a, int64_t head, int64_t query, int64_t key, int64_t count, float* kept) {
+    uint64_t state = uint64_t(a.seed) + 0x9e3779b97f4a7c15u * uint64_t(query * a.h + head + 1);
+    state = (state ^ state >> 30) * 0xbf58476d1ce4e5b9u;
+    state = (state ^ state >> 27) * 0x94d049bb133111ebu;
+    const uint32_t base = uint32_t(state ^ state >> 31), least = uint32_t(a.dropout * 16777216.0);
+    const float scale = float(1.0 / (1.0 - a.dropout));
+    for (int64_t j = 0; j < count; j++) {
+        uint32_t x = base + uint32_t(key + j) * 0x9e3779b9u;
+        x = (x ^ x >> 16) * 0x85ebca6bu;
+        x = (x ^ x >> 13) * 0xc2b2ae35u;
+        kept[j] = ((x ^ x >> 16) >> 8) >= least ? scale : 0.0f;
+    }
+}
+
+struct Job { int64_t head, start, stop, first, last; };  // scene [start, stop), queries [first, last)
+
+static int64_t segments(const Attend& a, int64_t scene, int64_t size) {
+    return blocks(a.offsets[scene + 1] - a.offsets[scene], size);
+}
+
+// Job number `index` of those that cut every scene into segments of `size` queries, for every head.
+static Job job_at(const Attend& a, int64_t index, int64_t size) {
+    const int64_t head = index % a.h;
+    int64_t segment = index / a.h, scene = 0;
+    while (segment >= segments(a, scene, size)) segment -= segments(a, scene++, size);
+    const int64_t start = a.offsets[scene], stop = a.offsets[scene + 1], first = start + segment * size;
+    return {head, start, stop, first, smaller(stop, first + size)};
+}
+
+int32_t attend(const Attend& a) {
+    const int64_t e = a.e, row = 3 * a.h * e;
+    const float scale = LOG2_E / sqrtf(float(e));
+    int64_t jobs = 0, longest = 0;
+    for (int64_t scene = 0; scene < a.scenes; scene++) {
+        jobs += segments(a, scene, SEGMENT) * a.h;
+        const int64_t rows = a.offsets[scene + 1] - a.offsets[scene];
+        longest = larger(longest, smaller(rows, SEGMENT + 2 * smaller(a.window, rows)));
+    }
+    const int64_t stride = longest + KEYS, size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
+    float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
+    if (!all) return NO_MEMORY;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
+    for (int64_t index = 0; index < jobs; index++) {
+        const Job job = job_at(a, index, SEGMENT);
+        float *keys = all + thread() * size, *values = keys + e * stride, *scores = values + e * stride;
+        float *queries = scores + ROWS * KEYS, *total = queries + ROWS * e;
+        float* kept = total + ROWS * e * W;
+        const float* q = a.qkv + job.head * e;
+        const int64_t low = larger(job.start, job.first - a.window), high = smaller(job.stop, job.last + a.window);
+        transpose(q + a.h * e, row, low, high, e, stride, keys);
+        transpose(q + 2 * a.h * e, row, low, high, e, stride, values);
+        for (int64_t first = job.first; first < job.last; first += ROWS) {
+            const Band b = band(first, job.start, job.stop, a.window);
+            gather(q, row, b, e, scale, queries);
+            memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
+            float highest[ROWS], sums[ROWS];
+            for (int r = 0; r < ROWS; r++) highest[r] = -INFINITY, sums[r] = 0.0f;
+            for (int64_t at = b.low; at < b.high; at += KEYS) {
+                const int64_t count = padded(smaller(KEYS, b.high - at), COLS * W);
+                score(queries, keys + at - low, e, stride, count, scores);
+                b.outside(at, count, [&](int r, int64_t from, int64_t to) {
+                    for (int64_t j = from; j < to; j++) scores[r * KEYS + j] = -INFINITY;
+                });
+                for (int r = 0; r < ROWS; r++) {
+                    float* s = scores + r * KEYS;
+                    V top = splat(highest[r]);
+                    for (int64_t j = 0; j < count; j += W) top = max(top, load(s + j));
+                    const float before = highest[r];
+                    highest[r] = largest(top);
+                    if (highest[r] == -INFINITY) {  // nothing in sight yet
+                        memset(s, 0, size_t(count) * sizeof(float));
+                        continue;
+                    }
+                    V share = splat(0.0f);
+                    for (int64_t j = 0; j < count; j += W) {
+                        const V p = exp2(load(s + j) - splat(highest[r]));
+                        share = share + p;
+                        store(s + j, p);
+                    }
+                    if (a.dropout > 0.0) {
+                        keep(a, job.head, b.query(r), at, count, kept);
+                        for (int64_t j = 0; j < count; j++) s[j] *= kept[j];
+                    }
+                    const float fade = exp2f(before - highest[r]);
+                    sums[r] = sums[r] * fade + sum(share);
+                    if (fade != 1.0f) {
+                        for (int64_t i = 0; i < e; i++) {
+                            store(total + (r * e + i) * W, load(total + (r * e + i) * W) * splat(fade));
+                        }
+                    }
+                }
+                weigh_all(scores, values + at - low, e, stride, count, total);
+            }
+            for (int r = 0; r < ROWS && first + r < job.last; r++) {
+                float* out = a.out + ((first + r) * a.h + job.head) * e;
+                for (int64_t i = 0; i < e; i++) out[i] = sum(load(total + (r * e + i) * W)) / sums[r];
+                if (a.lse) a.lse[(first + r) * a.h + job.head] = highest[r] + log2f(sums[r]);
+            }
+        }
+    }
+    return OK;
+}
+
+int32_t attend_gradient(const Attend& a) {
+    const int64_t e = a.e, row = 3 * a.h * e;
+    const float scale = 1.0f / sqrtf(float(e));
+    int64_t longest = 0;
+    for (int64_t scene = 0; scene < a.scenes; scene++) longest = larger(longest, a.offsets[scene + 1] - a.offsets[scene]);
+    // A job is a head of a whole scene: what its queries send back to the keys is added up in their order.
+    const int64_t stride = longest + KEYS, jobs = a.scenes * a.h;
+    const int64_t size = padded(4 * e * stride + ROWS * (2 * KEYS + 2 * e + e * W) + KEYS, 16);
+    float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
+    if (!all) return NO_MEMORY;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
+    for (int64_t index = 0; index < jobs; index++) {
+        const int64_t head = index % a.h, start = a.offsets[index / a.h], stop = a.offsets[index / a.h + 1];
+        float *keys = all + thread() * size, *values = keys + e * stride;
+        float *grad_keys = values + e * stride, *grad_values = grad_keys + e * stride;
+        float *shares = grad_values + e * stride, *slopes = shares + ROWS * KEYS;
+        float *queries = slopes + ROWS * KEYS, *grads = queries + ROWS * e, *total = grads + ROWS * e;
+        float* kept = total + ROWS * e * W;
+        for (int64_t j = 0; j < KEYS; j++) kept[j] = 1.0f;
+        const float* q = a.qkv + head * e;
+        transpose(q + a.h * e, row, start, stop, e, stride, keys);
+        transpose(q + 2 * a.h * e, row, start, stop, e, stride, values);
+        memset(grad_keys, 0, size_t(2 * e * stride) * sizeof(float));
+        for (int64_t first = start; first < stop; first += ROWS) {
+            const Band b = band(first, start, stop, a.window);
+            gather(q, row, b, e, scale * LOG2_E, queries);
+            gather(a.grad_out + head * e, a.h * e, b, e, 1.0f, grads);
+            memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
+            float lse[ROWS], mean[ROWS];
+            for (int r = 0; r < ROWS; r++) {
+                const float* out = a.out + (b.query(r) * a.h + head) * e;
+                lse[r] = a.lse[b.query(r) * a.h + head];
+                mean[r] = 0.0f;
+                for (int64_t i = 0; i < e; i++) mean[r] += out[i] * grads[i * ROWS + r];
+            }
+            for (int64_t at = b.low; at < b.high; at += KEYS) {
+                const int64_t count = padded(smaller(KEYS, b.high - at), COLS * W), column = at - start;
+                score(queries, keys + column, e, stride, count, shares);
+                score(grads, values + column, e, stride, count, slopes);
+                for (int r = 0; r < ROWS; r++) {
+                    float *share = shares + r * KEYS, *slope = slopes + r * KEYS;
+                    if (a.dropout > 0.0) keep(a, head, b.query(r), at, count, kept);
+                    for (int64_t j = 0; j < count; j += W) {
+                        const V p = exp2(load(share + j) - splat(lse[r])), k = load(kept + j);
+                        store(share + j, p * k);
+                        store(slope + j, p * (load(slope + j) * k - splat(mean[r])));
+                    }
+                }
+                b.outside(at, count, [&](int r, int64_t from, int64_t to) {
+                    for (int64_t j = from; j < to; j++) shares[r * KEYS + j] = slopes[r * KEYS + j] = 0.0f;
+                });
+                for (int64_t r = stop - first; r < ROWS; r++) {  // queries past the last one
+                    memset(shares + r * KEYS, 0, size_t(count) * sizeof(float));
+                    memset(slopes + r * KEYS, 0, size_t(count) * sizeof(float));
+                }
+                weigh_all(slopes, keys + column, e, stride, count, total);
+                spread(slopes, queries, e, stride, count, grad_keys + column);
+                spread(shares, grads, e, stride, count, grad_values + column);
+            }
+            for (int r = 0; r < ROWS && first + r < stop; r++) {
+                float* grad = a.grad_qkv + (first + r) * row + head * e;
+                for (int64_t i = 0; i < e; i++) grad[i] = sum(load(total + (r * e + i) * W)) * scale;
+            }
+        }
+        for (int64_t j = 0; j < stop - start; j++) {
+            float* grad = a.grad_qkv + (start + j) * row + (a.h + head) * e;
+            for (int64_t i = 0; i < e; i++) {
+                grad[i] = grad_keys[i * stride + j] * (1.0f / LOG2_E);  // the queries held the base of the powers
+                grad[a.h * e + i] = grad_values[i * stride + j];
+            }
+        }
+    }
+    return OK;
+}
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

@@ -1,0 +1,176 @@
+// Descriptors: for each voxel the weighted sum of eight rows of every level, side by side, copied to its points.
+#include "abi.h"
+#include "simd.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+constexpr int64_t CORNERS = 8;  // at most, of one row and level
+
+// Counting sort: the positions p of `items` that hold i are order[first[i]] .. order[first[i + 1] - 1], ascending.
+// Negative items are left out; false if one is not below n.
+template <class T> static bool group_by(const T* items, int64_t count, int64_t n, int64_t* first, int64_t* order) {
+    memset(first, 0, size_t(n + 2) * sizeof(int64_t));
+    for (int64_t p = 0; p < count; p++) {
+        if (items[p] >= n) return false;
+        if (items[p] >= 0) first[items[p] + 2]++;
+    }
+    for (int64_t i = 2; i < n + 2; i++) first[i] += first[i - 1];
+    for (int64_t p = 0; p < count; p++) {
+        if (items[p] >= 0) order[first[items[p] + 1]++] = p;
+    }
+    return true;
+}
+
+static bool group_points(const Blend& a, int64_t* first, int64_t* points) {
+    if (!group_by(a.owner, a.n, a.m, first, points)) return false;
+    return first[a.m] == a.n;  // none was negative
+}
+
+// Writes the sums of voxel i at one level; false if a corner is out of range.
+static bool blend_row(const Blend& a, int64_t level, int64_t i, float* out) {
+    const int64_t c = a.channels[level];
+    const float *rows[CORNERS], *features = a.features[level];
+    float weights[CORNERS];
+    int count = 0;
+    for (int64_t j = i * a.counts[level]; j < (i + 1) * a.counts[level]; j++) {
+        const int32_t row = a.corners[level][j];
+        if (row >= a.rows[level]) return false;
+        if (row < 0) continue;
+        rows[count] = features + row * c;
+        weights[count++] = a.weights[level][j];
+    }
+    int64_t j = 0;
+    for (; j + 4 * W <= c; j += 4 * W) {
+        V total[4];
+        UNROLL for (int v = 0; v < 4; v++) total[v] = splat(0.0f);
+        for (int k = 0; k < count; k++) {
+            const V w = splat(weights[k]);
+            UNROLL for (int v = 0; v < 4; v++) total[v] = fma(load(rows[k] + j + v * W), w, total[v]);
+        }
+        UNROLL for (int v = 0; v < 4; v++) store(out + j + v * W, total[v]);
+    }
+    for (; j + W <= c; j += W) {
+        V total = splat(0.0f);
+        for (int k = 0; k < count; k++) total = fma(load(rows[k] + j), splat(weights[k]), total);
+        store(out + j, total);
+    }
+    for (; j < c; j++) {
+        out[j] = 0.0f;
+        for (int k = 0; k < count; k++) out[j] += rows[k][j] * weights[k];
+    }
+    return true;
+}
+
+// Past the cache where the row allows it: a descriptor is not read again soon, and its page is touched once.
+static void copy_row(const float* row, int64_t size, float* out) {
+    if (reinterpret_cast<uintptr_t>(out) % (W * sizeof(float)) == 0 && size % W == 0) {
+        for (int64_t j = 0; j < size; j += W) stream(out + j, load(row + j));
+    } else {
+        memcpy(out, row, size_t(size) * sizeof(float));
+    }
+}
+
+// `narrow` holds the row in the type of the result, of two bytes per value, with room for a whole vector at its end.
+static void to_narrow(const float* row, int64_t size, int64_t dtype, uint16_t* narrow) {
+    if (dtype == BFLOAT16) {
+        for (int64_t j = 0; j < size; j++) narrow[j] = to_bf16(row[j]);
+    } else {
+        for (int64_t j = 0; j < size; j += W) store_half(narrow + j, load(row + j));
+    }
+}
+
+int32_t blend(const Blend& a) {
+    int64_t size = 0;
+    for (int64_t level = 0; level < a.levels; level++) size += a.channels[level];
+    int32_t error = OK;
+    Arena arena{};
+    for (int pass = 0; pass < 2; pass++) {
+        const int64_t wide = padded(size, 32);
+        float* lines = arena.take<float>(a.threads * wide);
+        uint16_t* narrow_lines = arena.take<uint16_t>(a.threads * wide);
+        int64_t* first = arena.take<int64_t>(a.owner ? a.m + 2 : 0);
+        int64_t* points = arena.take<int64_t>(a.owner ? a.n : 0);
+        if (pass == 0) {
+            arena = {static_cast<char*>(workspace(arena.used)), 0};
+            if (!arena.base) return NO_MEMORY;
+            continue;
+        }
+        if (a.owner && !group_points(a, first, points)) return ROW_OUT_OF_RANGE;
+#pragma omp parallel for schedule(dynamic, 256) num_threads(int(a.threads))
+        for (int64_t i = 0; i < a.m; i++) {
+            if (a.owner && first[i] == first[i + 1]) continue;
+            float *line = lines + thread() * wide, *part = line;
+            uint16_t* narrow = narrow_lines + thread() * wide;
+            bool good = true;
+            for (int64_t level = 0; level < a.levels; part += a.channels[level++]) good &= blend_row(a, level, i, part);
+            if (!good) {
+#pragma omp atomic write
+                error = ROW_OUT_OF_RANGE;
+                continue;
+            }
+            if (a.dtype != FLOAT32) to_narrow(line, size, a.dtype, narrow);
+            for (int64_t p = a.owner ? first[i] : i; p < (a.owner ? first[i + 1] : i + 1); p++) {
+                const int64_t at = (a.owner ? points[p] : p) * size;
+                if (a.dtype == FLOAT32) {
+                    copy_row(line, size, static_cast<float*>(a.out) + at);
+                } else {
+                    memcpy(static_cast<uint16_t*>(a.out) + at, narrow, size_t(size) * sizeof(uint16_t));
+                }
+            }
+        }
+    }
+    return error;
+}
+
+// Each row of a level gathers from the corners that read it, in their order: no two threads add to the same number.
+int32_t blend_gradient(const Blend& a) {
+    int64_t size = 0, longest = 0, most = 0;
+    for (int64_t level = 0; level < a.levels; level++) {
+        size += a.channels[level];
+        longest = larger(longest, a.rows[level]);
+        most = larger(most, a.counts[level]);
+    }
+    Arena arena{};
+    for (int pass = 0; pass < 2; pass++) {
+        int64_t* first = arena.take<int64_t>(a.owner ? a.m + 2 : 0);
+        int64_t* points = arena.take<int64_t>(a.owner ? a.n : 0);
+        int64_t* first_corner = arena.take<int64_t>(longest + 2);
+        int64_t* corners = arena.take<int64_t>(a.m * most);
+        if (pass == 0) {
+            arena = {static_cast<char*>(workspace(arena.used)), 0};
+            if (!arena.base) return NO_MEMORY;
+            continue;
+        }
+        if (a.owner && !group_points(a, first, points)) return ROW_OUT_OF_RANGE;
+        int64_t offset = 0;
+        for (int64_t level = 0; level < a.levels; offset += a.channels[level++]) {
+            const int64_t c = a.channels[level];
+            float* grad = a.grad_features[level];
+            if (!grad) continue;
+            if (!group_by(a.corners[level], a.m * a.counts[level], a.rows[level], first_corner, corners)) {
+                return ROW_OUT_OF_RANGE;
+            }
+#pragma omp parallel for schedule(dynamic, 64) num_threads(int(a.threads))
+            for (int64_t row = 0; row < a.rows[level]; row++) {
+                float* total = grad + row * c;
+                memset(total, 0, size_t(c) * sizeof(float));
+                for (int64_t k = first_corner[row]; k < first_corner[row + 1]; k++) {
+                    const int64_t i = corners[k] / a.counts[level];
+                    const float weight = a.weights[level][corners[k]];
+                    const int64_t stop = a.owner ? first[i + 1] : i + 1;
+                    for (int64_t p = a.owner ? first[i] : i; p < stop; p++) {
+                        const float* from = a.grad_out + (a.owner ? points[p] : p) * size + offset;
+                        int64_t j = 0;
+                        for (; j + W <= c; j += W) store(total + j, fma(load(from + j), splat(weight), load(total + j)));
+                        for (; j < c; j++) total[j] += from[j] * weight;
+                    }
+                }
+            }
+        }
+    }
+    return OK;
+}
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

@@ -1,0 +1,254 @@
+// Convolutions and linear layers: one product of gathered rows with a weight per slot of a table, finished in cache.
+//
+// A tile of output rows keeps its sums in cache while every slot is applied to the rows that have it. Each output row
+// is summed in the order of its slots, whatever the tile and the number of threads: same input, same bits.
+#include "finish.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+constexpr int64_t TILE = 256;      // rows at most: their sums for one panel fill half of a small first-level cache
+constexpr int64_t SHARE = 4;       // tiles per thread at least, so that threads end together
+constexpr int64_t DEPTH = 128;     // channels of x per pass: a panel of weights stays in the first-level cache
+constexpr int64_t WIDE = 64;       // channels of a panel where registers are plenty
+
+struct Pair { int32_t in, row; };  // row of x, row of the tile
+
+// --- the kernel: R rows of x, read and summed through pointers, times N vectors of weights ----------------------------
+
+template <int R, int N>
+static inline void multiply(const float* const* x, const float* weight, int64_t depth, float* const* sums) {
+    V total[R][N];
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
+    }
+    for (int64_t i = 0; i < depth; i++, weight += N * W) {
+        V w[N];
+        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + j * W);
+        UNROLL for (int r = 0; r < R; r++) {
+            const V a = splat(x[r][i]);
+            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
+    }
+}
+
+static inline uint32_t pair_at(const bf16* p) {
+    uint32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return pair;
+}
+
+// Two channels at a time; `depth` is even.
+template <int R, int N>
+static inline void multiply(const bf16* const* x, const float* weight, int64_t depth, float* const* sums) {
+    V total[R][N];
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
+    }
+    for (int64_t i = 0; i < depth; i += 2, weight += 2 * N * W) {
+        V w[N];
+        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + j * W);
+        UNROLL for (int r = 0; r < R; r++) {
+            const V a = low(pair_at(x[r] + i));
+            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
+        }
+        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + (N + j) * W);
+        UNROLL for (int r = 0; r < R; r++) {
+            const V a = high(pair_at(x[r] + i));
+            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
+    }
+}
+
+#if defined(MSM3D_BF16)
+template <int R, int N>
+static inline void multiply(const bf16* const* x, const bf16* weight, int64_t depth, float* const* sums) {
+    V total[R][N];
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
+    }
+    for (int64_t i = 0; i < depth; i += 2, weight += 2 * N * W) {
+        B w[N];
+        UNROLL for (int j = 0; j < N; j++) w[j] = load_pairs(weight + 2 * j * W);
+        UNROLL for (int r = 0; r < R; r++) {
+            const B a = splat_pair(pair_at(x[r] + i));
+            UNROLL for (int j = 0; j < N; j++) total[r][j] = dot(a, w[j], total[r][j]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
+    }
+}
+#endif
+
+// The last `count` < R + 1 pairs of a list.
+template <int R, int N, class X, class P>
+static inline void multiply_rest(int64_t count, const X* const* x, const P* weight, int64_t depth, float* const* sums) {
+    if (count == R) {
+        multiply<R, N>(x, weight, depth, sums);
+    } else if constexpr (R > 1) {
+        multiply_rest<R - 1, N>(count, x, weight, depth, sums);
+    }
+}
+
+template <int R, int N, class X, class P>
+static void multiply_all(const Pair* pairs, int64_t count, const X* x, int64_t stride, const P* weight, int64_t depth,
+                         float* sums) {
+    const X* in[R];
+    float* out[R];
+    for (int64_t p = 0; p < count; p += R) {
+        const int64_t rows = smaller(count - p, int64_t(R));
+        for (int64_t r = 0; r < rows; r++) {
+            in[r] = x + pairs[p + r].in * stride;
+            out[r] = sums + int64_t(pairs[p + r].row) * (N * W);
+        }
+        if (rows == R) {
+            multiply<R, N>(in, weight, depth, out);
+        } else {
+            multiply_rest<R, N>(rows, in, weight, depth, out);
+        }
+    }
+}
+
+// --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
+
+static inline float value(const Product& a, int64_t slot, int64_t i, int64_t j) {
+    if (i >= a.c || j >= a.finish.channels) return 0.0f;
+    const int64_t at = slot * a.slot_stride + i * a.c_stride + j * a.d_stride;
+    return a.dtype == BFLOAT16 ? from_bf16(static_cast<const bf16*>(a.weight)[at]) : static_cast<const float*>(a.weight)[at];
+}
+
+static void pack(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, float* panel) {
+    if (a.dtype == FLOAT32 && a.d_stride == 1 && first + width <= a.finish.channels) {
+        const float* weight = static_cast<const float*>(a.weight) + slot * a.slot_stride + first;
+        for (int64_t i = 0; i < a.c; i++) memcpy(panel + i * width, weight + i * a.c_stride, size_t(width) * sizeof(float));
+        return;
+    }
+    for (int64_t i = 0; i < depth; i++) {
+        for (int64_t j = 0; j < width; j++) panel[i * width + j] = value(a, slot, i, first + j);
+    }
+}
+
+#if defined(MSM3D_BF16)
+static void pack(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, bf16* panel) {
+    for (int64_t i = 0; i < depth; i++) {  // channel pairs side by side, as the instruction takes them
+        for (int64_t j = 0; j < width; j++) {
+            panel[(i / 2 * width + j) * 2 + i % 2] = to_bf16(value(a, slot, i, first + j));
+        }
+    }
+}
+#endif
+
+// --- tiles -----------------------------------------------------------------------------------------------------------
+
+// Lists the pairs of each slot of a tile; false if the table points past the rows of x.
+static bool list_pairs(const Product& a, int64_t first, int64_t rows, int64_t tile, Pair* pairs, int64_t* counts) {
+    if (!a.table) {
+        for (int64_t r = 0; r < rows; r++) pairs[r] = {int32_t(first + r), int32_t(r)};
+        counts[0] = rows;
+        return true;
+    }
+    int32_t highest = -1;
+    for (int64_t slot = 0; slot < a.k; slot++) {
+        const int32_t* column = a.table + first * a.k + slot;
+        Pair* list = pairs + slot * (tile + 1);
+        int64_t count = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const int32_t in = column[r * a.k];
+            list[count] = {in, int32_t(r)};
+            count += in >= 0;
+            highest = larger(highest, in);
+        }
+        counts[slot] = count;
+    }
+    return highest < a.n;
+}
+
+template <int R, int N, class X, class P> static int32_t product_in(const Product& a) {
+    constexpr int64_t width = N * W;
+    const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
+    const int64_t tile = smaller(TILE, larger(padded(blocks(a.m, SHARE * a.threads), R), int64_t(4 * R)));
+    const int64_t tiles = blocks(a.m, tile);
+    int32_t error = OK;
+    Arena arena{};
+    for (int pass = 0; pass < 2; pass++) {
+        Finisher finisher = Finisher::cut(a.finish, arena);
+        const int64_t wide = larger(padded(finisher.line(), 16), panels * width + W);
+        P* packed = arena.take<P>(panels * a.k * depth * width);
+        float* all_sums = arena.take<float>(a.threads * panels * tile * width);
+        float* lines = arena.take<float>(a.threads * wide);
+        Pair* all_pairs = arena.take<Pair>(a.threads * a.k * (tile + 1));
+        int64_t* all_counts = arena.take<int64_t>(a.threads * padded(a.k, 8));
+        if (pass == 0) {
+            arena = {static_cast<char*>(workspace(arena.used)), 0};
+            if (!arena.base) return NO_MEMORY;
+            continue;
+        }
+        finisher.fill(a.finish);
+#pragma omp parallel num_threads(int(a.threads))
+        {
+            float* sums = all_sums + thread() * panels * tile * width;
+            float* line = lines + thread() * wide;
+            Pair* pairs = all_pairs + thread() * a.k * (tile + 1);
+            int64_t* counts = all_counts + thread() * padded(a.k, 8);
+            memset(line, 0, size_t(wide) * sizeof(float));
+#pragma omp for schedule(static)
+            for (int64_t part = 0; part < panels * a.k; part++) {
+                pack(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
+            }
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t t = 0; t < tiles; t++) {
+                const int64_t first = t * tile, rows = smaller(tile, a.m - first);
+                if (!list_pairs(a, first, rows, tile, pairs, counts)) {
+#pragma omp atomic write
+                    error = ROW_OUT_OF_RANGE;
+                    continue;
+                }
+                memset(sums, 0, size_t(panels * tile * width) * sizeof(float));
+                for (int64_t start = 0; start < depth; start += DEPTH) {
+                    for (int64_t part = 0; part < panels * a.k; part++) {
+                        multiply_all<R, N>(pairs + part % a.k * (tile + 1), counts[part % a.k],
+                                           static_cast<const X*>(a.x) + start, a.stride,
+                                           packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
+                                           sums + part / a.k * tile * width);
+                    }
+                }
+                for (int64_t r = 0; r < rows; r++) {
+                    for (int64_t panel = 0; panel < panels; panel++) {
+                        memcpy(line + panel * width, sums + (panel * tile + r) * width, width * sizeof(float));
+                    }
+                    const int64_t i = first + r;
+                    if (a.product) memcpy(a.product + i * finisher.d, line, size_t(finisher.d) * sizeof(float));
+                    finisher.row(line, a.finish.residual ? a.finish.residual + i * finisher.e : nullptr,
+                                 a.out + i * finisher.e);
+                }
+            }
+        }
+    }
+    return error;
+}
+
+template <class X, class P> static int32_t product_of(const Product& a) {
+    if constexpr (ROWS * COLS >= 24 && W * COLS < WIDE) {  // registers for wide panels, which read x half as often
+        if (a.finish.channels % WIDE == 0) return product_in<24 / int(WIDE / W), int(WIDE / W), X, P>(a);
+    }
+    return product_in<ROWS, COLS, X, P>(a);
+}
+
+int32_t product(const Product& a) {
+    if (a.dtype == FLOAT32) return product_of<float, float>(a);
+#if defined(MSM3D_BF16)
+    return product_of<bf16, bf16>(a);
+#else
+    return product_of<bf16, float>(a);
+#endif
+}
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

@@ -1,0 +1,98 @@
+// What follows a product while its row is in cache: bias, activation, norm, gamma, residual.
+#pragma once
+#include "abi.h"
+#include "simd.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+// A row's statistics: of `x` after the activation the norm subtracts `mean` and multiplies by `inverse`.
+struct Statistics { float mean, inverse, rms; };
+
+// The parameters, copied to whole vectors: zeros past the last channel keep every sum right.
+struct Finisher {
+    int64_t d, e, wide_d, wide_e;  // channels before and after the activation, and their whole vectors
+    int64_t activation, norm;
+    float *bias, *scale, *shift;  // scale and shift include gamma; null when there is nothing to do
+
+    static Finisher cut(const Finish& f, Arena& arena) {
+        Finisher s{};
+        s.d = f.channels;
+        s.e = f.activation == GEGLU ? s.d / 2 : s.d;
+        s.wide_d = padded(s.d, W);
+        s.wide_e = padded(s.e, W);
+        s.activation = f.activation;
+        s.norm = f.norm;
+        if (f.bias) s.bias = arena.take<float>(s.wide_d);
+        if (f.scale || f.gamma) s.scale = arena.take<float>(s.wide_e);
+        if (f.shift) s.shift = arena.take<float>(s.wide_e);
+        return s;
+    }
+
+    void fill(const Finish& f) {
+        for (int64_t j = 0; bias && j < wide_d; j++) bias[j] = j < d ? f.bias[j] : 0.0f;
+        for (int64_t j = 0; scale && j < wide_e; j++) {
+            scale[j] = j < e ? (f.scale ? f.scale[j] : 1.0f) * (f.gamma ? f.gamma[j] : 1.0f) : 0.0f;
+        }
+        for (int64_t j = 0; shift && j < wide_e; j++) {
+            shift[j] = j < e ? f.shift[j] * (f.gamma ? f.gamma[j] : 1.0f) : 0.0f;
+        }
+    }
+
+    // Floats that a caller's `line` holds: geglu reads its second half at any alignment.
+    int64_t line() const { return wide_d + W; }
+
+    // Turns the d sums in `line` into the e values after the activation.
+    void activate(float* line) const {
+        if (bias) {
+            for (int64_t j = 0; j < wide_d; j += W) store(line + j, load(line + j) + load(bias + j));
+        }
+        if (activation == GELU) {
+            for (int64_t j = 0; j < wide_e; j += W) store(line + j, gelu(load(line + j)).value);
+        } else if (activation == GEGLU) {
+            for (int64_t j = 0; j < wide_e; j += W) store(line + j, gelu(load(line + j)).value * load(line + e + j));
+            for (int64_t j = e; j < wide_e; j++) line[j] = 0.0f;
+        }
+    }
+
+    Statistics measure(float* line) const {
+        if (norm == NO_NORM) return {0.0f, 1.0f, 0.0f};
+        float mean = 0.0f;
+        if (norm == LAYERNORM) {
+            V total = splat(0.0f);
+            for (int64_t j = 0; j < wide_e; j += W) total = total + load(line + j);
+            mean = sum(total) / float(e);
+        }
+        V squares = splat(0.0f);
+        int64_t j = 0;
+        for (; j + W <= e; j += W) {
+            const V x = load(line + j) - splat(mean);
+            squares = fma(x, x, squares);
+        }
+        float total = sum(squares);
+        for (; j < e; j++) total += (line[j] - mean) * (line[j] - mean);
+        const float variance = total / float(e), rms = sqrtf(variance);
+        return {mean, norm == LAYERNORM ? 1.0f / sqrtf(variance + EPS) : 1.0f / (rms + EPS), rms};
+    }
+
+    // Writes the finished row; `line` holds its d sums and is used up. `residual` may be null.
+    void row(float* line, const float* residual, float* out) const {
+        activate(line);
+        const Statistics s = measure(line);
+        const V mean = splat(s.mean), inverse = splat(s.inverse);
+        for (int64_t j = 0; j < wide_e; j += W) {
+            V y = (load(line + j) - mean) * inverse;
+            if (scale) y = y * load(scale + j);
+            if (shift) y = y + load(shift + j);
+            if (j + W <= e) {
+                store(out + j, residual ? y + load(residual + j) : y);
+            } else {
+                store(line, y);
+                for (int64_t i = 0; j + i < e; i++) out[j + i] = residual ? line[i] + residual[j + i] : line[i];
+            }
+        }
+    }
+};
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

@@ -1,0 +1,41 @@
+// The table of one instruction set's kernels, and the speed that they could reach at most.
+#include "abi.h"
+#include "simd.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+int32_t product(const Product&);
+int32_t weight_gradient(const WeightGradient&);
+int32_t finish(const FinishGradient&, float*);
+int32_t finish_gradient(const FinishGradient&);
+int32_t attend(const Attend&);
+int32_t attend_gradient(const Attend&);
+int32_t blend(const Blend&);
+int32_t blend_gradient(const Blend&);
+
+// Multiply-adds on registers alone, for the benchmarks: returns how many floating-point operations were done.
+static double multiply_add(int64_t threads, int64_t repeats) {
+    constexpr int CHAINS = ROWS * COLS < 12 ? ROWS * COLS : 12;
+    double all = 0.0;
+#pragma omp parallel num_threads(int(threads)) reduction(+ : all)
+    {
+        V total[CHAINS];
+        const V x = splat(1.0f), y = splat(1e-30f);
+        UNROLL for (int i = 0; i < CHAINS; i++) total[i] = splat(float(i));
+        for (int64_t repeat = 0; repeat < repeats; repeat++) {
+            UNROLL for (int i = 0; i < CHAINS; i++) total[i] = fma(total[i], x, y);
+        }
+        float kept = 0.0f;
+        UNROLL for (int i = 0; i < CHAINS; i++) kept += sum(total[i]);
+        all += 2.0 * W * CHAINS * double(repeats) + (kept == 0.5f ? 1.0 : 0.0);  // so that no sum can be left out
+    }
+    return all;
+}
+
+extern const Kernels kernels;
+const Kernels kernels = {product, weight_gradient, finish,         finish_gradient, attend,
+                         attend_gradient, blend,   blend_gradient, multiply_add};
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

@@ -1,0 +1,285 @@
+// A vector of W floats: all that the kernels know of an instruction set. Each kernel file is compiled once per set,
+// with MSM3D_ISA naming its namespace; so nothing here or there may be an inline function of the standard library,
+// which the linker would share between sets.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(MSM3D_AVX2) || defined(MSM3D_AVX512)
+#include <immintrin.h>
+#elif defined(MSM3D_NEON)
+#include <arm_neon.h>
+#endif
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 64")
+#else
+#define UNROLL
+#endif
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+using bf16 = uint16_t;
+using half = uint16_t;
+
+// ROWS x COLS vectors are the sums a core keeps in registers while it multiplies.
+#if defined(MSM3D_AVX512)
+
+constexpr int W = 16, ROWS = 12, COLS = 2;
+struct V { __m512 v; };
+static inline V load(const float* p) { return {_mm512_loadu_ps(p)}; }
+static inline void store(float* p, V a) { _mm512_storeu_ps(p, a.v); }
+static inline void stream(float* p, V a) { _mm512_stream_ps(p, a.v); }
+static inline V splat(float a) { return {_mm512_set1_ps(a)}; }
+static inline V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+static inline V operator+(V a, V b) { return {_mm512_add_ps(a.v, b.v)}; }
+static inline V operator-(V a, V b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static inline V operator*(V a, V b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static inline V operator/(V a, V b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline V max(V a, V b) { return {_mm512_max_ps(a.v, b.v)}; }
+static inline V abs(V a) { return {_mm512_abs_ps(a.v)}; }
+static inline V round(V a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+static inline V pow2(V n) { return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)}; }  // of whole n
+static inline V copysign(V size, V sign) {
+    const __m512i bit = _mm512_set1_epi32(INT32_MIN);
+    return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_andnot_si512(bit, _mm512_castps_si512(size.v)),
+                                                _mm512_and_si512(bit, _mm512_castps_si512(sign.v))))};
+}
+static inline V low(uint32_t pair) { return {_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(pair << 16)))}; }
+static inline V high(uint32_t pair) { return {_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(pair & 0xffff0000u)))}; }
+static inline void store_half(half* p, V a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+#if defined(MSM3D_BF16)
+struct B { __m512bh v; };  // 2 * W bfloat16
+static inline B load_pairs(const bf16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
+static inline B splat_pair(uint32_t pair) { return {(__m512bh)_mm512_set1_epi32(int32_t(pair))}; }
+static inline V dot(B a, B b, V c) { return {_mm512_dpbf16_ps(c.v, a.v, b.v)}; }
+#endif
+
+#elif defined(MSM3D_AVX2)
+
+constexpr int W = 8, ROWS = 6, COLS = 2;
+struct V { __m256 v; };
+static inline V load(const float* p) { return {_mm256_loadu_ps(p)}; }
+static inline void store(float* p, V a) { _mm256_storeu_ps(p, a.v); }
+static inline void stream(float* p, V a) { _mm256_stream_ps(p, a.v); }
+static inline V splat(float a) { return {_mm256_set1_ps(a)}; }
+static inline V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+static inline V operator+(V a, V b) { return {_mm256_add_ps(a.v, b.v)}; }
+static inline V operator-(V a, V b) { return {_mm256_sub_ps(a.v, b.v)}; }
+static inline V operator*(V a, V b) { return {_mm256_mul_ps(a.v, b.v)}; }
+static inline V operator/(V a, V b) { return {_mm256_div_ps(a.v, b.v)}; }
+static inline V max(V a, V b) { return {_mm256_max_ps(a.v, b.v)}; }
+static inline V abs(V a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+static inline V round(V a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+static inline V pow2(V n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+static inline V copysign(V size, V sign) {
+    const __m256 bit = _mm256_set1_ps(-0.0f);
+    return {_mm256_or_ps(_mm256_andnot_ps(bit, size.v), _mm256_and_ps(bit, sign.v))};
+}
+static inline V low(uint32_t pair) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_set1_epi32(int32_t(pair)), 16))};
+}
+static inline V high(uint32_t pair) {
+    const __m256i keep = _mm256_set1_epi32(int32_t(0xffff0000u));
+    return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_set1_epi32(int32_t(pair)), keep))};
+}
+static inline void store_half(half* p, V a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#elif defined(MSM3D_NEON)
+
+constexpr int W = 4, ROWS = 6, COLS = 4;
+struct V { float32x4_t v; };
+static inline V load(const float* p) { return {vld1q_f32(p)}; }
+static inline void store(float* p, V a) { vst1q_f32(p, a.v); }
+static inline void stream(float* p, V a) { vst1q_f32(p, a.v); }
+static inline V splat(float a) { return {vdupq_n_f32(a)}; }
+static inline V fma(V a, V b, V c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+static inline V operator+(V a, V b) { return {vaddq_f32(a.v, b.v)}; }
+static inline V operator-(V a, V b) { return {vsubq_f32(a.v, b.v)}; }
+static inline V operator*(V a, V b) { return {vmulq_f32(a.v, b.v)}; }
+static inline V operator/(V a, V b) { return {vdivq_f32(a.v, b.v)}; }
+static inline V max(V a, V b) { return {vmaxq_f32(a.v, b.v)}; }
+static inline V abs(V a) { return {vabsq_f32(a.v)}; }
+static inline V round(V a) { return {vrndnq_f32(a.v)}; }
+static inline V pow2(V n) {
+    return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
+}
+static inline V copysign(V size, V sign) { return {vbslq_f32(vdupq_n_u32(0x80000000u), sign.v, size.v)}; }
+static inline V low(uint32_t pair) { return {vreinterpretq_f32_u32(vdupq_n_u32(pair << 16))}; }
+static inline V high(uint32_t pair) { return {vreinterpretq_f32_u32(vdupq_n_u32(pair & 0xffff0000u))}; }
+static inline void store_half(half* p, V a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v))); }
+
+#else  // portable: loops that a compiler turns into whatever the processor has
+
+#if !defined(MSM3D_WIDTH)
+#define MSM3D_WIDTH 4
+#endif
+constexpr int W = MSM3D_WIDTH, ROWS = 6, COLS = 2;
+#if defined(__GNUC__)  // the compiler's own vectors stay in registers; an array often does not
+typedef float Lanes __attribute__((vector_size(4 * MSM3D_WIDTH)));
+struct V { Lanes v; };
+#else
+struct V { float v[W]; };
+#endif
+static inline V load(const float* p) {
+    V a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline void store(float* p, V a) { memcpy(p, &a, sizeof a); }
+static inline void stream(float* p, V a) { store(p, a); }
+#define MSM3D_LANES(expression)          \
+    V r;                                 \
+    for (int i = 0; i < W; i++) {        \
+        r.v[i] = (expression);           \
+    }                                    \
+    return r;
+static inline float from_bits(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+static inline V splat(float a) { MSM3D_LANES(a) }
+#if defined(__GNUC__)
+static inline V operator+(V a, V b) { return {a.v + b.v}; }
+static inline V operator-(V a, V b) { return {a.v - b.v}; }
+static inline V operator*(V a, V b) { return {a.v * b.v}; }
+static inline V operator/(V a, V b) { return {a.v / b.v}; }
+#else
+static inline V operator+(V a, V b) { MSM3D_LANES(a.v[i] + b.v[i]) }
+static inline V operator-(V a, V b) { MSM3D_LANES(a.v[i] - b.v[i]) }
+static inline V operator*(V a, V b) { MSM3D_LANES(a.v[i] * b.v[i]) }
+static inline V operator/(V a, V b) { MSM3D_LANES(a.v[i] / b.v[i]) }
+#endif
+static inline V fma(V a, V b, V c) { return a * b + c; }  // fmaf is a slow call where there is no such instruction
+static inline V max(V a, V b) { MSM3D_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]) }
+static inline V abs(V a) { MSM3D_LANES(fabsf(a.v[i])) }
+static inline V round(V a) { MSM3D_LANES(rintf(a.v[i])) }
+static inline V pow2(V n) { MSM3D_LANES(from_bits(uint32_t(int32_t(n.v[i]) + 127) << 23)) }
+static inline V copysign(V size, V sign) { MSM3D_LANES(copysignf(size.v[i], sign.v[i])) }
+static inline V low(uint32_t pair) { return splat(from_bits(pair << 16)); }
+static inline V high(uint32_t pair) { return splat(from_bits(pair & 0xffff0000u)); }
+static inline half to_half(float f) {  // to nearest, ties to even
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    const uint32_t sign = u >> 16 & 0x8000u, size = u & 0x7fffffffu;
+    if (size > 0x7f800000u) return half(sign | 0x7e00u);
+    if (size >= 0x477ff000u) return half(sign | 0x7c00u);
+    if (size < 0x38800000u) {  // below the normal numbers: adding 1/2 leaves the rounded digits at the end
+        uint32_t digits;
+        const float shifted = from_bits(size) + 0.5f;
+        memcpy(&digits, &shifted, sizeof digits);
+        return half(sign | (digits - 0x3f000000u));
+    }
+    return half(sign | ((size - 0x38000000u + 0xfffu + (size >> 13 & 1)) >> 13));
+}
+static inline void store_half(half* p, V a) {
+    for (int i = 0; i < W; i++) p[i] = to_half(a.v[i]);
+}
+
+#endif
+
+// --- the same for every set -----------------------------------------------------------------------------------------
+
+static inline float sum(V a) {
+    float lanes[W];
+    store(lanes, a);
+    for (int width = W / 2; width > 0; width /= 2) {
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    }
+    return lanes[0];
+}
+
+static inline float largest(V a) {
+    float lanes[W];
+    store(lanes, a);
+    for (int i = 1; i < W; i++) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
+    return lanes[0];
+}
+
+// 2**x to 2e-7 relative; below -126 it stays at the smallest normal number.
+static inline V exp2(V x) {
+    x = max(splat(-126.0f), x);  // in this order a NaN comes through
+    const V n = round(x), r = x - n;
+    V p = splat(1.5403530e-4f);
+    p = fma(p, r, splat(1.33335581e-3f));
+    p = fma(p, r, splat(9.61812910e-3f));
+    p = fma(p, r, splat(5.55041087e-2f));
+    p = fma(p, r, splat(2.40226507e-1f));
+    p = fma(p, r, splat(6.93147182e-1f));
+    p = fma(p, r, splat(1.0f));
+    return p * pow2(n);
+}
+
+// x times the normal distribution's share below x, and its slope. Abramowitz and Stegun 7.1.26: 1.5e-7 absolute.
+struct Gelu { V value, slope; };
+static inline Gelu gelu(V x) {
+    const V a = abs(x) * splat(0.70710678f);
+    const V bell = exp2(a * a * splat(-1.44269504f));
+    const V t = splat(1.0f) / fma(a, splat(0.3275911f), splat(1.0f));
+    V p = splat(1.061405429f);
+    p = fma(p, t, splat(-1.453152027f));
+    p = fma(p, t, splat(1.421413741f));
+    p = fma(p, t, splat(-0.284496736f));
+    p = fma(p, t, splat(0.254829592f));
+    const V erf = copysign(splat(1.0f) - p * t * bell, x);
+    const V share = fma(splat(0.5f), erf, splat(0.5f));
+    return {x * share, fma(x * bell, splat(0.39894228f), share)};
+}
+
+// To nearest, ties to even; a NaN stays one.
+static inline bf16 to_bf16(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return bf16(u >> 16 | 0x40);
+    return bf16((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+static inline float from_bf16(bf16 b) {
+    const uint32_t u = uint32_t(b) << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+template <class T> static inline T smaller(T a, T b) { return a < b ? a : b; }
+template <class T> static inline T larger(T a, T b) { return a > b ? a : b; }
+static inline int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t padded(int64_t n, int64_t size) { return blocks(n, size) * size; }
+
+static inline int64_t thread() {
+#if defined(_OPENMP)
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+// Cuts the workspace into arrays: first call `take` for each with base null to learn the size, then again to cut.
+struct Arena {
+    char* base;
+    int64_t used;
+    template <class T> T* take(int64_t count) {
+        T* array = base ? reinterpret_cast<T*>(base + used) : nullptr;
+        used += padded(count * int64_t(sizeof(T)), 64);
+        return array;
+    }
+};
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d

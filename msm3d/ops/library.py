@@ -1,0 +1,111 @@
+"""The shared library of `msm3d/csrc`: finding it, its argument structures (abi.h) and calling it."""
+
+import ctypes
+import functools
+import sys
+from collections.abc import Sequence
+from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import BackendError, InputError
+
+SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+FAILURES = {
+    1: (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
+    2: (InputError, "{name}: a table holds a row beyond the last; build the tables from these voxels."),
+    3: (InputError, "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys)."),
+    4: (BackendError, "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has."),
+    5: (InputError, "{name}: the sizes of its arguments do not fit together; compare them with its documentation."),
+}
+"""Error code of abi.h → what to raise."""
+
+
+def _structure(name: str, **fields: Any) -> type[Structure]:
+    return type(name, (Structure,), {"_fields_": list(fields.items())})
+
+
+def _fields(kind: Any, names: str) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), kind)
+
+
+Finish = _structure(
+    "Finish",
+    **_fields(c_int64, "channels activation norm"),
+    **_fields(c_void_p, "bias scale shift gamma residual"),
+)
+Product = _structure(
+    "Product",
+    **_fields(c_int64, "threads n m k c dtype stride slot_stride c_stride d_stride"),
+    **_fields(c_void_p, "x weight table out product"),
+    finish=Finish,
+)
+WeightGradient = _structure(
+    "WeightGradient", **_fields(c_int64, "threads n m k c d"), **_fields(c_void_p, "a b table grad")
+)
+FinishGradient = _structure(
+    "FinishGradient",
+    **_fields(c_int64, "threads n"),
+    **_fields(c_void_p, "x grad_out grad_x grad_bias grad_scale grad_shift grad_gamma"),
+    finish=Finish,
+)
+Attend = _structure(
+    "Attend",
+    **_fields(c_int64, "threads n h e scenes window seed"),
+    dropout=c_double,
+    **_fields(c_void_p, "offsets qkv out lse grad_out grad_qkv"),
+)
+Blend = _structure(
+    "Blend",
+    **_fields(c_int64, "threads n m levels dtype"),
+    **_fields(c_void_p, "rows channels counts features corners weights owner out grad_out grad_features"),
+)
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """Return the library, which stands beside the package's modules.
+
+    Raises:
+        OSError: there is none, or it does not fit this system.
+    """
+    places = [Path(place) / f"_native{SUFFIX}" for place in sys.modules["msm3d"].__path__]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        raise OSError(f"there is no {places[0].name} in {places[0].parent}")
+    return ctypes.CDLL(str(place))
+
+
+def call(function: str, *arguments: Any, name: str | None = None) -> None:
+    """Call `msm3d_<function>` with tensors, integers and ctypes values; a failure names `name`.
+
+    Raises:
+        InputError, BackendError: the library's error code, as a sentence.
+    """
+    converted = [
+        c_void_p(value.data_ptr()) if isinstance(value, Tensor) else c_int64(value) if isinstance(value, int) else value
+        for value in arguments
+    ]
+    entry = getattr(load(), f"msm3d_{function}")
+    entry.restype = c_int32
+    code = entry(*converted)
+    if code:
+        error, sentence = FAILURES[code]
+        raise error(sentence.format(name=name or function))
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Return where a tensor's values stand, or None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def integers(values: Sequence[int]) -> ctypes.Array:
+    """Return an array of int64."""
+    return (c_int64 * len(values))(*values)
+
+
+def pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array:
+    """Return an array of the tensors' addresses; keep the tensors while it is used."""
+    return (c_void_p * len(tensors))(*[address(tensor) for tensor in tensors])

@@ -1,0 +1,546 @@
+"""The operations in C++ for CPUs, forward and backward: `msm3d/csrc`, called through `library.py`.
+
+Every call takes its number of threads from `torch.get_num_threads()`, releases the interpreter and may run beside
+others. The same input gives the same bits, whatever the number of threads. The instruction set is the best that the
+processor has and that agrees with the plainest one on a small example; the environment variable MSM3D_ISA, or `isa=`
+on each operation, forces one. Products are computed in float32, or from bfloat16 with float32 sums; float64 goes to
+`reference`. The first operation's documentation is in `reference`, which has the same functions.
+"""
+
+import ctypes
+import functools
+import os
+import warnings
+from collections.abc import Sequence
+from ctypes import byref, c_int64, c_void_p
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import BackendError, InputError, Msm3dWarning
+from . import library, reference
+from .library import address
+from .reference import Norm
+
+NAME = "native"
+ISAS = ("portable", "neon", "avx2", "avx512", "avx512bf16")
+"""Instruction sets in the library's order: a later one is the better choice where the processor has it."""
+BITS = 19  # of a key per axis, as in curves.py
+
+_NORMS = {None: 0, "rmsnorm": 1, "layernorm": 2}
+_ACTIVATIONS = {None: 0, "gelu": 1, "geglu": 2}
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3, torch.uint8: 4}
+
+
+def why_not(device: torch.device) -> str | None:
+    """Return None if the library is there and `device` is a CPU, else a sentence for the user."""
+    if device.type != "cpu":
+        return f"the native backend runs on CPUs, not on {device.type}."
+    try:
+        library.load()
+    except OSError as e:
+        return f"the native backend's library cannot be loaded: {e}; reinstall msm3d where a C++ compiler is found."
+    return None
+
+
+# --- geometry -------------------------------------------------------------------------------------------------------
+
+
+def lookup(keys: Tensor, queries: Tensor, *, isa: str | None = None) -> Tensor:
+    """Return for each query its row in `keys`, which ascend without repeats, or -1 where it is absent."""
+    keys, queries = _dense("keys", keys, torch.int64, 1), _dense("queries", queries, torch.int64)
+    rows = torch.empty(queries.shape, dtype=torch.int32)
+    library.call("lookup", _threads(), keys, len(keys), queries, queries.numel(), rows)
+    return rows
+
+
+def group(keys: Tensor, columns: Sequence[Tensor], *, isa: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Put what has the same key together, and pick from each group the row with the smallest `columns`."""
+    keys = _dense("keys", keys, torch.int64, 1)
+    kept = []
+    for i, column in enumerate(columns):
+        if column.shape != keys.shape:
+            raise InputError(f"columns[{i}] is {_shape(column)}; it needs one number per key, {_shape(keys)}.")
+        kept.append(column if column.dtype in (torch.float64, torch.float32, torch.uint8) else column.double())
+    unique, owner, picks = (torch.empty_like(keys) for _ in range(3))
+    groups = c_int64()
+    strides = [column.stride(0) * column.element_size() for column in kept]
+    dtypes = [_DTYPES[column.dtype] for column in kept]
+    arrays = library.pointers(kept), library.integers(dtypes), library.integers(strides)
+    library.call("group", _threads(), len(keys), keys, len(kept), *arrays, unique, owner, picks, byref(groups))
+    return unique[: groups.value].clone(), owner, picks[: groups.value].clone()
+
+
+def octree(
+    keys: Tensor, levels: int, *, isa: str | None = None
+) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+    """Build `levels` voxel sets over ascending Morton `keys`, fine to coarse, with the tables between them."""
+    if not 1 <= levels <= BITS + 1:
+        raise InputError(f"levels is {levels}; it must be from 1 to {BITS + 1}.")
+    keys = _dense("keys", keys, torch.int64, 1)
+    counts = (c_int64 * (BITS + 1))()
+    library.call("octree_counts", keys, len(keys), counts)
+    sizes = counts[:levels]
+    sets = [keys, *(torch.empty(m, dtype=torch.int64) for m in sizes[1:])]
+    parents = [*(torch.empty(m, dtype=torch.int32) for m in sizes[:-1]), None]
+    children = [None, *(torch.empty(m, 8, dtype=torch.int32) for m in sizes[1:])]
+    neighbours = [torch.empty(m, 27, dtype=torch.int32) for m in sizes]
+    library.call(
+        "octree",
+        _threads(),
+        levels,
+        counts,
+        *(library.pointers(part) for part in (sets, parents, children, neighbours)),
+    )
+    return list(zip(sets, parents, children, neighbours, strict=True))
+
+
+# --- network --------------------------------------------------------------------------------------------------------
+
+
+def normalize(x: Tensor, norm: Norm, *, isa: str | None = None) -> Tensor:
+    """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
+    if x.dtype == torch.float64:
+        return reference.normalize(x, norm)
+    return _finished(_Finish, (x,), x, None, None, norm, None, None, isa)
+
+
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: str | None = None,
+    norm: Norm | None = None,
+    gamma: Tensor | None = None,
+    residual: Tensor | None = None,
+    isa: str | None = None,
+) -> Tensor:
+    """Multiply each row of `x` (n, c) by `weight` (d, c), as `torch.nn.Linear` does, and finish."""
+    if torch.float64 in (x.dtype, weight.dtype):
+        finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
+        return reference.linear(x, weight, bias, **finish)
+    _require_matrix("x", x)
+    if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
+        raise InputError(f"weight is {_shape(weight)}; it needs (d, {x.shape[1]}) for x {_shape(x)}.")
+    return _finished(_Product, (x, weight, None), x, bias, activation, norm, gamma, residual, isa)
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    table: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: str | None = None,
+    norm: Norm | None = None,
+    gamma: Tensor | None = None,
+    residual: Tensor | None = None,
+    isa: str | None = None,
+) -> Tensor:
+    """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
+    if torch.float64 in (x.dtype, weight.dtype):
+        finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
+        return reference.conv(x, weight, table, bias, **finish)
+    _require_matrix("x", x)
+    table = _dense("table", table, torch.int32, 2)
+    if weight.dim() != 3 or weight.shape[:2] != (table.shape[1], x.shape[1]):
+        raise InputError(
+            f"weight is {_shape(weight)}; it needs ({table.shape[1]}, {x.shape[1]}, d) "
+            f"for table {_shape(table)} and x {_shape(x)}."
+        )
+    return _finished(_Product, (x, weight, table), x, bias, activation, norm, gamma, residual, isa)
+
+
+def attend(
+    qkv: Tensor, offsets: Sequence[int], window: int, dropout: float = 0.0, seed: int = 0, *, isa: str | None = None
+) -> Tensor:
+    """Softmax attention of each row to the `window` rows before it and as many after, within its scene.
+
+    Dropout draws other numbers than `reference` does from the same seed.
+    """
+    if qkv.dtype == torch.float64:
+        return reference.attend(qkv, offsets, window, dropout, seed)
+    if qkv.dim() != 4 or qkv.shape[1] != 3:
+        raise InputError(f"qkv is {_shape(qkv)}; it needs (n, 3, heads, channels).")
+    ascending = all(a <= b for a, b in zip(offsets, offsets[1:], strict=False))
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(qkv) or not ascending:
+        raise InputError(f"offsets is {list(offsets)}; it needs the first row of each scene, from 0 up to {len(qkv)}.")
+    if window < 0 or not 0 <= dropout < 1:
+        raise InputError(f"window is {window} and dropout {dropout}; they must be >= 0, and dropout below 1.")
+    return _Attend.apply(qkv, tuple(offsets), window, dropout, seed, isa)
+
+
+def blend(
+    features: Sequence[Tensor],
+    rows: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    owner: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    isa: str | None = None,
+) -> Tensor:
+    """Concatenate weighted sums of rows: out[i] = cat over levels of sum_j weights[l][i, j] features[l][rows[l][i, j]].
+
+    A row of the result is computed once and copied to its points.
+    """
+    if not features or not len(features) == len(rows) == len(weights):
+        raise InputError(f"{len(features)} features, {len(rows)} rows and {len(weights)} weights; give one per level.")
+    if any(f.dtype == torch.float64 for f in features) or dtype == torch.float64:
+        return reference.blend(features, rows, weights, owner, dtype)
+    dtype = dtype or features[0].dtype
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"dtype is {dtype}; it must be torch.float32, torch.bfloat16 or torch.float16.")
+    for level, (f, r, w) in enumerate(zip(features, rows, weights, strict=True)):
+        _require_matrix(f"features[{level}]", f)
+        if r.dim() != 2 or r.shape != w.shape or r.shape[1] > 8 or len(r) != len(rows[0]):
+            raise InputError(
+                f"rows[{level}] is {_shape(r)} and weights[{level}] is {_shape(w)}; both need "
+                f"({len(rows[0])}, k) with k at most 8."
+            )
+    return _Blend.apply(rows, weights, owner, dtype, isa, *features)
+
+
+# --- gradients ------------------------------------------------------------------------------------------------------
+
+
+class _Product(torch.autograd.Function):
+    """A convolution (table), or a linear layer (no table), finished in the same pass.
+
+    Keeps its inputs and the sums before finishing; what follows them is computed again on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx, rule: "_Rule", x: Tensor, weight: Tensor, table: Tensor | None, *finish: Tensor | None) -> Tensor:
+        bias, scale, shift, gamma, _ = finish
+        plain = rule.activation is None and rule.norm is None and gamma is None
+        out, product = _product(rule, x, weight, table, finish, any(ctx.needs_input_grad) and not plain)
+        ctx.rule = rule
+        ctx.save_for_backward(x, weight, table, product, bias, scale, shift, gamma)
+        return out.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # noqa: D102
+        rule, (x, weight, table, product, *finish) = ctx.rule, ctx.saved_tensors
+        need_x, need_weight, need_finish = ctx.needs_input_grad[1], ctx.needs_input_grad[2], ctx.needs_input_grad[4:]
+        grad_residual = grad if need_finish[4] else None
+        d = weight.shape[2 if table is not None else 0]
+        of_product, *grads = _finish_gradient(rule, product, grad, finish, need_finish, d)
+        grad_x = grad_weight = None
+        if need_x:
+            turned = None if table is None else _turned(table, len(x))
+            back = weight.t() if table is None else weight.transpose(1, 2)  # views: the kernel packs its weights
+            plain = _Rule(None, None, rule.isa)
+            grad_x = _product(plain, of_product, back, turned, (None,) * 5, False)[0].to(x.dtype)
+        if need_weight:
+            grad_weight = _weight_gradient(rule, x, of_product, weight, table)
+        return None, grad_x, grad_weight, None, *grads, grad_residual
+
+
+class _Finish(torch.autograd.Function):
+    """A norm alone."""
+
+    @staticmethod
+    def forward(ctx, rule: "_Rule", x: Tensor, *finish: Tensor | None) -> Tensor:
+        ctx.rule = rule
+        ctx.save_for_backward(x, *finish[:4])
+        wide = _dense("x", x, torch.float32)
+        out = torch.empty_like(wide)
+        arguments = library.FinishGradient(_threads(), len(wide), address(wide))
+        kept = rule.fill(arguments.finish, wide.shape[1], finish)
+        library.call("finish", _isa(rule.isa), byref(arguments), out)
+        del kept
+        return out.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # noqa: D102
+        x, *finish = ctx.saved_tensors
+        grad_x, *grads = _finish_gradient(ctx.rule, x, grad, finish, ctx.needs_input_grad[2:], x.shape[1])
+        return None, grad_x.to(x.dtype), *grads, None
+
+
+class _Attend(torch.autograd.Function):
+    """Keeps queries, keys, values, the result and one number per row and head."""
+
+    @staticmethod
+    def forward(ctx, qkv: Tensor, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None):
+        wide = _dense("qkv", qkv, torch.float32)
+        n, _, h, e = wide.shape
+        out = torch.empty(n, h, e)
+        lse = torch.empty(n, h) if ctx.needs_input_grad[0] else None
+        ctx.arguments = offsets, window, dropout, seed, isa
+        ctx.save_for_backward(qkv, out, lse)
+        if n:
+            arguments, kept = _attend_arguments(wide, out, lse, *ctx.arguments)
+            library.call("attend", _isa(isa), byref(arguments))
+            del kept
+        return out.to(qkv.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # noqa: D102
+        qkv, out, lse = ctx.saved_tensors
+        wide, grad = _dense("qkv", qkv, torch.float32), _dense("grad", grad, torch.float32)
+        grad_qkv = torch.empty_like(wide)
+        if len(wide):
+            arguments, kept = _attend_arguments(wide, out, lse, *ctx.arguments)
+            arguments.grad_out, arguments.grad_qkv = address(grad), address(grad_qkv)
+            library.call("attend_gradient", _isa(ctx.arguments[-1]), byref(arguments))
+            del kept
+        return grad_qkv.to(qkv.dtype), None, None, None, None, None
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
+        rows = [_dense("rows", r, torch.int32, 2) for r in rows]
+        weights = [_dense("weights", w.detach(), torch.float32, 2) for w in weights]
+        owner = None if owner is None else _dense("owner", owner, torch.int64, 1)
+        wide = [_dense("features", f, torch.float32, 2) for f in features]
+        n = len(rows[0]) if owner is None else len(owner)
+        out = torch.empty(n, sum(f.shape[1] for f in features), dtype=dtype)
+        arguments, kept = _blend_arguments(wide, rows, weights, owner, out)
+        library.call("blend", _isa(isa), byref(arguments))
+        del kept
+        ctx.tables, ctx.isa, ctx.features = (rows, weights, owner), isa, [f.detach() for f in features]
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # noqa: D102
+        rows, weights, owner = ctx.tables
+        grad = _dense("grad", grad, torch.float32)
+        needed = ctx.needs_input_grad[5:]
+        grads = [torch.empty(f.shape) if need else None for f, need in zip(ctx.features, needed, strict=True)]
+        arguments, kept = _blend_arguments(ctx.features, rows, weights, owner, grad)
+        outputs = library.pointers(grads)
+        arguments.grad_out, arguments.grad_features = address(grad), ctypes.cast(outputs, c_void_p)
+        library.call("blend_gradient", _isa(ctx.isa), byref(arguments))
+        del kept
+        return (None,) * 5 + tuple(
+            None if g is None else g.to(f.dtype) for g, f in zip(grads, ctx.features, strict=True)
+        )
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+class _Rule:
+    """What of an operation is not a tensor."""
+
+    def __init__(self, activation: str | None, norm: str | None, isa: str | None) -> None:
+        self.activation, self.norm, self.isa = activation, norm, isa
+
+    def fill(self, finish: library.Finish, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Fill the structure; return the tensors that it points to, to be kept during the call."""
+        kept = [None if p is None else _dense("parameter", p, torch.float32) for p in parameters]
+        finish.channels, finish.activation, finish.norm = channels, _ACTIVATIONS[self.activation], _NORMS[self.norm]
+        for name, parameter in zip(("bias", "scale", "shift", "gamma", "residual"), kept, strict=False):
+            setattr(finish, name, address(parameter))
+        return kept
+
+
+def _finished(function, tensors, x, bias, activation, norm, gamma, residual, isa) -> Tensor:
+    """Check what follows a product, and run it."""
+    if activation not in _ACTIVATIONS:
+        raise InputError(f"activation is {activation!r}; it must be 'gelu', 'geglu' or None.")
+    kind, scale, shift = norm or (None, None, None)
+    if kind not in _NORMS:
+        raise InputError(f"norm is {kind!r}; it must be 'rmsnorm' or 'layernorm'.")
+    if function is _Product:
+        _, weight, table = tensors
+        m, d = (len(x), len(weight)) if table is None else (len(table), weight.shape[2])
+        if weight.dtype not in (torch.float32, torch.bfloat16):
+            raise InputError(f"weight is {weight.dtype}; it must be torch.float32 or torch.bfloat16.")
+        if weight.numel() == 0:
+            raise InputError(f"weight is {_shape(weight)}; it needs at least one slot and channel.")
+    else:
+        _require_matrix("x", x)
+        m, d = x.shape
+    if activation == "geglu" and d % 2:
+        raise InputError(f"geglu halves the channels, but there are {d}; give the weight an even number.")
+    e = d // 2 if activation == "geglu" else d
+    parameters = (bias, (d,)), (scale, (e,)), (shift, (e,)), (gamma, (e,)), (residual, (m, e))
+    names = "bias", "the norm's scale", "the norm's shift", "gamma", "residual"
+    for name, (value, shape) in zip(names, parameters, strict=True):
+        if value is not None and tuple(value.shape) != shape:
+            raise InputError(f"{name} is {_shape(value)}; it needs {shape}.")
+    return function.apply(_Rule(activation, kind, isa), *tensors, bias, scale, shift, gamma, residual)
+
+
+def _product(
+    rule: _Rule, x: Tensor, weight: Tensor, table: Tensor | None, finish: Sequence[Tensor | None], keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the finished rows (float32) and, if they are to be kept, the sums before finishing.
+
+    `weight` may be any view; without a table it is (d, c), with one (k, c, d).
+    """
+    c = x.shape[1]
+    (m, k), d = ((len(x), 1), len(weight)) if table is None else (table.shape, weight.shape[2])
+    rows = x
+    if weight.dtype == torch.bfloat16 and c % 2:  # these kernels take channels in pairs
+        rows = F.pad(x.to(torch.bfloat16), (0, 1))
+    rows = _dense("x", rows, weight.dtype)
+    out = torch.empty(m, d // 2 if rule.activation == "geglu" else d)
+    product = torch.empty(m, d) if keep else None
+    strides = (0, weight.stride(1), weight.stride(0)) if table is None else weight.stride()
+    arguments = library.Product(
+        *(_threads(), len(x), m, k, c, _DTYPES[weight.dtype], rows.shape[1], *strides),
+        *(address(tensor) for tensor in (rows, weight, table, out, product)),
+    )
+    kept = rule.fill(arguments.finish, d, finish)
+    library.call("product", _isa(rule.isa), byref(arguments), name="linear" if table is None else "conv")
+    del kept
+    return out, product
+
+
+def _finish_gradient(
+    rule: _Rule, x: Tensor | None, grad: Tensor, parameters: Sequence[Tensor | None], needed: Sequence[bool], d: int
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the sums `x` (n, d), of bias, scale, shift and gamma: None where there is no parameter."""
+    grad = _dense("grad", grad, torch.float32)
+    if x is None:  # only a bias and a residual followed: the sums' gradient is the result's
+        x = grad
+    x = _dense("x", x, torch.float32)
+    grads = [torch.empty(p.shape) if p is not None and n else None for p, n in zip(parameters, needed, strict=False)]
+    if x is grad and not any(g is not None for g in grads):
+        return grad, *grads
+    grad_x = torch.empty_like(x)
+    arguments = library.FinishGradient(_threads(), len(x), *(address(t) for t in (x, grad, grad_x, *grads)))
+    kept = rule.fill(arguments.finish, d, parameters)
+    library.call("finish_gradient", _isa(rule.isa), byref(arguments), name="a gradient")
+    del kept
+    typed = [None if g is None or p is None else g.to(p.dtype) for g, p in zip(grads, parameters, strict=True)]
+    return grad_x, *typed
+
+
+def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table: Tensor | None) -> Tensor:
+    """Return the gradient of `weight`; products of bfloat16 weights are of inputs rounded to it."""
+    x, grad = x.detach(), grad.detach()
+    if weight.dtype == torch.bfloat16:
+        x, grad = x.to(torch.bfloat16), grad.to(torch.bfloat16)
+    x, grad = _dense("x", x, torch.float32), _dense("grad", grad, torch.float32)
+    total = torch.empty(weight.shape)
+    a, b = (grad, x) if table is None else (x, grad)
+    arguments = library.WeightGradient(
+        *(_threads(), len(a), len(b), 1 if table is None else table.shape[1], a.shape[1], b.shape[1]),
+        *(address(tensor) for tensor in (a, b, table, total)),
+    )
+    library.call("weight_gradient", _isa(rule.isa), byref(arguments), name="a gradient")
+    return total.to(weight.dtype)
+
+
+def _turned(table: Tensor, n: int) -> Tensor:
+    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
+    m, k = table.shape
+    turned = torch.empty(n, k, dtype=torch.int32)
+    library.call("turn", _threads(), table, m, k, n, turned, name="a gradient")
+    return turned
+
+
+def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tuple[ctypes.Structure, object]:
+    """Return the structure, and what it points to."""
+    starts = library.integers(offsets)
+    n, _, h, e = qkv.shape
+    return library.Attend(
+        *(_threads(), n, h, e, len(offsets) - 1, window, seed, dropout, ctypes.addressof(starts)),
+        *(address(tensor) for tensor in (qkv, out, lse)),
+    ), starts
+
+
+def _blend_arguments(features, rows, weights, owner, out) -> tuple[ctypes.Structure, object]:
+    """Return the structure, and what it points to."""
+    sizes = [
+        library.integers(part)
+        for part in zip(*((*f.shape, r.shape[1]) for f, r in zip(features, rows, strict=True)), strict=True)
+    ]
+    arrays = [*sizes, *(library.pointers(part) for part in (features, rows, weights))]
+    return library.Blend(
+        *(_threads(), len(out), len(rows[0]), len(features), _DTYPES[out.dtype]),
+        *(ctypes.addressof(array) for array in arrays),
+        *(address(owner), address(out)),
+    ), (arrays, features, rows, weights, owner)
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def _dense(name: str, tensor: Tensor, dtype: torch.dtype, dim: int | None = None) -> Tensor:
+    """Return `tensor` as rows of `dtype` side by side; integers are never converted."""
+    if tensor.device.type != "cpu":
+        raise InputError(f"{name} is on {tensor.device}; the native backend takes CPU tensors: call .cpu() first.")
+    if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
+        raise InputError(f"{name} is {tensor.dtype}; it must be {dtype}.")
+    if dim is not None and tensor.dim() != dim:
+        raise InputError(f"{name} is {_shape(tensor)}; it needs {dim} dimensions.")
+    return tensor.detach().to(dtype).contiguous()
+
+
+def _require_matrix(name: str, x: Tensor) -> None:
+    if x.dim() != 2 or not x.is_floating_point() or x.shape[1] == 0:
+        raise InputError(f"{name} is {_shape(x)} of {x.dtype}; it needs rows of floating-point channels.")
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+# --- instruction sets -----------------------------------------------------------------------------------------------
+
+
+def available() -> list[str]:
+    """Return the instruction sets that this processor can run, the best last."""
+    return [isa for index, isa in enumerate(ISAS) if library.load().msm3d_has(c_int64(index))]
+
+
+def _isa(name: str | None) -> int:
+    name = name or os.environ.get("MSM3D_ISA")
+    if name is None:
+        return _best()
+    if name not in ISAS:
+        raise BackendError(f"unknown instruction set {name!r}; choose one of {', '.join(ISAS)}.")
+    if name not in available():
+        raise BackendError(f"this processor cannot run {name!r}; it can run {', '.join(available())}.")
+    return ISAS.index(name)
+
+
+@functools.cache
+def _best() -> int:
+    """Return the best instruction set that agrees with the portable one; it may be one that we could not try."""
+    *others, best = available()
+    while others and (wrong := _disagrees(best)):
+        warnings.warn(
+            f"{best} computes {wrong} wrongly on this processor; msm3d uses {others[-1]} instead. Please report it.",
+            Msm3dWarning,
+            stacklevel=2,
+        )
+        best = others.pop()
+    return ISAS.index(best)
+
+
+def _disagrees(isa: str) -> str | None:
+    """Return the first operation whose numbers differ from the portable ones, in a millisecond or two."""
+    random = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(40, 48, generator=random), torch.randn(3, 48, 80, generator=random)
+    table = torch.randint(-1, 40, (40, 3), generator=random, dtype=torch.int32)
+    weights = torch.rand(40, 3, generator=random)
+    examples = {
+        "convolutions": lambda isa: conv(x, weight, table, activation="gelu", isa=isa),
+        "bfloat16 convolutions": lambda isa: conv(x, weight.bfloat16(), table, isa=isa),
+        "attention": lambda isa: attend(x.view(40, 3, 2, 8), (0, 25, 40), 9, isa=isa),
+        "norms": lambda isa: normalize(x, ("layernorm", weight[0, 0, :48], weight[0, 1, :48]), isa=isa),
+        "descriptors": lambda isa: blend([x], [table], [weights], dtype=torch.float16, isa=isa).float(),
+    }
+    with torch.no_grad():
+        for name, run in examples.items():
+            if not torch.allclose(run(isa), run("portable"), rtol=2e-3, atol=2e-3):
+                return name
+    return None
