@@ -1,0 +1,11 @@
+"""How good are the features? Probes on cached features of labelled scans, their metrics, data sets and protocols."""
+
+from .classes import IGNORE as IGNORE
+from .classes import S3DIS as S3DIS
+from .classes import SCANNET20 as SCANNET20
+from .classes import SCANNET200 as SCANNET200
+from .classes import ClassList as ClassList
+from .classes import class_list as class_list
+from .metrics import Confusion as Confusion
+from .metrics import Scores as Scores
+from .metrics import class_table as class_table

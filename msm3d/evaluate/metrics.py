@@ -1,0 +1,140 @@
+"""What a prediction is worth: a confusion matrix that grows scene by scene, and the scores read from it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .classes import IGNORE
+
+AVERAGES = ("present", "all")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one confusion matrix, all within 0 to 1; a class that nothing is known of has None."""
+
+    miou: float
+    """Mean over classes of true positives / (true positives + false positives + false negatives)."""
+    macc: float
+    """Mean over classes of the share of their points that was found."""
+    allacc: float
+    """Share of all points that was predicted rightly."""
+    iou: tuple[float | None, ...]
+    """Intersection over union of each class; None where it is neither in the ground truth nor predicted."""
+    accuracy: tuple[float | None, ...]
+    """Share of each class that was found; None where it is not in the ground truth."""
+    points: tuple[int, ...]
+    """Points of each class in the ground truth."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+class Confusion:
+    """Counts of points by true class (rows) and predicted class (columns), exact whatever the number of points.
+
+    Points whose true label is `ignore` count nowhere, not even as false positives of what was predicted for them,
+    as in ScanNet's and Pointcept's evaluation.
+
+    >>> confusion = Confusion(3)
+    >>> confusion.update([0, 0, 1, -1], [0, 1, 1, 2]).matrix.tolist()
+    [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    >>> confusion.scores().miou, confusion.scores(average="all").miou
+    (0.5, 0.3333333333333333)
+    """
+
+    def __init__(self, classes: int, ignore: int = IGNORE) -> None:
+        self.ignore = ignore
+        self.matrix = np.zeros((classes, classes), dtype=np.int64)
+
+    def update(self, truth: Any, predicted: Any) -> "Confusion":
+        """Count more points.
+
+        Args:
+            truth: (n,) integer labels, 0 to classes - 1, or the ignored one.
+            predicted: (n,) integer labels, 0 to classes - 1.
+
+        Raises:
+            InputError: the lengths differ, or a label is out of range.
+        """
+        truth, predicted = np.asarray(truth), np.asarray(predicted)
+        if truth.shape != predicted.shape or truth.ndim != 1:
+            raise InputError(
+                f"truth has shape {truth.shape} and predicted {predicted.shape}; give one label per point in each."
+            )
+        known = truth != self.ignore
+        truth, predicted, n = truth[known].astype(np.int64), predicted[known].astype(np.int64), len(self.matrix)
+        for name, labels in (("truth", truth), ("predicted", predicted)):
+            if len(labels) and not 0 <= labels.min() <= labels.max() < n:
+                worst = labels.min() if labels.min() < 0 else labels.max()
+                also = f", or {self.ignore} to ignore" if name == "truth" else ""
+                raise InputError(f"{name} has the label {worst}; give 0 to {n - 1}{also}.")
+        self.matrix += np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
+        return self
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        """Return the counts of both."""
+        total = Confusion(len(self.matrix), self.ignore)
+        total.matrix = self.matrix + other.matrix
+        return total
+
+    def scores(self, average: str = "present") -> Scores:
+        """Return the scores.
+
+        Args:
+            average: over which classes the means go. "present": mIoU over the classes in the ground truth or the
+                prediction and mAcc over those in the ground truth, so that a class which a small test set does not
+                hold does not count as a failure; ScanNet's evaluation leaves out the same ones. "all": every class,
+                absent ones as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets with 20 and
+                13 classes all are there, and both are the same.
+        """
+        if average not in AVERAGES:
+            raise InputError(f"average is {average!r}; choose one of {', '.join(AVERAGES)}.")
+        hits, truth, predicted = np.diag(self.matrix), self.matrix.sum(1), self.matrix.sum(0)
+        iou, accuracy = _shares(hits, truth + predicted - hits), _shares(hits, truth)
+        total = int(truth.sum())
+        return Scores(
+            miou=_mean(iou, average),
+            macc=_mean(accuracy, average),
+            allacc=int(hits.sum()) / total if total else 0.0,
+            iou=tuple(iou),
+            accuracy=tuple(accuracy),
+            points=tuple(truth.tolist()),
+        )
+
+
+def class_table(scores: Scores, names: Sequence[str]) -> str:
+    """Return the scores of each class as a Markdown table, in percent.
+
+    >>> print(class_table(Confusion(2).update([0, 0], [0, 0]).scores(), ["wall", "floor"]))
+    | class | IoU | accuracy | points |
+    |---|---:|---:|---:|
+    | wall | 100.0 | 100.0 | 2 |
+    | floor | - | - | 0 |
+    """
+    rows = ["| class | IoU | accuracy | points |", "|---|---:|---:|---:|"]
+    for name, iou, accuracy, points in zip(names, scores.iou, scores.accuracy, scores.points, strict=True):
+        rows.append(f"| {name} | {percent(iou)} | {percent(accuracy)} | {points} |")
+    return "\n".join(rows)
+
+
+def percent(value: float | None) -> str:
+    """Return a share as text in percent, "-" for None.
+
+    >>> percent(0.6871), percent(None)
+    ('68.7', '-')
+    """
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _shares(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
+    return [int(a) / int(b) if b else None for a, b in zip(part, whole, strict=True)]
+
+
+def _mean(shares: list[float | None], average: str) -> float:
+    values = [0.0 if share is None else share for share in shares if share is not None or average == "all"]
+    return sum(values) / len(values) if values else 0.0
