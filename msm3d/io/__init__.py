@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileError, InputError, Msm3dError, Msm3dWarning
+from ..errors import DependencyError, FileError, InputError, Msm3dWarning
 from ..points import PointCloud
 
 _READERS = {
@@ -97,9 +97,9 @@ def _content(file: Path) -> dict[str, Any]:
         if file.stat().st_size == 0:
             raise FileError("is empty (0 bytes); export it again.")
         return import_module(f"{__name__}.{module}").content(file)
-    except FileError as error:
-        raise FileError(f"{file}: {error}") from error.__cause__
-    except Msm3dError:
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    except DependencyError:
         raise
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error

@@ -1,5 +1,6 @@
 """LAS and LAZ, through laspy (the extra `las`)."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ def content(file: Path) -> dict[str, np.ndarray]:
         import laspy
     except ImportError as error:
         raise DependencyError('reading LAS and LAZ needs laspy; type: pip install "msm3d[las]".') from error
+    _check(file)
     with laspy.open(file) as reader:
         header = reader.header
         compressed = header.are_points_compressed
@@ -38,3 +40,19 @@ def content(file: Path) -> dict[str, np.ndarray]:
     if len(found["x"]) != count:
         raise FileError(f"declares {count} points but holds {len(found['x'])}; it is truncated, export it again.")
     return columns.fields(found)
+
+
+def _check(file: Path) -> None:
+    """Compare the numbers of records that the header declares with the file: laspy loops over them."""
+    with file.open("rb") as stream:
+        head = stream.read(375)
+        size = stream.seek(0, 2)
+    if len(head) < 227 or head[:4] != b"LASF":
+        raise FileError("does not start with 'LASF' and a header; it is not a LAS file.")
+    start, points, records = struct.unpack_from("<HII", head, 94)
+    fits = start + 54 * records <= points <= size
+    if head[25] >= 4 and len(head) == 375:  # LAS 1.4 has more records after the points
+        later, number = struct.unpack_from("<QI", head, 235)
+        fits = fits and (not number or later + 60 * number <= size)
+    if not fits:
+        raise FileError("has a header that declares more than the file holds; it is truncated, export it again.")

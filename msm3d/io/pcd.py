@@ -69,12 +69,6 @@ def _small(word: str) -> bool:
     return word.isdecimal() and len(word) < 20
 
 
-def _truncated(count: int, size: int, there: int) -> FileError:
-    return FileError(
-        f"declares {count} points of {size} bytes but holds {there} bytes of them; it is truncated, export it again."
-    )
-
-
 def _record(fields: list[_Field]) -> int:
     return sum(int(kind[2:]) * number for _, kind, number in fields)
 
@@ -82,7 +76,10 @@ def _record(fields: list[_Field]) -> int:
 def _binary(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
     size = _record(fields)
     if there < count * size:
-        raise _truncated(count, size, there)
+        raise FileError(
+            f"declares {count} points of {size} bytes but holds {there} bytes of them; "
+            "it is truncated, export it again."
+        )
     record = np.dtype([(name, kind, (number,)) for name, kind, number in fields])
     data = np.fromfile(stream, dtype=record, count=count)
     return {name: data[name][:, 0] for name, _, number in fields if number}
@@ -141,8 +138,6 @@ def _unpacked(data: bytes, size: int) -> bytearray:
 
 def _ascii(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
     width = sum(number for _, _, number in fields)
-    if there < 2 * width * count - 1:  # a digit and a space per value
-        raise _truncated(count, 2 * width, there)
     data, column, found = text.table(stream, width, count), 0, {}
     for name, kind, number in fields:
         if number:

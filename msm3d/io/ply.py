@@ -88,13 +88,7 @@ def _binary(
 def _ascii(
     stream: BinaryIO, order: str, before: list[_Element], count: int, properties: list[tuple[str, str]]
 ) -> dict[str, np.ndarray]:
-    start = stream.tell()
-    there = stream.seek(0, 2) - start
-    lines = sum(number for _, number, _ in before)
-    if there < lines + count * 2 * len(properties) - 1:  # a digit and a space per value
-        raise FileError(f"declares {count} points but holds {there} bytes of them; it is truncated, export it again.")
-    stream.seek(start)
-    for _ in islice(stream, lines):
+    for _ in islice(stream, sum(number for _, number, _ in before)):
         pass
     data = text.table(stream, len(properties), count)
     return {name: text.typed(data[:, i], kind) for i, (name, kind) in enumerate(properties)}

@@ -1,8 +1,8 @@
 """Text: one point a line, values set apart by white space, commas or semicolons; also what ascii PLY and PCD hold."""
 
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -45,16 +45,23 @@ def content(file: Path) -> dict[str, np.ndarray]:
     return columns.fields({name: data[:, i] for i, name in enumerate(names)})
 
 
-def table(stream: Iterable[bytes], width: int, count: int | None, delimiter: str | None = None) -> np.ndarray:
+def table(stream: BinaryIO, width: int, count: int | None, delimiter: str | None = None) -> np.ndarray:
     """Return the next `count` lines of numbers, or all for None, as (n, width) float64.
 
     Raises:
         FileError: a line has another number of values, or one that is no number; or there are fewer lines.
     """
+    start = stream.tell()
+    there = stream.seek(0, 2) - start
+    stream.seek(start)
+    if count is not None and there < count * 2 * width - 1:  # a digit and a space per value
+        raise FileError(f"declares {count} points but holds {there} bytes of them; it is truncated, export it again.")
     try:
         data = np.loadtxt(stream, delimiter=delimiter, comments="#", ndmin=2, max_rows=count, encoding="latin-1")
     except ValueError as error:
-        raise FileError(f"has a line that is not {width} numbers ({error}); correct or remove it.") from error
+        raise FileError(
+            f"has a line that is not {width} numbers ({str(error).rstrip('.')}); correct or remove it."
+        ) from error
     if count is not None and len(data) < count:
         raise FileError(f"declares {count} points but holds {len(data)}; it is truncated, export it again.")
     if data.shape[1] != width:
