@@ -76,6 +76,12 @@ class Confusion:
         self.matrix += np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
         return self
 
+    def grown(self, classes: int) -> "Confusion":
+        """Return the same counts with room for at least `classes` classes."""
+        n, total = len(self.matrix), Confusion(max(classes, len(self.matrix)), self.ignore)
+        total.matrix[:n, :n] = self.matrix
+        return total
+
     def __add__(self, other: "Confusion") -> "Confusion":
         """Return the counts of both."""
         total = Confusion(len(self.matrix), self.ignore)

@@ -1,0 +1,110 @@
+"""Labelled features in pieces: arrays in memory or on disk that a probe reads rows of, as if they were one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .classes import IGNORE
+
+ROWS = 1 << 14
+"""Rows that are read at a time where all are passed through."""
+
+
+class Blocks:
+    """The labelled rows of several feature arrays, in order; nothing is copied until rows are asked for.
+
+    >>> pieces = [(np.zeros((2, 3)), np.array([1, -1])), (np.ones((1, 3)), np.array([5]))]
+    >>> blocks = Blocks.of(pieces)
+    >>> len(blocks), blocks.labels.tolist(), blocks.take(np.array([1, 0])).tolist()
+    (2, [1, 5], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    """
+
+    def __init__(self, pieces: Sequence[tuple[Any, Any]], columns: Any = None, ignore: int = IGNORE) -> None:
+        """Hold `pieces` of features (n, c) and labels (n,), of which `take` reads `columns`."""
+        if not pieces:
+            raise InputError("there are no features; give at least one array.")
+        self.columns = columns
+        self.arrays: list[Any] = []
+        kept, labels = [], []
+        for features, truth in pieces:
+            truth = as_labels(truth)
+            as_features(features, rows=len(truth), width=self.arrays[0].shape[1] if self.arrays else None)
+            self.arrays.append(features)
+            kept.append(np.flatnonzero(truth != ignore))
+            labels.append(truth[kept[-1]])
+        self.labels = np.concatenate(labels)
+        if not len(self.labels):
+            raise InputError(f"every label is {ignore}, which is ignored; give at least one point with a class.")
+        self._rows = np.concatenate(kept)
+        self._starts = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])])
+
+    @classmethod
+    def of(cls, X: Any, y: Any = None, columns: Any = None, ignore: int = IGNORE) -> "Blocks":
+        """Build from an array and its labels, or from an iterable of such pairs where `y` is None."""
+        return cls([(X, y)] if y is not None else list(X), columns, ignore)
+
+    def __len__(self) -> int:
+        """Return the number of labelled rows."""
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> Tensor:
+        """Return some rows (k, c), float32, in the order asked for."""
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        edges = np.searchsorted(ordered, self._starts)
+        parts = [
+            as_tensor(array[self._rows[ordered[a:b]]])
+            for array, a, b in zip(self.arrays, edges, edges[1:], strict=False)
+            if b > a
+        ]
+        out = torch.empty((len(rows), parts[0].shape[1])) if parts else torch.empty((0, self.arrays[0].shape[1]))
+        if parts:
+            out[torch.from_numpy(order)] = torch.cat(parts)
+        return out if self.columns is None else out[:, self.columns]
+
+    def passes(self) -> Iterator[Tensor]:
+        """Yield all rows once, in order, some at a time."""
+        for start in range(0, len(self), ROWS):
+            yield self.take(np.arange(start, min(start + ROWS, len(self))))
+
+
+def columns_of(blocks: Iterable[slice] | None, width: int) -> np.ndarray | None:
+    """Return the columns that some slices name, or None for all of `width`.
+
+    >>> columns_of([slice(0, 2), slice(3, 4)], 5).tolist()
+    [0, 1, 3]
+    """
+    if blocks is None:
+        return None
+    blocks = list(blocks)
+    if not blocks or any(not isinstance(block, slice) or not len(range(*block.indices(width))) for block in blocks):
+        raise InputError(f"blocks is {blocks!r}; give slices that each hold some of the {width} columns.")
+    return np.concatenate([np.arange(*block.indices(width)) for block in blocks])
+
+
+def as_features(X: Any, rows: int | None = None, width: int | None = None) -> Any:
+    """Return `X`, which may stay on disk, or say what is wrong with it."""
+    if not isinstance(X, (np.ndarray, Tensor)) or X.ndim != 2:
+        raise InputError(f"the features have shape {np.shape(X)}; give an array (n, c), one row per point.")
+    if rows is not None and len(X) != rows:
+        raise InputError(f"there are {len(X)} rows of features and {rows} labels; give one label per row.")
+    if width is not None and X.shape[1] != width:
+        raise InputError(f"the features have {X.shape[1]} columns, {width} are needed; use the same model for all.")
+    return X
+
+
+def as_labels(y: Any) -> np.ndarray:
+    """Return labels (n,) as int64."""
+    labels = y.numpy(force=True) if isinstance(y, Tensor) else np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"the labels have shape {labels.shape} and dtype {labels.dtype}; give (n,) integers.")
+    return labels.astype(np.int64)
+
+
+def as_tensor(X: Any) -> Tensor:
+    """Return rows as float32 in memory."""
+    return X.float() if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
