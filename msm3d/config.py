@@ -18,9 +18,9 @@ class BackboneConfig:
 
     >>> BackboneConfig().descriptor_channels
     928
-    >>> BackboneConfig(channels=(32, 64), heads=(0, 8, 8))
+    >>> BackboneConfig(heads=(0, 8, 8))
     Traceback (most recent call last):
-    msm3d.errors.InputError: channels has 2 levels but heads has 3; give one entry per level.
+    msm3d.errors.InputError: channels has 5 levels but heads has 3; give one entry per level.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 256, 384)

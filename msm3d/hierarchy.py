@@ -67,9 +67,13 @@ class Hierarchy:
     """Grids of one voxel set, fine to coarse."""
 
     grids: tuple[Grid, ...]
+    extent: Tensor
+    """(scenes, 3) int64: number of finest cells along each axis, of the whole scene where this is a part of it."""
 
     @classmethod
-    def of(cls, keys: Tensor, levels: int, ops: ModuleType, scenes: int = 1) -> "Hierarchy":
+    def of(
+        cls, keys: Tensor, levels: int, ops: ModuleType, scenes: int = 1, extent: Tensor | None = None
+    ) -> "Hierarchy":
         """Build `levels` grids over ascending Morton `keys` (m,) with the backend `ops`.
 
         >>> from .ops import reference
@@ -77,13 +81,11 @@ class Hierarchy:
         >>> [len(grid) for grid in Hierarchy.of(curves.morton(cells), 3, reference).grids]
         [3, 2, 2]
         """
-        tables = ops.octree(keys, levels)
-        return cls(
-            tuple(
-                Grid(level, keys, neighbours, parents, children, scenes)
-                for level, (keys, parents, children, neighbours) in enumerate(tables)
-            )
-        )
+        grids = [
+            Grid(level, keys, neighbours, parents, children, scenes)
+            for level, (keys, parents, children, neighbours) in enumerate(ops.octree(keys, levels))
+        ]
+        return cls(tuple(grids), extents(grids[0].cells, scenes) if extent is None else extent)
 
     def subset(self, keep: Tensor) -> tuple["Hierarchy", list[Tensor]]:
         """Return the hierarchy of the finest voxels where `keep` (m,) is true, and per level their rows in this one.
@@ -119,7 +121,7 @@ class Hierarchy:
                     grid.scenes,
                 )
             )
-        return Hierarchy(tuple(grids)), rows
+        return Hierarchy(tuple(grids), self.extent), rows
 
     def ancestors(self) -> list[Tensor]:
         """Return per level the row (m,) int64 of each finest voxel's cell."""
@@ -128,3 +130,9 @@ class Hierarchy:
             assert grid.parents is not None
             rows.append(grid.parents[rows[-1]].long())
         return rows
+
+
+def extents(cells: Tensor, scenes: int = 1) -> Tensor:
+    """Return (scenes, 3) int64: one more than the largest of `cells` (m, 4: scene, x, y, z) along each axis."""
+    largest = torch.zeros(scenes, 3, dtype=torch.int64, device=cells.device)
+    return largest.scatter_reduce_(0, cells[:, :1].long().expand(-1, 3), cells[:, 1:].long() + 1, "amax")

@@ -17,8 +17,9 @@ def descriptors(
     ops: ModuleType,
     owner: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """Read `levels` at every finest voxel and put them side by side.
+    """Read `levels` at finest voxels and put them side by side.
 
     Args:
         features: per level, fine to coarse, (m_l, c_l).
@@ -26,40 +27,38 @@ def descriptors(
         levels: which to read, in the order of the result's columns.
         sampling: "centered" or "published", see `corners`.
         ops: the backend.
-        owner: (n,) voxel of each point, for one row per point; None for one per voxel.
+        owner: (n,) which of the voxels read each point takes, for one row per point; None for one per voxel.
         dtype: of the result; that of the features by default.
+        rows: (r,) the finest voxels to read; all by default.
 
     Returns:
-        (n or m_0, sum of c_l).
+        (n or r, sum of c_l).
     """
-    read = [corners(hierarchy, level, sampling) for level in levels]
-    rows, weights = [r for r, _ in read], [w for _, w in read]
-    return ops.blend([features[level] for level in levels], rows, weights, owner, dtype)
+    read = [corners(hierarchy, level, sampling, rows) for level in levels]
+    return ops.blend([features[level] for level in levels], [r for r, _ in read], [w for _, w in read], owner, dtype)
 
 
-def corners(hierarchy: Hierarchy, level: int, sampling: str) -> tuple[Tensor, Tensor]:
-    """Return the rows (m_0, k <= 8) of `level` around each finest voxel's centre, and their trilinear weights.
+def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the rows (r, k <= 8) of `level` around the centres of the finest voxels `at` (r,), and their weights.
 
     With u the centre in units of the level's cells, "centered" reads at u - 1/2, where a cell's value stands at its
     centre. "published" reads at u (s - 1) / s, s cells being the scene's extent, as the released code does by handing
     coordinates of one convention to `grid_sample(align_corners=True)`: it is up to half a cell off, at the coarsest
     level 16 cm, but it is what the authors' probes were trained on. Empty corners count as zeros in both.
     """
-    fine, grid = hierarchy.grids[0], hierarchy.grids[level]
-    ancestor = hierarchy.ancestors()[level]
-    cells = fine.cells[:, 1:].double()
+    grid, ancestor, fine = hierarchy.grids[level], hierarchy.ancestors()[level], hierarchy.grids[0].cells
+    if at is not None:
+        ancestor, fine = ancestor[at], fine[at]
+    cells = fine[:, 1:].double()
     position = (cells + 0.5) / 2**level
     if sampling == "centered":
         position -= 0.5
     else:
-        scene = grid.cells[:, 0].long()
-        extent = torch.zeros(grid.scenes, 3, dtype=torch.int32, device=scene.device)
-        extent.scatter_reduce_(0, scene[:, None].expand(-1, 3), grid.cells[:, 1:] + 1, "amax")
-        extent = extent[fine.cells[:, 0].long()]
+        extent = ((hierarchy.extent - 1 >> level) + 1)[fine[:, 0].long()]
         position *= (extent - 1) / extent
     low = position.floor()
     high_weight = (position - low).float()
-    step = (low - (fine.cells[:, 1:] >> level)).long()  # -1 or 0: the corners lie among the ancestor's neighbours
+    step = (low - (fine[:, 1:] >> level)).long()  # -1 or 0: the corners lie among the ancestor's neighbours
     rows, weights = [], []
     for corner in ((x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)):
         up = torch.tensor(corner, device=step.device)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import weights
+from . import memory, weights
 from .config import SAMPLINGS, BackboneConfig
+from .describe import Reading, describe
 from .errors import InputError
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
@@ -113,7 +114,10 @@ class Model(nn.Module):
         levels: int | Sequence[int] | None = None,
         at: str = "points",
         dtype: Any = None,
+        max_memory: int | str | None = None,
         sampling: str | None = None,
+        out: np.ndarray | None = None,
+        progress: bool = False,
         up: str = "z",
         units: str = "m",
     ) -> Any:
@@ -137,7 +141,11 @@ class Model(nn.Module):
             levels: which levels to read, fine to coarse, negative ones from the end; all by default.
             at: "points", or "voxels" for one row per finest voxel and the voxel of each point.
             dtype: of the result, such as "float16"; float32 by default.
+            max_memory: what the work may take beside points and result, such as "4GB"; half of what is free by
+                default. A scan that needs more is cut into tiles, see `tiles`.
             sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
+            out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned.
+            progress: show a bar once the work has taken a second.
             up: the axis of the data that points up: "z", "y" or "-y".
             units: the unit of the data: "m", "cm", "mm", "ft" or "in".
 
@@ -149,22 +157,37 @@ class Model(nn.Module):
             InputError: the points or an argument cannot be used; the sentence says what is needed.
         """
         if isinstance(points, (list, tuple)):
-            if color is not None or normal is not None:
-                raise InputError("color= and normal= go with one scan; for a list give each scan as a dictionary.")
-            options = dict(levels=levels, at=at, dtype=dtype, sampling=sampling, up=up, units=units)
+            if color is not None or normal is not None or out is not None:
+                raise InputError(
+                    "color=, normal= and out= go with one scan; for a list give each scan as a dictionary."
+                )
+            options = dict(levels=levels, at=at, dtype=dtype, max_memory=max_memory, sampling=sampling)
+            options |= dict(progress=progress, up=up, units=units)
             return [self.extract(_scan(scan, i), **options) for i, scan in enumerate(points)]
-        like, dtype = _tensor_in(points), _dtype(dtype)
-        if like is None and dtype == torch.bfloat16:
+        like, kind = _tensor_in(points), _dtype(dtype)
+        if like is None and kind == torch.bfloat16:
             raise InputError("numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.")
+        if at not in ("points", "voxels"):
+            raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
+        reading = Reading(
+            levels=self._levels(levels),
+            sampling=self._sampling(sampling),
+            per_point=at == "points",
+            dtype=kind or torch.float32,
+        )
+        limit = memory.available() // 2 if max_memory is None else memory.size(max_memory)
         with torch.no_grad():
-            out, owner = self._describe(
-                points, color, normal, levels, at, dtype or torch.float32, sampling, up=up, units=units
-            )
-        if like is not None:
-            out, owner = out.to(like.device), owner.to(like.device)
+            voxels = self._voxels(_cloud(points, color, normal, up=up, units=units))
+            described = describe(self.unet, voxels, reading, self.ops, self.device, limit, out, progress)
+        if out is not None:
+            described = out
+        elif like is not None:
+            described = described.to(like.device)
         else:
-            out, owner = out.cpu().numpy(), owner.cpu().numpy()
-        return (out, owner) if at == "voxels" else out
+            described = described.cpu().numpy()
+        if reading.per_point:
+            return described
+        return described, voxels.owner.to(like.device) if like is not None else voxels.owner.numpy()
 
     def forward(
         self, points: Any, *, levels: int | Sequence[int] | None = None, generator: torch.Generator | None = None
@@ -176,7 +199,11 @@ class Model(nn.Module):
             levels: as for `extract`.
             generator: of the noise in training mode, which fails without one.
         """
-        return self._describe(points, None, None, levels, "points", torch.float32, None, generator)[0]
+        voxels = self._voxels(_cloud(points, None, None))
+        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
+        features = self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
+        owner = voxels.owner.to(self.device)
+        return descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
 
     def levels(self, points: Any, *, up: str = "z", units: str = "m") -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
@@ -187,39 +214,19 @@ class Model(nn.Module):
             units: as for `extract`.
         """
         with torch.no_grad():
-            _, hierarchy, features = self._features(_cloud(points, None, None, up=up, units=units))
+            voxels = self._voxels(_cloud(points, None, None, up=up, units=units))
+            hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
+            features = self.unet(voxels.features.to(self.device), hierarchy, self.ops)
         return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
 
-    def _describe(
-        self,
-        points: Any,
-        color: Any,
-        normal: Any,
-        levels: int | Sequence[int] | None,
-        at: str,
-        dtype: torch.dtype,
-        sampling: str | None,
-        generator: torch.Generator | None = None,
-        **read: str,
-    ) -> tuple[Tensor, Tensor]:
-        chosen = self._levels(levels)
+    def _voxels(self, cloud: PointCloud) -> Voxels:
+        return voxelize([completed(cloud)], self.config.voxel_size, self.ops)
+
+    def _sampling(self, sampling: str | None) -> str:
         sampling = self.config.sampling if sampling is None else sampling
         if sampling not in SAMPLINGS:
             raise InputError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
-        if at not in ("points", "voxels"):
-            raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
-        voxels, hierarchy, features = self._features(_cloud(points, color, normal, **read), generator)
-        owner = voxels.owner.to(self.device)
-        per_point = owner if at == "points" else None
-        return descriptors(features, hierarchy, chosen, sampling, self.ops, per_point, dtype), owner
-
-    def _features(
-        self, cloud: PointCloud, generator: torch.Generator | None = None
-    ) -> tuple[Voxels, Hierarchy, list[Tensor]]:
-        ops = self.ops
-        voxels = voxelize([completed(cloud)], self.config.voxel_size, ops)
-        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, ops)
-        return voxels, hierarchy, self.unet(voxels.features.to(self.device), hierarchy, ops, generator)
+        return sampling
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels

@@ -12,6 +12,8 @@ from . import curves
 from .errors import InputError
 from .points import PointCloud
 
+_CHUNK = 1 << 22  # points at a time: what is live beside the points stays small however many there are
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voxels:
@@ -25,6 +27,11 @@ class Voxels:
     """(m, 6) float32: colour in [-1, 1] and normal of the voxel's point."""
     size: float
     """Edge of a voxel in metres."""
+
+    @property
+    def cells(self) -> Tensor:
+        """(m, 4) int32: scene, x, y, z in voxels, from zero in every scene."""
+        return curves.cells(self.keys)
 
 
 def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxels:
@@ -46,8 +53,8 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
     the nearest to the centre, for determinism.
 
     >>> from .ops import reference
-    >>> up = np.tile([0, 0, 1], (3, 1))
-    >>> cloud = PointCloud.of(np.array([[0.01, 0, 0], [0.05, 0, 0], [0.012, 0, 0]]), color=up, normal=up)
+    >>> up = np.array([[0, 0, 1]] * 3)
+    >>> cloud = PointCloud.of(np.array([[0, 0, 0], [0.05, 0, 0], [0.003, 0, 0]]), color=up, normal=up)
     >>> voxels = voxelize([cloud], 0.02, reference)
     >>> voxels.owner.tolist(), len(voxels.keys)
     ([0, 1, 0], 2)
@@ -56,21 +63,25 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
         raise InputError(f"a batch holds at most {curves.MAX_SCENES} scenes, {len(clouds)} were given; split the list.")
     keys, columns = [], []
     for scene, cloud in enumerate(clouds):
-        cells, distance = _cells(cloud.coord, size)
-        keys.append(curves.morton(torch.nn.functional.pad(cells, (1, 0), value=scene)))
+        key, distance = _cells(cloud.coord, size, scene)
         assert cloud.color is not None
         assert cloud.normal is not None
-        values = [torch.from_numpy(np.ascontiguousarray(v)) for v in (cloud.coord, cloud.color, cloud.normal)]
+        values = [torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal)]
+        keys.append(key)
         columns.append([distance, *(column for value in values for column in value.unbind(1))])
-    unique, owner, picks = ops.group(torch.cat(keys), [torch.cat(column) for column in zip(*columns, strict=True)])
+    unique, owner, picks = ops.group(_joined(keys), [_joined(column) for column in zip(*columns, strict=True)])
     color = np.concatenate([cloud.color for cloud in clouds if cloud.color is not None])[picks.numpy()]
     normal = np.concatenate([cloud.normal for cloud in clouds if cloud.normal is not None])[picks.numpy()]
     features = torch.from_numpy(np.concatenate([color / np.float32(127.5) - 1, normal], 1, dtype=np.float32))
     return Voxels(unique, owner, features, size)
 
 
-def _cells(coord: np.ndarray, size: float) -> tuple[Tensor, Tensor]:
-    """Return the cells (n, 3) int64 from zero and each point's squared distance (n,) to its cell's centre, in cells."""
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _cells(coord: np.ndarray, size: float, scene: int) -> tuple[Tensor, Tensor]:
+    """Return each point's key (n,) int64 and its squared distance (n,) to its cell's centre, in cells."""
     low, high = coord.min(0), coord.max(0)
     span = float((high - low).max())
     if not span / size < (1 << curves.BITS) - 1:
@@ -79,9 +90,14 @@ def _cells(coord: np.ndarray, size: float) -> tuple[Tensor, Tensor]:
             f"the points span {span:.6g} m along {'xyz'[axis]}, and at {size:g} m per voxel at most "
             f"{(1 << curves.BITS) * size:.6g} m can be indexed; drop outliers, or pass units= if these are not metres."
         )
-    middle = (low + high) / 2
-    grid = (torch.from_numpy(coord) - torch.tensor([middle[0], middle[1], low[2]])) / size
-    cells = grid.floor()
-    distance = (grid - cells - 0.5).square().sum(1)
-    cells = cells.long()
-    return cells - cells.amin(0), distance
+    shift = torch.tensor([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+    first = ((torch.from_numpy(low) - shift) / size).floor().long()
+    keys = torch.empty(len(coord), dtype=torch.int64)
+    distance = torch.empty(len(coord), dtype=torch.float64)
+    for start in range(0, len(coord), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        grid = (torch.from_numpy(coord[rows]) - shift) / size
+        cells = grid.floor()
+        distance[rows] = (grid - cells - 0.5).square().sum(1)
+        keys[rows] = curves.morton(torch.nn.functional.pad(cells.long() - first, (1, 0), value=scene))
+    return keys, distance

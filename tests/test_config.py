@@ -47,7 +47,8 @@ def test_it_cannot_be_changed():
         ),
         (
             {"heads": (0, 0, 0, 32, 50)},
-            "channels[4] is 384 and heads[4] is 50; a level with attention needs a number of heads that divides its width.",
+            "channels[4] is 384 and heads[4] is 50; a level with attention needs a number of heads that divides its "
+            "width.",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_z_order_interleaves_bits():
     assert key == 0b101_011_110
 
 
-def test_19_bits_order_as_the_published_16(rng=None):
+def test_19_bits_order_as_the_published_16():
     """Independent scalar Hilbert key after Skilling's article, at a depth of 16 bits."""
     generator = torch.Generator().manual_seed(3)
     cells = torch.randint(0, 2**16, (200, 3), generator=generator)

@@ -11,7 +11,7 @@ from tests.conftest import voxel_keys
 
 
 def dense_reading(features, grid, fine, scene, align_corners):
-    """`grid_sample` of one scene's dense grid at the centres of its finest voxels, in coordinates of the cells' edges."""
+    """`grid_sample` of one scene's dense grid at the centres of its finest voxels."""
     cells = grid.cells[grid.cells[:, 0] == scene, 1:].long()
     extent = cells.amax(0) + 1
     volume = features.new_zeros(*extent, features.shape[1])

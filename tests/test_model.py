@@ -183,7 +183,7 @@ def test_repr_says_what_is_in_use(model):
         (
             [np.zeros((2, 3))],
             {"color": np.zeros((2, 3))},
-            "color= and normal= go with one scan; for a list give each scan as a dictionary.",
+            "color=, normal= and out= go with one scan; for a list give each scan as a dictionary.",
         ),
     ],
 )

@@ -55,7 +55,6 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = results.write(tmp_path / "a.npy", COORD, FEAT)
     before = path.read_bytes()
 
-
     def interrupted():
         with results.replacing(path) as partial:
             partial.write_bytes(b"half")

@@ -1,0 +1,138 @@
+"""Voxels to descriptors: the network run on a scene at once, or tile by tile where memory is short."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import memory
+from .config import BackboneConfig
+from .errors import InputError
+from .hierarchy import Hierarchy, extents
+from .interpolate import descriptors
+from .progress import bar
+from .tiles import tiles
+from .unet import UNet
+from .voxels import Voxels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What of the network's output is wanted."""
+
+    levels: list[int]
+    """In the order of the columns."""
+    sampling: str
+    """See `interpolate.corners`."""
+    per_point: bool
+    """One row per point, or one per voxel."""
+    dtype: torch.dtype
+    """Of the rows."""
+
+
+def bytes_per_voxel(config: BackboneConfig) -> int:
+    """Return what a finest voxel and its share of the coarser levels take at the peak: tables and live features.
+
+    An upper estimate; `benchmarks/bench_memory.py` measures it.
+    """
+    return 1000 + 24 * max(config.channels[0], config.decoder_channels[0])
+
+
+def describe(
+    unet: UNet,
+    voxels: Voxels,
+    reading: Reading,
+    ops: ModuleType,
+    device: torch.device,
+    limit: int,
+    out: np.ndarray | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Return the rows of one scene, computed at once where that takes at most `limit` bytes, else tile by tile.
+
+    Args:
+        unet: the network, in evaluation.
+        voxels: of one scene.
+        reading: which levels, how, and at what.
+        ops: the backend.
+        device: where the network is.
+        limit: bytes that the work may take beside its input and output.
+        out: numpy array to write the rows to as they come.
+        progress: show a bar.
+
+    Raises:
+        InputError: `out` does not fit, or it is needed because the rows do not fit into memory.
+    """
+    n = len(voxels.owner) if reading.per_point else len(voxels.keys)
+    shape = n, sum(unet.config.decoder_channels[level] for level in reading.levels)
+    most = max(limit // bytes_per_voxel(unet.config), 1)
+    size = shape[0] * shape[1] * reading.dtype.itemsize
+    if out is not None:
+        _require_fit(out, shape, reading.dtype)
+    elif size > memory.available():
+        raise InputError(
+            f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
+            "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
+        )
+    extent = extents(voxels.cells)
+    if len(voxels.keys) <= most:
+        owner = voxels.owner if reading.per_point else None
+        with bar(unet, [len(voxels.keys)], progress):
+            rows = _rows(unet, voxels.keys, voxels.features, extent, None, owner, reading, ops, device)
+        if out is None:
+            return rows
+        out[...] = rows.cpu().numpy()
+        return torch.from_numpy(out)
+
+    target = torch.empty(shape, dtype=reading.dtype) if out is None else torch.from_numpy(out)
+    points = _Points(voxels) if reading.per_point else None
+    parts = list(tiles(voxels.keys, unet.config.levels, most))
+    with bar(unet, [len(tile.rows) for tile in parts], progress):
+        for tile in parts:
+            keys, features, core = voxels.keys[tile.rows], voxels.features[tile.rows], tile.core.nonzero()[:, 0]
+            places, owner = (tile.rows[core], None) if points is None else points.of(tile.rows[core])
+            target[places] = _rows(unet, keys, features, extent, core, owner, reading, ops, device).cpu()
+    return target
+
+
+def _rows(
+    unet: UNet,
+    keys: Tensor,
+    features: Tensor,
+    extent: Tensor,
+    core: Tensor | None,
+    owner: Tensor | None,
+    reading: Reading,
+    ops: ModuleType,
+    device: torch.device,
+) -> Tensor:
+    """Run the network on voxels and read it at the `core` of them, for each point its `owner` in the core."""
+    core, owner = (None if x is None else x.to(device) for x in (core, owner))
+    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
+    levels = unet(features.to(device), hierarchy, ops)
+    return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core)
+
+
+class _Points:
+    """The points of each voxel."""
+
+    def __init__(self, voxels: Voxels) -> None:
+        self.order = voxels.owner.argsort()
+        self.counts = torch.bincount(voxels.owner, minlength=len(voxels.keys))
+        self.firsts = self.counts.cumsum(0) - self.counts
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points (p,) in the voxels `rows`, and for each the place of its voxel among them."""
+        counts = self.counts[rows]
+        owner = torch.repeat_interleave(counts)
+        inside = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
+        return self.order[self.firsts[rows][owner] + inside], owner
+
+
+def _require_fit(out: np.ndarray, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    needed = str(dtype).removeprefix("torch.")
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype.name != needed or not out.flags.writeable:
+        given = f"{out.shape} {out.dtype.name}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise InputError(f"out is {given}; it must be a writable numpy array {shape} {needed}.")

@@ -1,0 +1,51 @@
+"""How much memory there is, and how much a part of the work takes."""
+
+import os
+import re
+from pathlib import Path
+
+from .errors import InputError
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def size(amount: int | float | str) -> int:
+    """Return a number of bytes.
+
+    >>> size("4GB"), size("1.5 GiB"), size(1000)
+    (4000000000, 1610612736, 1000)
+    >>> size("plenty")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: max_memory is 'plenty'; give a number of bytes, or a size such as '4GB' or '512MiB'.
+    """
+    text = str(amount).strip().upper().removesuffix("B")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
+    if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
+        raise InputError(f"max_memory is {amount!r}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def available() -> int:
+    """Return the bytes that can be taken now: of the machine, or of the container that we are in."""
+    free = [_of_machine()]
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return max(min(free), 0)
+
+
+def _of_machine() -> int:
+    try:
+        words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(words["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return 4 * 10**9
