@@ -34,5 +34,6 @@ print(f"{features.shape[0]:,} points x {features.shape[1]} channels in {perf_cou
 
 for info in model.feature_info:
     print(f"  level {info.level}: {info.channels:3} channels from {100 * info.voxel_size:g} cm voxels")
-coarse = model.extract(scan, levels=-1, dtype="float16")  # what a first look at semantics needs
-print("written:", results.write(folder / "room.npz", scan["coord"], coarse))
+with results.writing(folder / "room.npz", scan["coord"], features.shape[1]) as feat:
+    feat[:] = features
+print("written:", folder / "room.npz")

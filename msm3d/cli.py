@@ -3,8 +3,7 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NoReturn
@@ -40,14 +39,15 @@ def _extract(options: argparse.Namespace) -> None:
     targets = _targets(options.scans, options.output, options.format)
     model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
     print(repr(model), file=sys.stderr)
+    kept = {"levels": options.levels, "sampling": options.sampling, "max_memory": options.max_memory}
+    channels = model.channels(options.levels)
     for scan, target in zip(options.scans, targets, strict=True):
         start = perf_counter()
         cloud = read(scan, units=options.units, up=options.up)
-        with _progress(model, Path(scan).name):
-            feat = model.extract(cloud, levels=options.levels, sampling=options.sampling, dtype=options.dtype)
-        results.write(target, cloud.coord, feat, cloud.rows)
+        with results.writing(target, cloud.coord, channels, options.dtype, cloud.rows) as feat:
+            model.extract(cloud, out=feat, dtype=options.dtype, progress=True, **kept)
         seconds = perf_counter() - start
-        print(f"{target}: {len(feat):,} points x {feat.shape[1]} channels ({feat.dtype}) in {seconds:.1f} s")
+        print(f"{target}: {len(cloud):,} points x {channels} channels ({options.dtype}) in {seconds:.1f} s")
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -124,7 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--precision", default="fp32", help="fp32 (default) or bf16")
     verb.add_argument("--levels", type=_numbers, help="such as 3,4: levels to keep, 0 is the finest; all by default")
     verb.add_argument("--sampling", help="centered or published; the weights' own by default")
-    verb.add_argument("--dtype", help="of the result: float32 (default) or float16")
+    verb.add_argument("--dtype", default="float32", choices=["float32", "float16"], help="of the result")
+    verb.add_argument(
+        "--max-memory", help="such as 4GB: a larger scan is cut into tiles; half of what is free by default"
+    )
     verb.add_argument("--up", default="z", help="axis of the scan that points up: z (default), y or -y")
     verb.add_argument("--units", default="m", help="unit of the scan: m (default), cm, mm, ft or in")
     verb.add_argument("--format", default="npz", help="of the files in a folder: npz (default), npy, safetensors, ply")
@@ -189,24 +192,3 @@ def _targets(scans: list[str], output: str, ending: str) -> list[Path]:
 
 def _show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     print(f"{'warning' if issubclass(category, Msm3dWarning) else category.__name__}: {message}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(model, name: str) -> Iterator[None]:
-    """Show a bar that moves with every block of the network, once the work has taken a second."""
-    from tqdm import tqdm
-
-    from .blocks import AttentionBlock, ConvBlock
-
-    blocks = [module for module in model.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
-    with tqdm(total=len(blocks), desc=name, unit="block", delay=1, leave=False, dynamic_ncols=True) as bar:
-
-        def step(*_: object) -> None:  # what a hook returns would replace the block's output
-            bar.update()
-
-        hooks = [block.register_forward_hook(step) for block in blocks]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()

@@ -228,6 +228,10 @@ class Model(nn.Module):
             raise InputError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
         return sampling
 
+    def channels(self, levels: int | Sequence[int] | None = None) -> int:
+        """Return the width of a descriptor of `levels`, all by default."""
+        return sum(self.config.decoder_channels[level] for level in self._levels(levels))
+
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels
         asked = list(range(n)) if levels is None else [levels] if isinstance(levels, int) else list(levels)

@@ -1,16 +1,19 @@
-"""Descriptors to files: whole files or nothing."""
+"""Descriptors to files, row by row as they come: whole files or nothing."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from . import memory
 from .errors import InputError
 
 FORMATS = (".npz", ".npy", ".safetensors", ".ply")
-"""What `write` can write, by ending."""
+"""What can be written, by ending."""
 
 
 def check_format(path: str | os.PathLike[str]) -> Path:
@@ -30,36 +33,54 @@ def check_format(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write(path: str | os.PathLike[str], coord: np.ndarray, feat: np.ndarray, rows: np.ndarray | None = None) -> Path:
-    """Write one scan's descriptors, to a temporary name first.
+@contextmanager
+def writing(
+    path: str | os.PathLike[str],
+    coord: np.ndarray,
+    channels: int,
+    dtype: str = "float32",
+    rows: np.ndarray | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the array (n, channels) to fill with one scan's descriptors; at the end it is the file `path`.
+
+    All but .npz are mapped from disk, so that a result larger than memory can be written. If anything fails, an older
+    file of that name stays as it was.
 
     Args:
-        path: .npz with `coord` and `feat` (and `rows`), .safetensors with the same names, .npy with `feat` alone, or
-            .ply with x, y, z and feat_0, feat_1, …
+        path: .npz or .safetensors with `coord`, `feat` (and `rows`), .npy with `feat` alone, or .ply with x, y, z and
+            feat_0, feat_1, …
         coord: (n, 3) float64 metres, z up.
-        feat: (n, c).
+        channels: width of a descriptor.
+        dtype: of the descriptors, "float32" or "float16".
         rows: (n,) row of the file that each point came from, where rows of it were dropped.
-    """
-    path = check_format(path)
-    arrays = {"coord": coord, "feat": feat} | ({} if rows is None else {"rows": rows})
-    with replacing(path) as partial:
-        if path.suffix.lower() == ".npz":
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)
-        elif path.suffix.lower() == ".npy":
-            with partial.open("wb") as file:
-                np.save(file, feat)
-        elif path.suffix.lower() == ".safetensors":
-            from safetensors.numpy import save_file
 
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+    Raises:
+        InputError: the path or the dtype is not good, or an .npz would not fit into memory.
+    """
+    path, shape, kind = check_format(path), (len(coord), channels), np.dtype(dtype)
+    beside = {"coord": coord} | ({} if rows is None else {"rows": rows})
+    suffix = path.suffix.lower()
+    if suffix == ".npz" and shape[0] * channels * kind.itemsize > memory.available():
+        gigabytes = shape[0] * channels * kind.itemsize / 1e9
+        raise InputError(f"{path} would hold {gigabytes:.1f} GB, more than memory; write .npy or .safetensors instead.")
+    if suffix == ".ply" and kind != np.float32:
+        raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out --dtype.")
+    with _replacing(path) as partial:
+        if suffix == ".npz":
+            feat = np.empty(shape, kind)
+            yield feat
+            with partial.open("wb") as file:
+                np.savez(file, **beside, feat=feat)
+        elif suffix == ".npy":
+            yield np.lib.format.open_memmap(partial, "w+", kind, shape)
+        elif suffix == ".safetensors":
+            yield _safetensors(partial, beside, shape, kind)
         else:
-            _write_ply(partial, coord, feat)
-    return path
+            yield _ply(partial, coord, channels)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it becomes `path` at the end, or goes if anything fails."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -69,15 +90,37 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _write_ply(path: Path, coord: np.ndarray, feat: np.ndarray) -> None:
-    feat = feat.astype(np.float32, copy=False)  # PLY has no half precision
-    names = [(f"feat_{i}", "<f4") for i in range(feat.shape[1])]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(feat)}"]
-    header += [f"property double {axis}" for axis in "xyz"] + [f"property float {name}" for name, _ in names]
+def _safetensors(path: Path, beside: dict[str, np.ndarray], shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Write all but the features, which are last; the format is eight bytes of length, JSON, data."""
+    names = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64"}
+    described, end = {}, 0
+    for name, (size, kind) in {**{k: (v.shape, v.dtype) for k, v in beside.items()}, "feat": (shape, dtype)}.items():
+        start, end = end, end + int(np.prod(size)) * kind.itemsize
+        described[name] = {"dtype": names[kind.name], "shape": list(size), "data_offsets": [start, end]}
+    header = json.dumps(described).encode()
+    header += b" " * (-len(header) % 8)
     with path.open("wb") as file:
-        file.write("\n".join([*header, "end_header\n"]).encode())
-        for start in range(0, len(feat), 1 << 14):
-            part = slice(start, start + (1 << 14))
-            rows = np.empty(len(feat[part]), [("xyz", "<f8", 3), ("feat", "<f4", feat.shape[1])])
-            rows["xyz"], rows["feat"] = coord[part], feat[part]
-            file.write(rows.tobytes())
+        file.write(len(header).to_bytes(8, "little") + header)
+        for array in beside.values():
+            _write_rows(file, array)
+        offset = file.tell()
+        file.truncate(offset + shape[0] * shape[1] * dtype.itemsize)
+    return np.memmap(path, dtype, "r+", offset, shape)
+
+
+def _ply(path: Path, coord: np.ndarray, channels: int) -> np.ndarray:
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(coord)}"]
+    header += [f"property double {axis}" for axis in "xyz"] + [f"property float feat_{i}" for i in range(channels)]
+    text = "\n".join([*header, "end_header\n"]).encode()
+    record = np.dtype([("xyz", "<f8", 3), ("feat", "<f4", channels)])
+    with path.open("wb") as file:
+        file.write(text)
+        file.truncate(len(text) + len(coord) * record.itemsize)
+    vertices = np.memmap(path, record, "r+", len(text), (len(coord),))
+    vertices["xyz"] = coord
+    return vertices["feat"]
+
+
+def _write_rows(file: BinaryIO, array: np.ndarray) -> None:
+    for start in range(0, len(array), 1 << 20):
+        file.write(np.ascontiguousarray(array[start : start + (1 << 20)]).tobytes())
