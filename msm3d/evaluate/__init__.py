@@ -6,6 +6,9 @@ from .classes import SCANNET20 as SCANNET20
 from .classes import SCANNET200 as SCANNET200
 from .classes import ClassList as ClassList
 from .classes import class_list as class_list
+from .datasets import Dataset as Dataset
+from .datasets import Scene as Scene
+from .datasets import open_dataset as open_dataset
 from .estimator import NotFittedError as NotFittedError
 from .linear import LinearProbe as LinearProbe
 from .metrics import Confusion as Confusion
