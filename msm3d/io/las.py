@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,21 @@ def content(file: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise DependencyError('reading LAS and LAZ needs laspy; type: pip install "msm3d[las]".') from error
     _check(file)
-    with laspy.open(file) as reader:
+    try:
+        return columns.fields(_dimensions(laspy, file))
+    except BaseException as error:  # a panic of the decompressor, written in Rust, is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise FileError(f"cannot be decompressed ({error}); export it again.") from error
+
+
+def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
+    """Return the dimensions that a cloud is made of, by name."""
+    # The parallel decompressor of lazrs takes what memory a damaged table of chunks asks for, and aborts the process.
+    with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
         header = reader.header
         compressed = header.are_points_compressed
-        if compressed and not laspy.LazBackend.detect_available():
+        if compressed and not laspy.LazBackend.Lazrs.is_available():
             raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
         count, size = header.point_count, header.point_format.size
         there = file.stat().st_size - header.offset_to_point_data
@@ -39,7 +51,7 @@ def content(file: Path) -> dict[str, np.ndarray]:
     found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
     if len(found["x"]) != count:
         raise FileError(f"declares {count} points but holds {len(found['x'])}; it is truncated, export it again.")
-    return columns.fields(found)
+    return found
 
 
 def _check(file: Path) -> None:
@@ -47,12 +59,21 @@ def _check(file: Path) -> None:
     with file.open("rb") as stream:
         head = stream.read(375)
         size = stream.seek(0, 2)
-    if len(head) < 227 or head[:4] != b"LASF":
-        raise FileError("does not start with 'LASF' and a header; it is not a LAS file.")
-    start, points, records = struct.unpack_from("<HII", head, 94)
-    fits = start + 54 * records <= points <= size
-    if head[25] >= 4 and len(head) == 375:  # LAS 1.4 has more records after the points
-        later, number = struct.unpack_from("<QI", head, 235)
-        fits = fits and (not number or later + 60 * number <= size)
+        if len(head) < 227 or head[:4] != b"LASF":
+            raise FileError("does not start with 'LASF' and a header; it is not a LAS file.")
+        start, points, records = struct.unpack_from("<HII", head, 94)
+        fits = start + 54 * records <= points <= size
+        if head[25] >= 4 and len(head) == 375:  # LAS 1.4 has more records after the points
+            later, number = struct.unpack_from("<QI", head, 235)
+            fits = fits and (not number or later + 60 * number <= size)
+        if fits and head[104] & 0x80:  # LAZ: its table of chunks, which the decompressor takes memory for
+            stream.seek(points)
+            (table,) = struct.unpack("<q", stream.read(8).ljust(8, b"\0"))
+            if table == -1:  # written as a stream: the place of the table comes last
+                stream.seek(-8, 2)
+                (table,) = struct.unpack("<q", stream.read(8))
+            if fits := points < table <= size - 8:
+                stream.seek(table)
+                fits = struct.unpack("<II", stream.read(8))[1] <= size - table
     if not fits:
         raise FileError("has a header that declares more than the file holds; it is truncated, export it again.")
