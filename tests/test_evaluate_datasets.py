@@ -74,14 +74,17 @@ def refusal(where, **options) -> str:
     return str(error.value).replace(str(where), "DATA")
 
 
+NAMES = ("train/scene0001_00", "train/scene0000_01", "val/scene0011_00")
+
+
 def test_pointcept_scannet(tmp_path):
-    written = {name: write_pointcept(tmp_path / name, i) for i, name in enumerate(("train/b", "train/a", "val/c"))}
+    written = {name: write_pointcept(tmp_path / name, i) for i, name in enumerate(NAMES)}
     train, test = open_dataset(tmp_path)
-    assert [scene.name for scene in train.scenes] == ["a", "b"]
+    assert [scene.name for scene in train.scenes] == ["scene0000_01", "scene0001_00"]
     assert (train.name, train.split, train.classes.name) == ("scannet", "train", "scannet20")
     ((name, cloud),) = test
-    assert (name, test.split, len(test)) == ("c", "val", 1)
-    expected = written["val/c"]
+    assert (name, test.split, len(test)) == ("scene0011_00", "val", 1)
+    expected = written[NAMES[2]]
     np.testing.assert_array_equal(cloud.coord, expected["coord"].astype(np.float64))
     np.testing.assert_array_equal(cloud.color, expected["color"])
     np.testing.assert_array_equal(cloud.normal, expected["normal"])
@@ -123,7 +126,7 @@ def test_rooms_in_pointcepts_layout(tmp_path):
     for name in ("train/a", "test/b"):
         write_pointcept(tmp_path / name, 0, segment="segment")
     train, test = open_dataset(tmp_path)
-    assert (train.name, train.classes.name, test.split) == ("rooms", "rooms", "test")
+    assert (train.name, train.classes.name, test.split) == (tmp_path.name, "rooms", "test")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +301,7 @@ def test_some_scenes_by_name(tmp_path):
     assert [scene.name for scene in train.only(["c", "a"]).scenes] == ["a", "c"]
     with pytest.raises(InputError) as error:
         train.only(["a", "d"])
-    assert str(error.value) == "scannet train has no scene 'd'; give names as 'a'."
+    assert str(error.value) == f"{tmp_path.name} train has no scene 'd'; give names as 'a'."
 
 
 def test_rooms_on_the_fly(monkeypatch):

@@ -1,5 +1,6 @@
 """How good are the features? Probes on cached features of labelled scans, their metrics, data sets and protocols."""
 
+from .cache import FeatureCache as FeatureCache
 from .classes import IGNORE as IGNORE
 from .classes import S3DIS as S3DIS
 from .classes import SCANNET20 as SCANNET20
@@ -10,6 +11,10 @@ from .datasets import Dataset as Dataset
 from .datasets import Scene as Scene
 from .datasets import open_dataset as open_dataset
 from .estimator import NotFittedError as NotFittedError
+from .features import Features as Features
+from .features import ModelFeatures as ModelFeatures
+from .features import RawFeatures as RawFeatures
+from .features import random_network as random_network
 from .linear import LinearProbe as LinearProbe
 from .metrics import Confusion as Confusion
 from .metrics import Scores as Scores

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from .classes import IGNORE
 
-ROWS = 1 << 14
+ROWS = 1 << 12
 """Rows that are read at a time where all are passed through."""
 
 

@@ -1,6 +1,7 @@
 """Labelled scans of the benchmarks, from the folders in which people have them."""
 
 import os
+import re
 from pathlib import Path
 
 from ...errors import FileError, InputError
@@ -64,7 +65,7 @@ def _pointcept(root: Path, name: str | None) -> tuple[Dataset, Dataset]:
         if not scenes:
             raise FileError(f"{root / split}: holds no scenes; both train and val are needed.")
     classes = pointcept.guessed(train[0]) if name is None else class_list(name)
-    title = "scannet" if classes.name.startswith("scannet") else classes.name
+    title = "scannet" if re.fullmatch(r"scene\d{4}_\d{2}", train[0].name) else root.resolve().name
     return (
         Dataset(title, "train", classes, pointcept.scenes(train, classes)),
         Dataset(title, test[0].parent.name, classes, pointcept.scenes(test, classes)),

@@ -1,0 +1,139 @@
+"""Where features come from: a model in evaluation mode, or the bare input. Both give half-precision rows per point."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..config import BackboneConfig
+from ..errors import InputError
+from ..model import Model
+from ..normals import completed
+from ..points import PointCloud
+from .hashes import model_hash
+
+FLOOR = 0.01
+"""The share of points that lie below the floor of a scan: stray ones."""
+
+
+class Features(Protocol):
+    """Anything that turns a scan into one row of features per point, always the same."""
+
+    name: str
+    """Short, for reports."""
+    hash: str
+    """Hexadecimal digits that change when the features would."""
+    blocks: dict[str, slice]
+    """Named columns, such as the levels of a descriptor, which cover all of them."""
+    levels: bool
+    """Whether the blocks are levels that are worth a report one by one."""
+
+    def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows (m, c) float16, and the row (n,) of each point of the cloud."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says of the features."""
+        ...
+
+
+class ModelFeatures:
+    """The descriptors of a model, all levels, one row per finest voxel: its points all have that same row.
+
+    >>> config = BackboneConfig(channels=(8, 8), decoder_channels=(4, 8), conv_blocks=(1, 1),
+    ...                         attention_blocks=(0, 0), heads=(0, 0))
+    >>> features = ModelFeatures(random_network(config, seed=0))
+    >>> features.name, features.blocks
+    ('random network', {'level 0': slice(0, 4, None), 'level 1': slice(4, 12, None)})
+
+    Args:
+        model: in evaluation mode, and left so.
+        name: for reports; the model's own by default.
+
+    Raises:
+        InputError: the model, or a part of it, is in training mode, where features are random.
+    """
+
+    levels = True
+
+    def __init__(self, model: Model, name: str | None = None) -> None:
+        self.model = model
+        self.name = name or str(model.meta.get("name") or "untrained")
+        self.blocks = {f"level {info.level}": info.slice for info in model.feature_info}
+        self.weights = model_hash(model)
+        self._require_evaluation()
+        self.hash = f"{self.weights[:20]}{model.ops.NAME}"
+
+    def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
+        """Return the descriptors (m, c) of the finest voxels, and the voxel (n,) of each point."""
+        self._require_evaluation()
+        rows, owner = self.model.extract(cloud, at="voxels", dtype="float16")
+        if not np.isfinite(rows).all():
+            raise InputError(
+                f"features of {self.name} are not finite, or above 65504, the largest number in half precision; "
+                "give a model whose features are smaller."
+            )
+        return rows, owner
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, hash and shape of the model and what computed it."""
+        return {
+            "name": self.name,
+            "weights_sha256": self.weights,
+            "channels": self.model.config.descriptor_channels,
+            "voxel_sizes": [info.voxel_size for info in self.model.feature_info],
+            "sampling": self.model.config.sampling,
+            "backend": self.model.ops.NAME,
+            "device": str(self.model.device),
+            "data": self.model.meta.get("data"),
+        }
+
+    def _require_evaluation(self) -> None:
+        part = next((name for name, module in self.model.named_modules() if module.training), None)
+        if part is not None:
+            where = f"its part {part!r}" if part else "it"
+            raise InputError(f"{self.name}: {where} is in training mode, where features are random; call model.eval().")
+
+
+class RawFeatures:
+    """The input itself, as the floor of every comparison: colour in [-1, 1], normal, height above the floor in metres.
+
+    >>> cloud = PointCloud.of({"coord": np.array([[0, 0, 5.0], [0, 0, 7.0]]), "color": [[255, 0, 0]] * 2,
+    ...                        "normal": [[0, 0, 1.0]] * 2})
+    >>> RawFeatures()(cloud)[0].round(1).tolist()
+    [[1.0, -1.0, -1.0, 0.0, 0.0, 1.0, -0.0], [1.0, -1.0, -1.0, 0.0, 0.0, 1.0, 2.0]]
+    """
+
+    name = "raw input"
+    hash = "raw1"
+    levels = False
+
+    def __init__(self) -> None:
+        self.blocks = {"input": slice(0, 7)}
+
+    def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n, 7), and 0 to n - 1."""
+        whole = completed(cloud)
+        assert whole.color is not None
+        assert whole.normal is not None
+        height = cloud.coord[:, 2:] - np.quantile(cloud.coord[:, 2], FLOOR)
+        rows = np.concatenate([whole.color / 127.5 - 1, whole.normal, height], 1)
+        return rows.astype(np.float16), np.arange(len(cloud))
+
+    def describe(self) -> dict[str, Any]:
+        """Return name and width."""
+        return {"name": self.name, "channels": 7}
+
+
+def random_network(config: BackboneConfig, seed: int, *, like: Model | None = None) -> Model:
+    """Return a network that has learned nothing: weights drawn as training would start with, from `seed`.
+
+    Args:
+        config: its shape.
+        seed: of the weights.
+        like: a model whose device and backend to use.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Model(config, backend=like.backend if like else None, meta={"name": "random network", "seed": seed})
+    return model.to(like.device if like else "cpu").eval().requires_grad_(False)
