@@ -39,7 +39,7 @@ def descriptors(
 
 
 def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the rows (r, k <= 8) of `level` around the centres of the finest voxels `at` (r,), and their weights.
+    """Return the rows (r, 8 or 1) of `level` around the centres of the finest voxels `at` (r,), and their weights.
 
     With u the centre in units of the level's cells, "centered" reads at u - 1/2, where a cell's value stands at its
     centre. "published" reads at u (s - 1) / s, s cells being the scene's extent, as the released code does by handing
@@ -49,23 +49,19 @@ def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None =
     grid, ancestor, fine = hierarchy.grids[level], hierarchy.ancestors()[level], hierarchy.grids[0].cells
     if at is not None:
         ancestor, fine = ancestor[at], fine[at]
-    cells = fine[:, 1:].double()
-    position = (cells + 0.5) / 2**level
+    position = (fine[:, 1:].double() + 0.5) / 2**level
     if sampling == "centered":
         position -= 0.5
     else:
         extent = ((hierarchy.extent - 1 >> level) + 1)[fine[:, 0].long()]
         position *= (extent - 1) / extent
     low = position.floor()
-    high_weight = (position - low).float()
-    step = (low - (fine[:, 1:] >> level)).long()  # -1 or 0: the corners lie among the ancestor's neighbours
-    rows, weights = [], []
-    for corner in ((x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)):
-        up = torch.tensor(corner, device=step.device)
-        weight = torch.where(up.bool(), high_weight, 1 - high_weight).prod(1)
-        if not weight.any():  # reading on the grid itself, a corner may belong to nobody
-            continue
-        slot = ((step + up + 1) * torch.tensor([9, 3, 1], device=step.device)).sum(1)
-        rows.append(grid.neighbours.flatten()[ancestor * 27 + slot])
-        weights.append(weight)
-    return torch.stack(rows, 1), torch.stack(weights, 1)
+    high = (position - low).float()
+    lowest = low.int() - (fine[:, 1:] >> level) + 1  # 0 or 1: the corners lie among the ancestor's neighbours
+    rows = ancestor * 27 + (lowest * lowest.new_tensor([9, 3, 1])).sum(1)
+    if not high.any():  # read where the values stand
+        return grid.neighbours.flatten()[rows[:, None]], torch.ones_like(high[:, :1])
+    steps = torch.tensor([0, 1, 3, 4, 9, 10, 12, 13], device=rows.device)
+    x, y, z = torch.stack([1 - high, high], 2).unbind(1)
+    weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+    return grid.neighbours.flatten()[rows[:, None] + steps], weights.flatten(1)
