@@ -1,0 +1,193 @@
+"""`write`: made rooms as files, in the folder layout of Pointcept's preprocessed data or as PLY."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import FileError, InputError
+from ..points import PointCloud
+from .classes import KINDS, OTHER
+from .generator import make
+
+LAYOUTS = ("pointcept", "ply")
+SPLITS = ("train", "val", "test")
+ARRAYS = ("coord", "color", "normal", "segment20", "instance")
+
+
+def write(
+    directory: str | Path,
+    count: int,
+    *,
+    first_seed: int = 0,
+    layout: str = "pointcept",
+    split: str | None = None,
+    kind: str | None = None,
+    points: int = 100_000,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> list[Path]:
+    """Make `count` rooms and write each under `directory / split`, skipping those that are already there.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.relative_to(folder).as_posix() for path in write(folder, 2, first_seed=7, points=2000, workers=1)]
+    ['train/room_000007', 'val/room_000008']
+
+    Args:
+        directory: is created; its `rooms.json` remembers the settings, and a later call must repeat them.
+        count: how many rooms; their seeds are `first_seed`, `first_seed + 1` and so on.
+        first_seed: an integer from 0.
+        layout: "pointcept" writes a folder with coord.npy (float32, metres), color.npy (uint8), normal.npy (float32),
+            segment20.npy (int16, `other` is -1) and instance.npy (int32); "ply" one binary file with normals, label
+            (`other` is 20) and instance.
+        split: train, val or test for all; None sends seeds that end in 8 to val, in 9 to test, all others to train.
+        kind: one of `KINDS`; None mixes them.
+        points: points of each room.
+        workers: processes; None takes one for each core. A script that uses several needs `if __name__ == "__main__":`.
+        progress: show a bar; None shows it in a terminal only.
+
+    Returns:
+        The folder or file of each room, in the order of the seeds.
+
+    Raises:
+        InputError: an unknown layout, split or kind, or a number below its least value.
+        FileError: the directory holds rooms made with other settings.
+    """
+    for name, value, known in (
+        ("layout", layout, LAYOUTS),
+        ("split", split or "train", SPLITS),
+        ("kind", kind or KINDS[0], KINDS),
+    ):
+        if value not in known:
+            raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}.")
+    if count < 0 or first_seed < 0 or points < 1:
+        raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 0, 0 and 1.")
+    folder = Path(directory)
+    remember(folder, {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points})
+    seeds = range(first_seed, first_seed + count)
+    targets = [target(folder, seed, layout, split) for seed in seeds]
+    missing = [(seed, path) for seed, path in zip(seeds, targets, strict=True) if not complete(path)]
+    job = partial(one, kind=kind, points=points)
+    hidden = None if progress is None else not progress
+    with tqdm(total=count, initial=count - len(missing), unit="room", disable=hidden, delay=1) as bar:
+        for _ in run(job, missing, workers or os.cpu_count() or 1):
+            bar.update()
+    return targets
+
+
+def run(job: partial, missing: list[tuple[int, Path]], workers: int) -> Iterator[None]:
+    """Do every job, here or in several processes of one thread each."""
+    if min(workers, len(missing)) <= 1:
+        for seed, path in missing:
+            yield job(seed, path)
+        return
+    with one_thread(), ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+        futures = [pool.submit(job, seed, path) for seed, path in missing]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes started meanwhile use one thread for linear algebra."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def target(folder: Path, seed: int, layout: str, split: str | None) -> Path:
+    """Where the room of a seed belongs.
+
+    >>> target(Path("rooms"), 19, "ply", None).as_posix()
+    'rooms/test/room_000019.ply'
+    """
+    part = split or {8: "val", 9: "test"}.get(seed % 10, "train")
+    return folder / part / f"room_{seed:06d}{'.ply' if layout == 'ply' else ''}"
+
+
+def complete(path: Path) -> bool:
+    """Whether a room is there with all of its files."""
+    return path.is_file() if path.suffix == ".ply" else all((path / f"{name}.npy").is_file() for name in ARRAYS)
+
+
+def remember(folder: Path, settings: dict) -> None:
+    """Keep the settings beside the rooms, or compare them with those kept."""
+    kept = folder / "rooms.json"
+    if kept.is_file():
+        before = json.loads(kept.read_text())
+        if before != settings:
+            changed = ", ".join(f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key])
+            raise FileError(f"{folder} holds rooms made with {changed}; use the same settings or another directory.")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".rooms.json.{os.getpid()}"
+    draft.write_text(json.dumps(settings, indent=1) + "\n")
+    draft.replace(kept)
+
+
+def one(seed: int, path: Path, *, kind: str | None, points: int) -> None:
+    """Make one room; it appears under its name only when it is whole."""
+    cloud = make(seed, kind=kind, points=points)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    try:
+        if path.suffix == ".ply":
+            write_ply(draft / path.name, cloud)
+            (draft / path.name).replace(path)
+            return
+        for name, array in arrays(cloud).items():
+            np.save(draft / f"{name}.npy", array)
+        draft.chmod(0o755)
+        shutil.rmtree(path, ignore_errors=True)  # a folder that is not complete
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:
+    """The arrays of Pointcept's layout."""
+    segment = np.asarray(cloud.segment)
+    values = (
+        cloud.coord.astype(np.float32),
+        np.asarray(cloud.color).round().astype(np.uint8),
+        np.asarray(cloud.normal).astype(np.float32),
+        np.where(segment == OTHER, -1, segment).astype(np.int16),
+        np.asarray(cloud.instance).astype(np.int32),
+    )
+    return dict(zip(ARRAYS, values, strict=True))
+
+
+def write_ply(path: Path, cloud: PointCloud) -> None:
+    """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance."""
+    from plyfile import PlyData, PlyElement
+
+    kinds = [(name, "f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
+    kinds += [(name, "f4") for name in ("nx", "ny", "nz")] + [("label", "u1"), ("instance", "i4")]
+    table = np.empty(len(cloud.coord), kinds)
+    parts = arrays(cloud)
+    for names, part in (("xyz", "coord"), (("red", "green", "blue"), "color"), (("nx", "ny", "nz"), "normal")):
+        for k, name in enumerate(names):
+            table[name] = parts[part][:, k]
+    table["label"], table["instance"] = cloud.segment, parts["instance"]
+    PlyData([PlyElement.describe(table, "vertex")]).write(path)
