@@ -161,7 +161,7 @@ class Model(nn.Module):
                 raise InputError(
                     "color=, normal= and out= go with one scan; for a list give each scan as a dictionary."
                 )
-            options = dict(levels=levels, at=at, dtype=dtype, max_memory=max_memory, sampling=sampling)
+            options: dict[str, Any] = dict(levels=levels, at=at, dtype=dtype, max_memory=max_memory, sampling=sampling)
             options |= dict(progress=progress, up=up, units=units)
             return [self.extract(_scan(scan, i), **options) for i, scan in enumerate(points)]
         like, kind = _tensor_in(points), _dtype(dtype)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def writing(
         InputError: the path or the dtype is not good, or an .npz would not fit into memory.
     """
     path, shape, kind = check_format(path), (len(coord), channels), np.dtype(dtype)
-    beside = {"coord": coord} | ({} if rows is None else {"rows": rows})
+    beside: dict[str, Any] = {"coord": coord} | ({} if rows is None else {"rows": rows})
     suffix = path.suffix.lower()
     if suffix == ".npz" and shape[0] * channels * kind.itemsize > memory.available():
         gigabytes = shape[0] * channels * kind.itemsize / 1e9
