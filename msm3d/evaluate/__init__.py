@@ -20,3 +20,8 @@ from .metrics import Confusion as Confusion
 from .metrics import Scores as Scores
 from .metrics import class_table as class_table
 from .nearest import KNNProbe as KNNProbe
+from .probing import probe as probe
+from .protocols import PROTOCOLS as PROTOCOLS
+from .protocols import LeakageError as LeakageError
+from .protocols import Protocol as Protocol
+from .report import Report as Report

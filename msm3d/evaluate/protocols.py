@@ -1,0 +1,139 @@
+"""Named, versioned ways of judging features, and the choice of few scenes and few points to learn from."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .cache import Sample, shuffled
+from .datasets import Dataset
+from .estimator import Probe
+from .linear import LinearProbe
+from .nearest import KNNProbe
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way of judging features; any change of its settings needs a new version."""
+
+    name: str
+    version: int
+    settings: Mapping[str, Any]
+    """What its probe is made with, beside seed, device and columns."""
+    neighbours: tuple[int, ...] = ()
+    """Of a nearest-neighbour protocol the numbers of neighbours that are reported, from one bank."""
+
+    def probe(self, blocks: list[slice], seed: int, device: str) -> Probe:
+        """Return its probe, not yet fitted, for some columns."""
+        kind = KNNProbe if self.neighbours else LinearProbe
+        return kind(**self.settings, blocks=blocks, random_state=seed, device=device)
+
+    def predictions(self, probe: Probe, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the name of each method that the protocol reports and its labels (m,) for features (m, c)."""
+        if not isinstance(probe, KNNProbe):
+            yield self.name, probe.predict(rows)
+            return
+        similarity, found = probe.neighbours(rows)
+        for k in self.neighbours:
+            yield f"{self.name} k={k}", probe.vote(similarity[:, :k], found[:, :k])
+
+
+_LINEAR = {"steps": 2000, "batch": 4096, "lr": 0.01, "weight_decay": 0.01, "warmup": 0.01}
+_KNN = {"k": 20, "temperature": 0.07, "bank": 10_000}
+PROTOCOLS = {
+    "linear": Protocol("linear", 1, {**_LINEAR, "standardize": True}),
+    "linear-plain": Protocol("linear-plain", 1, {**_LINEAR, "standardize": False}),
+    "knn": Protocol("knn", 1, {**_KNN, "balanced": True}, (1, 20)),
+    "knn-uniform": Protocol("knn-uniform", 1, {**_KNN, "balanced": False}, (1, 20)),
+}
+"""The linear ones follow the paper's Table 15 in optimiser, rates and schedule; they learn from sampled points, not
+from crops of augmented scenes, and without test-time augmentation. The paper says nothing of its nearest neighbours."""
+
+
+class LeakageError(InputError):
+    """A scene to test on is among those to learn from."""
+
+
+def protocol(name: str) -> Protocol:
+    """Return a protocol by name.
+
+    >>> protocol("knn").version
+    1
+    >>> protocol("lineal")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform.
+    """
+    if name not in PROTOCOLS:
+        raise InputError(f"unknown protocol {name!r}; choose among {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
+    """Return the first floor(share * n), at least 1, of the scenes in an order that `seed` decides.
+
+    Of one seed the smaller shares are within the larger ones. ScanNet's own lists of few scenes are other ones; give
+    those with `Dataset.only`.
+
+    Raises:
+        InputError: `share` is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"scenes is {share}; give a share of the scenes above 0 and at most 1, such as 0.05.")
+    order = np.random.default_rng([seed, 1]).permutation(len(train))
+    chosen = sorted(order[: max(1, int(share * len(train) + 1e-9))].tolist())
+    return replace(train, scenes=tuple(train.scenes[i] for i in chosen))
+
+
+def few_points(sample: Sample, points: int | None, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and labels of `points` points of a sample, in an order that `seed` and the scene's hash decide.
+
+    Of one seed the smaller numbers are within the larger ones.
+    """
+    if points is None or points >= len(sample.labels):
+        return sample.features, sample.labels
+    rows = shuffled(np.arange(len(sample.labels)), seed, key)[:points]
+    return sample.features[rows], sample.labels[rows]
+
+
+def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slice]]:
+    """Return named choices of columns: all, and with `levels` each block alone and all but each [paper, Table 11].
+
+    >>> list(level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, True))
+    ['all', 'level 0', 'level 1', 'all but level 0', 'all but level 1']
+    """
+    sets = {"all": list(blocks.values())}
+    if levels and len(blocks) > 1:
+        sets |= {name: [block] for name, block in blocks.items()}
+        sets |= {f"all but {out}": [b for name, b in blocks.items() if name != out] for out in blocks}
+    return sets
+
+
+def require_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
+    """Raise LeakageError if a name is in both splits, or two scans of one of ScanNet's places are in different ones.
+
+    >>> require_disjoint(["scene0000_00"], ["scene0001_00"])
+    >>> require_disjoint(["room_1"], ["room_1"])
+    Traceback (most recent call last):
+    msm3d.evaluate.protocols.LeakageError: room_1 is also in the split to learn from; use splits that share none.
+    """
+    places = {_place(name): name for name in train}
+    for name in test:
+        if _place(name) in places:
+            known = places[_place(name)]
+            what = "is also" if known == name else f"shows the place of {known}, which is"
+            raise LeakageError(f"{name} {what} in the split to learn from; use splits that share none.")
+
+
+def _place(name: str) -> str:
+    scanned = name.startswith("scene") and len(name) == 12 and name[9] == "_"
+    return name[:9] if scanned else name
+
+
+def chosen_protocols(names: str | Iterable[str]) -> list[Protocol]:
+    """Return protocols by name, from a list or from text with commas."""
+    listed = names.split(",") if isinstance(names, str) else list(names)
+    if not listed:
+        raise InputError(f"there is no protocol; choose among {', '.join(PROTOCOLS)}.")
+    return [protocol(name.strip()) for name in listed]

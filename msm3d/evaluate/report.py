@@ -1,0 +1,175 @@
+"""What a probe found, with all that is needed to find it again, as JSON for programs and Markdown for people."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .files import replacing
+from .metrics import percent
+
+FORMAT, FORMAT_VERSION = "msm3d-probe", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Results of `probe`."""
+
+    data: dict[str, Any]
+    """Plain values, as they are in the JSON file:
+
+    `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed the scenes,
+    their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`: hash of
+    the weights, backend and more of each; `results`: rows of model, method, levels, seed, train_points, miou, macc,
+    allacc, and per class iou, accuracy and points, shares from 0 to 1; `machine`: versions and processor; `seconds`.
+    """
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """A row for each model, method, choice of levels and seed."""
+        return self.data["results"]
+
+    def miou(self, model: str, method: str = "linear", levels: str = "all") -> float:
+        """Return the mean over seeds of the mIoU of one model by one method."""
+        return mean(_values(self._rows(model, method, levels), "miou"))
+
+    def to_json(self) -> str:
+        """Return the data as JSON."""
+        return json.dumps(self.data, indent=1, ensure_ascii=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """Return tables of the scores and of how they were measured."""
+        data = self.data
+        parts = [f"# Probes on {data['dataset']['name']}", self._main_table()]
+        if any(row["levels"] != "all" for row in self.results):
+            parts += ["## Levels, mIoU", self._level_table()]
+        parts += ["## Classes, IoU", self._class_table(), "## How it was measured", self._how()]
+        return "\n\n".join(parts) + "\n"
+
+    def write(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write `path`, ending in .json, and the Markdown beside it; whole files or nothing.
+
+        Raises:
+            InputError: see `check_path`.
+        """
+        target = check_path(path)
+        markdown = target.with_suffix(".md")
+        with replacing(target) as one, replacing(markdown) as two:
+            one.write_text(self.to_json(), encoding="utf-8")
+            two.write_text(self.to_markdown(), encoding="utf-8")
+        return target, markdown
+
+    def _rows(self, model: str, method: str, levels: str) -> list[dict[str, Any]]:
+        rows = [r for r in self.results if (r["model"], r["method"], r["levels"]) == (model, method, levels)]
+        if not rows:
+            known = ", ".join(dict.fromkeys(f"{r['model']}/{r['method']}/{r['levels']}" for r in self.results))
+            raise InputError(f"there is no result of {model}/{method}/{levels}; choose among {known}.")
+        return rows
+
+    def _named(self, *names: str) -> list[tuple[Any, ...]]:
+        return list(dict.fromkeys(tuple(row[name] for name in names) for row in self.results))
+
+    def _main_table(self) -> str:
+        lines = ["| model | method | mIoU | mAcc | allAcc |", "|---|---|---:|---:|---:|"]
+        for model, method, levels in self._named("model", "method", "levels"):
+            if levels == "all":
+                rows = self._rows(model, method, levels)
+                scores = " | ".join(_spread(_values(rows, name)) for name in ("miou", "macc", "allacc"))
+                lines.append(f"| {model} | {method} | {scores} |")
+        return "\n".join(lines)
+
+    def _level_table(self) -> str:
+        lines = ["| model | method | level | alone | all but this | all |", "|---|---|---:|---:|---:|---:|"]
+        for model, method, levels in self._named("model", "method", "levels"):
+            if levels == "all" or levels.startswith("all but "):
+                continue
+            sets = (levels, f"all but {levels}", "all")
+            scores = " | ".join(_spread(_values(self._rows(model, method, name), "miou")) for name in sets)
+            lines.append(f"| {model} | {method} | {levels} | {scores} |")
+        return "\n".join(lines)
+
+    def _class_table(self) -> str:
+        columns = [names for names in self._named("model", "method", "levels") if names[2] == "all"]
+        head = [f"{model}, {method}" for model, method, _ in columns]
+        lines = [f"| class | points | {' | '.join(head)} |", "|---|---:|" + "---:|" * len(columns)]
+        for i, name in enumerate(self.data["dataset"]["class_names"]):
+            scores = []
+            for names in columns:
+                known = [row["iou"][i] for row in self._rows(*names) if row["iou"][i] is not None]
+                scores.append(percent(mean(known) if known else None))
+            lines.append(f"| {name} | {self.data['test']['class_points'][i]} | {' | '.join(scores)} |")
+        return "\n".join(lines)
+
+    def _how(self) -> str:
+        data = self.data
+        lines = [
+            f"- {name}, version {entry['version']}: " + ", ".join(f"{k} {v}" for k, v in entry["settings"].items())
+            for name, entry in data["protocols"].items()
+        ]
+        for entry in data["train"]:
+            lines.append(
+                f"- seed {entry['seed']}: learned from {entry['scenes']} of {entry['of']} scenes "
+                f"({entry['split']}), {entry['points']} points, at most {entry['points_per_scene']} a scene, "
+                f"content {entry['sha256'][:12]}"
+            )
+        test = data["test"]
+        lines.append(
+            f"- tested on {test['scenes']} scenes ({test['split']}), all {test['points']} labelled points, "
+            f"content {test['sha256'][:12]}; no test-time augmentation; means over the classes present"
+        )
+        for name, entry in data["models"].items():
+            facts = ", ".join(f"{k} {v}" for k, v in entry.items() if v is not None and k != "name")
+            lines.append(f"- {name}: {facts}")
+        lines.append("- " + ", ".join(f"{k} {v}" for k, v in data["machine"].items()))
+        return "\n".join(lines)
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, or fail before any work is done.
+
+    >>> check_path("report.txt")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: report.txt cannot hold a report; end it with .json, the Markdown goes beside it.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise InputError(f"{path} cannot hold a report; end it with .json, the Markdown goes beside it.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Return what computed: versions, processor and threads."""
+    from .. import __version__
+
+    return {
+        "msm3d": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def _values(rows: Iterable[dict[str, Any]], name: str) -> list[float]:
+    return [row[name] for row in rows]
+
+
+def _spread(values: list[float]) -> str:
+    """Return mean and, of several, standard deviation in percent."""
+    text = percent(mean(values))
+    return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"

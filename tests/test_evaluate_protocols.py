@@ -1,0 +1,226 @@
+"""The whole of a probe on small made scenes: what is chosen, what is guarded, what is reported."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_scene
+
+from msm3d import PointCloud
+from msm3d.errors import InputError
+from msm3d.evaluate import (
+    PROTOCOLS,
+    ClassList,
+    Confusion,
+    Dataset,
+    LeakageError,
+    LinearProbe,
+    ModelFeatures,
+    Protocol,
+    RawFeatures,
+    Scene,
+    probe,
+)
+from msm3d.evaluate.cache import Sample
+from msm3d.evaluate.protocols import few_points, few_scenes
+
+CLASSES = ClassList("parts", ("floor", "wall", "ball", "never"))
+
+
+def made(seed: int) -> PointCloud:
+    scene = make_scene(seed, 150)
+    segment = np.repeat([0, 1, 2], 150)
+    segment[::11] = -1
+    return PointCloud.of(scene | {"segment": segment})
+
+
+def split(name: str, seeds, classes: ClassList = CLASSES) -> Dataset:
+    return Dataset("made", name, classes, tuple(Scene(f"{name}-{seed}", lambda s=seed: made(s)) for seed in seeds))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The protocols with few steps and a small bank."""
+    settings = {**PROTOCOLS["linear"].settings, "steps": 60, "batch": 256}
+    monkeypatch.setitem(PROTOCOLS, "linear", Protocol("linear", 1, settings))
+    monkeypatch.setitem(PROTOCOLS, "knn", replace(PROTOCOLS["knn"], settings={"k": 20, "bank": 300}))
+
+
+def scores(report):
+    return [{key: row[key] for key in row if key != "seconds"} for row in report.results]
+
+
+def test_a_report_of_everything(quick, model, tmp_path):
+    report = probe(split("train", range(4)), split("test", range(10, 12)), {"mine": model}, levels=True, cache=tmp_path)
+    methods = {"linear", "knn k=1", "knn k=20"}
+    levels = {"all", *(f"{but}level {i}" for but in ("", "all but ") for i in range(3))}
+    assert {(r["method"], r["levels"]) for r in report.results if r["model"] == "mine"} == {
+        (method, level) for method in methods for level in levels
+    }
+    assert {r["levels"] for r in report.results if r["model"] == "raw input"} == {"all"}
+    assert [*report.data["models"]] == ["mine", "raw input", "random network"]
+    assert report.miou("mine") > 0.5  # a random network knows normals
+    row = next(r for r in report.results if r["levels"] == "all")
+    truth = np.concatenate([made(seed).segment for seed in (10, 11)])
+    assert row["points"] == np.bincount(truth[truth >= 0], minlength=4).tolist() == report.data["test"]["class_points"]
+    assert row["iou"][3] is None
+    assert row["train_points"] == sum((made(seed).segment >= 0).sum() for seed in range(4))
+    assert report.data["protocols"]["linear"] == {"version": 1, "settings": dict(PROTOCOLS["linear"].settings)}
+    assert report.data["models"]["mine"]["weights_sha256"] == ModelFeatures(model).weights
+
+
+def test_a_report_is_written_as_json_and_markdown(quick, tmp_path):
+    report = probe(split("train", range(3)), split("test", [9]), RawFeatures(), seed=[0, 1])
+    one, two = report.write(tmp_path / "report.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
+    assert json.loads(one.read_text()) == report.data
+    text = two.read_text()
+    assert "# Probes on made" in text
+    assert "| raw input | linear | " in text
+    assert " ± " in text
+    assert "| never | 0 | - | - | - |" in text
+    assert "linear, version 1: steps 60" in text
+    assert report.data["train"][1]["sha256"][:12] in text
+
+
+def test_every_labelled_point_is_tested_with_its_own_voxels_features(quick, model):
+    """The harness counts what a probe of its own, on descriptors of every point, would."""
+    train, test = split("train", range(3)), split("test", [9])
+    report = probe(train, test, model, protocol="linear", baselines=())
+    cloud = made(9)
+    pairs = []
+    for _, scene in train:
+        known = scene.segment >= 0
+        pairs.append((model.extract(scene, dtype="float16")[known], scene.segment[known]))
+    own = LinearProbe(**PROTOCOLS["linear"].settings).fit(pairs)
+    predicted = own.predict(model.extract(cloud, dtype="float16"))
+    theirs = Confusion(4).update(cloud.segment, predicted).scores()
+    # the rows are learned in another order, so that the layers are not the same to the bit
+    assert report.results[0]["allacc"] == pytest.approx(theirs.allacc, abs=0.03)
+    assert report.results[0]["points"] == list(theirs.points)
+
+
+def test_results_repeat_and_follow_the_seed(quick, tmp_path):
+    arguments = split("train", range(4)), split("test", [9]), RawFeatures()
+    first = probe(*arguments, points=20, cache=tmp_path)
+    again = probe(*arguments, points=20)
+    other = probe(*arguments, points=20, seed=1)
+    assert scores(first) == scores(again)
+    assert scores(first) != [row | {"seed": 0} for row in scores(other)]
+    both = probe(*arguments, points=20, seed=[0, 1])
+    assert scores(both) == scores(first) + scores(other)
+    assert both.miou("raw input") == pytest.approx((first.miou("raw input") + other.miou("raw input")) / 2)
+
+
+def test_a_run_goes_on_with_cached_features(quick, tmp_path):
+    class Counted(RawFeatures):
+        calls = 0
+
+        def __call__(self, cloud):
+            Counted.calls += 1
+            return super().__call__(cloud)
+
+    arguments = split("train", range(4)), split("test", [9]), Counted()
+    first = probe(*arguments, cache=tmp_path, baselines=())
+    assert Counted.calls == 5
+    second = probe(*arguments, cache=tmp_path, baselines=(), scenes=0.5)
+    assert Counted.calls == 6
+    assert second.data["train"][0]["scenes"] == 2
+    assert first.data["test"] == second.data["test"]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 12), (0.05, 60), (0.1, 120), (0.2, 240), (1, 1201), (1e-9, 1)])
+def test_few_scenes_of_scannet(share, count):
+    """The numbers of ScanNet's own lists of few scenes."""
+    train = split("train", range(1201))
+    few = few_scenes(train, share, seed=0)
+    assert len(few) == count
+    assert [s.name for s in few.scenes] == [s.name for s in few_scenes(train, share, seed=0).scenes]
+
+
+def test_few_scenes_are_nested_and_follow_the_seed():
+    train = split("train", range(100))
+    names = [{s.name for s in few_scenes(train, share, seed=3).scenes} for share in (0.01, 0.05, 0.1, 0.2, 1)]
+    assert all(a < b for a, b in zip(names, names[1:], strict=False))
+    assert names[2] != {s.name for s in few_scenes(train, 0.1, seed=4).scenes}
+
+
+def test_few_points_are_nested_and_follow_the_seed():
+    sample = Sample(np.arange(500, dtype=np.float16)[:, None], np.arange(500))
+    chosen = [set(few_points(sample, n, 0, "abc")[1].tolist()) for n in (20, 50, 100, 200)]
+    assert [len(rows) for rows in chosen] == [20, 50, 100, 200]
+    assert all(a < b for a, b in zip(chosen, chosen[1:], strict=False))
+    features, labels = few_points(sample, 20, 0, "abc")
+    assert (features[:, 0] == labels).all()
+    assert set(few_points(sample, 20, 1, "abc")[1].tolist()) != chosen[0]
+    assert set(few_points(sample, 20, 0, "abd")[1].tolist()) != chosen[0]
+    assert few_points(sample, None, 0, "abc")[0] is sample.features
+
+
+def test_leaks_are_found(quick):
+    train = split("train", range(4))
+    twin = Dataset("made", "test", CLASSES, (Scene("innocent", lambda: made(2)),))
+    with pytest.raises(LeakageError) as error:
+        probe(train, twin, RawFeatures())
+    assert str(error.value) == (
+        "innocent has the points and labels of train-2, which is in the split to learn from; "
+        "use splits that share none."
+    )
+    with pytest.raises(LeakageError) as error:
+        probe(train, split("train", [9, 3]), RawFeatures())
+    assert str(error.value) == "train-3 is also in the split to learn from; use splits that share none."
+    place = [Dataset("made", "s", CLASSES, (Scene(n, lambda: made(1)),)) for n in ("scene0000_00", "scene0000_01")]
+    with pytest.raises(LeakageError) as error:
+        probe(*place, RawFeatures())
+    assert str(error.value) == (
+        "scene0000_01 shows the place of scene0000_00, which is in the split to learn from; use splits that share none."
+    )
+
+
+def test_repainting_a_scene_does_not_hide_it(quick):
+    painted = replace(made(2), color=made(2).color * np.float32(0.5))
+    with pytest.raises(LeakageError):
+        probe(split("train", [2]), Dataset("made", "t", CLASSES, (Scene("x", lambda: painted),)), RawFeatures())
+
+
+def test_what_a_probe_refuses(quick, model, tmp_path):
+    train, test = split("train", range(2)), split("test", [9])
+    bare = Dataset("made", "test", CLASSES, (Scene("bare", lambda: replace(made(9), segment=None)),))
+    cases = [
+        (dict(protocol="lineal"),
+         "unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform."),
+        (dict(scenes=0), "scenes is 0; give a share of the scenes above 0 and at most 1, such as 0.05."),
+        (dict(points=3000),
+         "points is 3000 and sample 2000; give 1 to sample points per scene, or more sample."),
+        (dict(seed=[1, 1]), "seed is [1, 1]; give one or several different integers."),
+        (dict(baselines=["rand"]), "unknown baseline 'rand'; choose among raw, random."),
+        (dict(models={}, baselines=()), "there is nothing to judge; give a model, or a baseline."),
+        (dict(models=model.train()),
+         "untrained: it is in training mode, where features are random; call model.eval()."),
+        (dict(test=bare), "bare has no labels; give scenes with segment."),
+        (dict(test=split("test", [9], ClassList("two", ("a", "b")))),
+         "train has the classes parts, test two; give two of one set."),
+    ]  # fmt: skip
+    for change, message in cases:
+        arguments = {"train": train, "test": test, "models": RawFeatures()} | change
+        with pytest.raises(InputError) as error:
+            probe(**arguments)
+        assert str(error.value) == message
+
+
+def test_where_a_report_cannot_go(quick, tmp_path):
+    report = probe(split("train", [0]), split("test", [9]), RawFeatures(), protocol="knn")
+    cases = [
+        ("report.txt", "DATA/report.txt cannot hold a report; end it with .json, the Markdown goes beside it."),
+        ("no/report.json", "there is no folder DATA/no; make it first: mkdir -p DATA/no"),
+    ]
+    for name, message in cases:
+        with pytest.raises(InputError) as error:
+            report.write(tmp_path / name)
+        assert str(error.value).replace(str(tmp_path), "DATA") == message
+    with pytest.raises(InputError) as error:
+        report.miou("raw input", "linear")
+    assert str(error.value) == (
+        "there is no result of raw input/linear/all; choose among raw input/knn k=1/all, raw input/knn k=20/all."
+    )
