@@ -71,7 +71,7 @@ def probe(
     >>> def scene(seed):
     ...     coord, color = np.random.default_rng(seed).uniform(0, 3, (2, 200, 3))
     ...     return PointCloud.of({"coord": coord, "color": color, "normal": coord, "segment": (coord[:, 2] > 1) * 1})
-    >>> train, test = (Dataset("made", split, S3DIS, (Scene(split, lambda: scene(seed)),))
+    >>> train, test = (Dataset("made", split, S3DIS, (Scene(split, lambda seed=seed: scene(seed)),))
     ...                for seed, split in enumerate(("train", "test")))
     >>> report = probe(train, test, RawFeatures(), protocol="knn")
     >>> report.miou("raw input", "knn k=20") > 0.6
@@ -106,9 +106,7 @@ def probe(
     if points is not None and not 1 <= points <= sample:
         raise InputError(f"points is {points} and sample {sample}; give 1 to sample points per scene, or more sample.")
     if train.classes != test.classes:
-        raise InputError(
-            f"train has the classes {train.classes.name}, test {test.classes.name}; give splits of one set."
-        )
+        raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
     require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, baselines, seeds[0])
     splits = {seed: few_scenes(train, scenes, seed) for seed in seeds}
