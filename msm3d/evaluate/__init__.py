@@ -25,3 +25,5 @@ from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import LeakageError as LeakageError
 from .protocols import Protocol as Protocol
 from .report import Report as Report
+from .supervised import SupervisedSettings as SupervisedSettings
+from .supervised import train_supervised as train_supervised

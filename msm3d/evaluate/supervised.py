@@ -1,0 +1,214 @@
+"""Supervised training of the same backbone: the ceiling that self-supervised features are held against.
+
+Modest on purpose: one head, cross entropy, no test-time augmentation, no tuning. Its features are judged by the same
+probes as any other, on scenes whose labels it has not seen.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import BackboneConfig
+from ..errors import InputError
+from ..hierarchy import Hierarchy
+from ..interpolate import descriptors
+from ..model import Model
+from ..normals import completed
+from ..points import PointCloud
+from ..voxels import voxelize
+from .augment import augmented
+from .datasets import Dataset
+from .estimator import require
+from .files import replacing
+from .linear import BETAS, schedule
+
+HEADS = ("finest", "all")
+FORMAT = 1
+"""Of checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedSettings:
+    """How to train; the defaults are the paper's Table 19 where a batch of one or two scenes allows it."""
+
+    steps: int = 2000
+    """Batches; the paper has 200 epochs of batches of 48."""
+    batch: int = 1
+    """Scenes of a batch."""
+    lr: float = 1e-3
+    """Largest learning rate, after `warmup` of the steps, then a cosine down to 0."""
+    warmup: float = 0.01
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.05
+    """On matrices; scales and biases have none."""
+    clip: float = 3.0
+    """Largest norm of the gradient."""
+    crop: int | None = 120_000
+    """Most points of a scene."""
+    head: str = "all"
+    """What the linear head reads: "all" levels, interpolated and side by side, or the "finest" alone."""
+    seed: int = 0
+    """Of the weights, the order of the scenes and their augmentation."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("lr", "clip"):
+            require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        require("warmup", self.warmup, 0 <= self.warmup < 1, "within 0 to 1")
+        require("head", self.head, self.head in HEADS, "one of " + ", ".join(HEADS))
+        require("crop", self.crop, self.crop is None or self.crop >= 1, "at least 1, or None")
+
+
+def train_supervised(
+    train: Dataset,
+    config: BackboneConfig,
+    settings: SupervisedSettings | None = None,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int = 100,
+    device: str | torch.device = "cpu",
+    backend: str | None = None,
+    log: Callable[[int, float], None] | None = None,
+) -> Model:
+    """Train a network of `config` from scratch on labelled scenes, and return it, without its head, for probing.
+
+    Everything random of a step is drawn from the seed and the step's number: a run that goes on from a checkpoint
+    computes what it would have computed without the break.
+
+    Args:
+        train: labelled scenes; one batch of them is in memory at a time.
+        config: shape of the network.
+        settings: how to train.
+        checkpoint: a file to write every `every` steps and at the end, and to go on from where it is there.
+        every: steps between checkpoints.
+        device: where to train.
+        backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
+        log: called with each step, from 0, and its loss.
+
+    Returns:
+        The model, in evaluation mode, its weights frozen, named "supervised".
+
+    Raises:
+        InputError: a setting is out of range, a scene has no labels, or the checkpoint is of another run.
+    """
+    settings = settings or SupervisedSettings()
+    run = _Run(train, config, settings, torch.device(device), backend)
+    path = None if checkpoint is None else Path(checkpoint)
+    start = run.resume(path) if path is not None and path.exists() else 0
+    for step in range(start, settings.steps):
+        loss = run.step(step)
+        if log is not None:
+            log(step, loss)
+        if path is not None and ((step + 1) % every == 0 or step + 1 == settings.steps):
+            run.save(path, step + 1)
+    return run.model.eval().requires_grad_(False)
+
+
+class _Run:
+    """Network, head and optimiser of one training."""
+
+    def __init__(
+        self,
+        train: Dataset,
+        config: BackboneConfig,
+        settings: SupervisedSettings,
+        device: torch.device,
+        backend: str | None,
+    ) -> None:
+        self.train, self.settings = train, settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = Model(config, backend=backend, meta={"name": "supervised", "data": train.name})
+            self.levels = list(range(config.levels)) if settings.head == "all" else [0]
+            width = sum(config.decoder_channels[level] for level in self.levels)
+            self.head = nn.Linear(width, len(train.classes))
+        self.model.to(device).train()
+        self.head.to(device)
+        self.parameters = [*self.model.parameters(), *self.head.parameters()]
+        groups = [
+            {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS)
+        self.ops = self.model.ops
+
+    def step(self, step: int) -> float:
+        """Learn from one batch and return its loss."""
+        generator = torch.Generator().manual_seed((self.settings.seed << 32) + step)
+        clouds = [augmented(cloud, generator, self.settings.crop) for cloud in self._clouds(step)]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * schedule(step, self.settings.steps, self.settings.warmup)
+        loss = self._loss(clouds, generator)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
+        """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
+        model, device = self.model, self.model.device
+        voxels = voxelize(clouds, model.config.voxel_size, self.ops)
+        hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, self.ops, len(clouds))
+        features = model.unet(voxels.features.to(device), hierarchy, self.ops, generator)
+        read = descriptors(features, hierarchy, self.levels, model.config.sampling, self.ops)
+        logits = self.head(read)
+        labels = torch.cat([torch.from_numpy(cloud.segment) for cloud in clouds])
+        known, classes = labels >= 0, logits.shape[1]
+        counts = torch.bincount(voxels.owner[known] * classes + labels[known], minlength=logits.numel())
+        counts = counts.view_as(logits).to(logits)
+        return -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
+
+    def _clouds(self, step: int) -> list[PointCloud]:
+        """Return the batch of a step: passes over all scenes, each in an order of its own."""
+        n, clouds = len(self.train), []
+        for turn in range(step * self.settings.batch, (step + 1) * self.settings.batch):
+            order = torch.Generator().manual_seed((self.settings.seed << 32) + (1 << 31) + turn // n)
+            scene = self.train.scenes[int(torch.randperm(n, generator=order)[turn % n])]
+            cloud = scene.read()
+            if cloud.segment is None:
+                raise InputError(f"{scene.name} has no labels; give scenes with segment.")
+            clouds.append(completed(cloud))
+        return clouds
+
+    def save(self, path: Path, step: int) -> None:
+        """Write all that is needed to go on, or nothing."""
+        state = {
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "model": self.model.unet.state_dict(),
+        }
+        with replacing(path) as partial:
+            torch.save({"format": FORMAT, "step": step, "run": self._identity(), **state}, partial)
+
+    def resume(self, path: Path) -> int:
+        """Take over a checkpoint and return the step to go on with."""
+        try:
+            state = torch.load(path, map_location=self.model.device, weights_only=True)
+            there = state["run"] if state["format"] == FORMAT else None
+        except Exception as error:
+            raise InputError(f"{path} is not a checkpoint of this version; give another name, or delete it.") from error
+        here = self._identity()
+        if there != here:
+            other = "its version" if there is None else next(k for k in here if there.get(k) != here[k])
+            raise InputError(f"{path} is of another run, {other} differs; give another name, or delete it.")
+        self.model.unet.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must be the same for a run to go on."""
+        return {
+            **asdict(self.settings),
+            "config": self.model.config.to_dict(),
+            "scenes": [scene.name for scene in self.train.scenes],
+            "classes": list(self.train.classes.names),
+        }
