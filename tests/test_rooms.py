@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ def rooms() -> list[PointCloud]:
     return [make(seed, points=5_000) for seed in range(ROOMS)]
 
 
+@cache
 def furnished(seed: int, kind: str) -> Scene:
     return scene(np.random.default_rng(seed), kind)
 
@@ -111,7 +113,7 @@ def components(coord: np.ndarray, edge: float) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_things_are_connected_before_the_scan(kind):
     """A scan may cut a thing in two by what stands before it, so the law is about the surfaces."""
-    for seed in range(3):
+    for seed in range(2):
         surfaces = furnished(seed, kind).surfaces()
         for thing, label in enumerate(surfaces.segment):
             mine = surfaces.thing == thing
@@ -148,7 +150,7 @@ def covers(footprint, places: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_furniture_does_not_interpenetrate(kind):
     """Only a chair may reach under a table, desk or counter."""
-    for seed in range(4):
+    for seed in range(3):
         for room in furnished(seed, kind).rooms:
             stands = [p for p in room.placed if p.footprint is not None]
             for k, one in enumerate(stands):
@@ -164,7 +166,7 @@ def test_furniture_does_not_interpenetrate(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_doors_are_free(kind):
     doors = 0
-    for seed in range(4):
+    for seed in range(3):
         for room in furnished(seed, kind).rooms:
             for wall in room.walls:
                 for hole in (o for o in wall.openings if o.low == 0.0):
@@ -172,7 +174,7 @@ def test_doors_are_free(kind):
                     at = np.linspace(hole.at - hole.width / 2, hole.at + hole.width / 2, 9)
                     strip = np.array([wall.point(t, off) for t in at for off in (0.1, 0.3, 0.5)])
                     assert not any(covers(p.footprint, strip).any() for p in room.placed if p.footprint is not None)
-    assert doors >= 4
+    assert doors >= 3
 
 
 # the scan
@@ -255,14 +257,14 @@ def test_normals_face_the_camera(rooms):
 # cues
 
 
-def probe(train: list[tuple], test: list[tuple], steps: int = 300) -> float:
+def probe(train: list[tuple], test: list[tuple], steps: int = 200) -> float:
     """Mean IoU of softmax regression over the classes, the best of a balanced and a plain fit."""
     (x, y), (u, v) = (tuple(np.concatenate(part) for part in zip(*pairs, strict=True)) for pairs in (train, test))
     middle, scale = x.mean(0), x.std(0) + 1e-9
     x, u = (np.concatenate([(a - middle) / scale, np.ones((len(a), 1))], 1) for a in (x, u))
     classes = len(CLASSES)
     best = 0.0
-    for power in (0.0, 0.5, 1.0):
+    for power in (0.0, 0.5):
         share = np.bincount(y, minlength=classes) / len(y)
         weight = (1 / np.maximum(share, 1e-6))[y] ** power
         weight = weight / weight.sum()
@@ -282,7 +284,7 @@ def probe(train: list[tuple], test: list[tuple], steps: int = 300) -> float:
     return best
 
 
-def cues(room: PointCloud, take: int = 500) -> tuple[np.ndarray, np.ndarray]:
+def cues(room: PointCloud, take: int = 200) -> tuple[np.ndarray, np.ndarray]:
     rows = np.flatnonzero(room.segment < OTHER)[:: max(1, len(room.segment) // take)]
     height = room.coord[rows, 2:] - np.percentile(room.coord[:, 2], 1)
     return np.concatenate([room.color[rows] / 255, room.normal[rows], height], 1), room.segment[rows]

@@ -12,8 +12,8 @@ from .shapes import Cells
 WIDTH, HEIGHT = 176, 136
 """Pixels of a view's depth buffer; both can be halved `LEVELS - 1` times."""
 LEVELS = 4
-VIEW = np.tan(np.radians(60.0) / 2)
-"""Half of the picture's width at a distance of 1 m: a horizontal field of view of 60 degrees."""
+VIEW = np.tan(np.radians(66.0) / 2)
+"""Half of the picture's width at a distance of 1 m: a horizontal field of view of 66 degrees."""
 PIXEL = 2 * VIEW / WIDTH
 """Size of a pixel at a distance of 1 m, metres."""
 NEAR, FAR = 0.35, 5.5

@@ -12,7 +12,7 @@ from .sampling import Samples, sample, within
 from .scan import fuse, walk
 from .scene import Scene, Surfaces, scene
 
-DENSE = 3.8
+DENSE = 3.5
 """Samples on all surfaces for each point of the scan."""
 
 

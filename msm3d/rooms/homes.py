@@ -75,7 +75,7 @@ def living(room: Room) -> None:
         room.against(storage.bookshelf(rng, palette), clear=0.4)
     if rng.random() < 0.55:
         room.against(storage.cabinet(rng, palette, "sideboard" if rng.random() < 0.6 else "tall"), clear=0.4)
-    if room.area > 17 and rng.random() < 0.65:
+    if room.area > 14 and rng.random() < 0.75:
         dining(room)
     if rng.random() < 0.2:
         work_desk(room)
@@ -150,7 +150,7 @@ def kitchen_room(room: Room) -> None:
                     np.pi / 2,
                     lambda: seating.chair(rng, palette, "bar"),
                 )
-    if rng.random() < 0.75:
+    if rng.random() < 0.85:
         dining(room)
     if rng.random() < 0.3:
         room.against(storage.cabinet(rng, palette, "tall"), clear=0.4)

@@ -157,11 +157,8 @@ class Room:
         rng = self.rng
         for _ in range(tries):
             yaw = turn if turn is not None else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.05)
-            reach = (
-                np.hypot(piece.width, piece.depth) / 2
-                if turn is None and rng.random() < 0.1
-                else max(piece.width, piece.depth) / 2
-            )
+            c, s = abs(np.cos(yaw)), abs(np.sin(yaw))
+            reach = np.array([c * piece.width + s * piece.depth, s * piece.width + c * piece.depth]) / 2
             low, high = self.origin + reach + margin, self.origin + self.size - reach - margin
             if (high <= low).any():
                 low, high = self.origin + 0.1, self.origin + self.size - 0.1

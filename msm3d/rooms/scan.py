@@ -29,7 +29,7 @@ class Fused(NamedTuple):
 def depth_noise(depth: np.ndarray, sensor: float) -> np.ndarray:
     """Standard deviation of one depth measurement, metres: `sensor` at 1 m, growing with the square of the range.
 
-    >>> depth_noise(np.array([1.0, 3.0]), 0.002).tolist()
+    >>> depth_noise(np.array([1.0, 3.0]), 0.002).round(6).tolist()
     [0.002, 0.018]
     """
     return sensor * depth**2
@@ -42,10 +42,10 @@ def walk(sensor: Sensor, rooms: list[Room], rng: np.random.Generator) -> tuple[l
     eyes: list[np.ndarray] = []
     height, overhead = rng.uniform(1.3, 1.65), rng.random() < 0.25
     for room in rooms:
-        views = int(np.clip(28 + 0.8 * room.area, 32, 46) / len(rooms) ** 0.35)
+        views = int(np.clip(24 + 0.7 * room.area, 28, 40) / len(rooms) ** 0.35)
         spots = waypoints(room, max(4, views // 2), rng)
         stops = np.linspace(0, len(spots) - 1, views).round().astype(int)
-        top = room.ceiling + 0.1 if overhead else 0.95 * room.ceiling
+        top = room.ceiling + 0.1 if overhead else 0.7 * room.ceiling
         low, high = [*(room.origin - 0.3), -1.0], [*(room.origin + room.size + 0.3), room.ceiling + 1]
         mine = np.flatnonzero(((sensor.coord > low) & (sensor.coord < high)).all(1))
         for k in stops:

@@ -20,7 +20,7 @@ def dining(room: Room) -> None:
     """A table with chairs around it and perhaps a lamp above."""
     rng, palette = room.rng, room.palette
     for _ in range(3):
-        table = room.anywhere(tables.table(rng, palette, "dining"), margin=0.75)
+        table = room.anywhere(tables.table(rng, palette, "dining"), margin=0.5)
         if table is not None:
             furnish.chairs_around(room, table, "dining", fill=rng.uniform(0.5, 1.0))
             if rng.random() < 0.3:

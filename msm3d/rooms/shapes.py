@@ -44,8 +44,8 @@ def moved(cells: Cells, offset: ArrayLike = (0.0, 0.0, 0.0), yaw: float = 0.0, t
 def rotation(yaw: float, tilt: float = 0.0) -> np.ndarray:
     """(3, 3) matrix: `tilt` about x first, then `yaw` about z.
 
-    >>> rotation(np.pi / 2).round(6).tolist()
-    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> (rotation(np.pi / 2) @ [1, 0, 5]).round(6).tolist()
+    [0.0, 1.0, 5.0]
     """
     c, s, d, t = np.cos(yaw), np.sin(yaw), np.cos(tilt), np.sin(tilt)
     return np.array([[c, -s * d, s * t], [s, c * d, -c * t], [0.0, t, d]])

@@ -13,7 +13,7 @@ def office(room: Room) -> None:
     rng, palette = room.rng, room.palette
     furnish.doors(room, 1)
     furnish.windows(room, int(rng.integers(1, 3)), dressed=0.35)
-    count = int(np.clip(rng.poisson(room.area / 7), 1, 6))
+    count = int(np.clip(rng.poisson(room.area / 5), 1, 6))
     if count >= 4 and rng.random() < 0.5:
         desk_block(room)
         count -= 3
@@ -79,7 +79,7 @@ def meeting(room: Room) -> None:
         room.against(storage.cabinet(rng, palette, "sideboard"), clear=0.3)
     if rng.random() < 0.3:
         room.against(storage.bookshelf(rng, palette), clear=0.3)
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(rng.integers(0, 6)):
         room.against(seating.chair(rng, palette, "meeting"), clear=0.0, gap=0.1)
     for make, chance in ((fixtures.bin_, 0.6), (props.plant, 0.5), (fixtures.coat_rack, 0.3)):
         if rng.random() < chance:
@@ -90,7 +90,7 @@ def meeting(room: Room) -> None:
 def corridor(room: Room) -> None:
     """Doors, pictures, a wardrobe or shoe rack, a runner."""
     rng, palette = room.rng, room.palette
-    furnish.doors(room, int(rng.integers(2, 6)))
+    furnish.doors(room, int(rng.integers(2, 5)))
     if rng.random() < 0.3:
         furnish.windows(room, 1, dressed=0.3)
     options = (

@@ -5,7 +5,7 @@ import numpy as np
 from ..materials import Material, Palette
 from ..pieces import Piece
 from ..shapes import blob, box, boxes, disc, join, lathe, loft, moved, pole, ring, sheet, tube
-from .parts import fronts, tap
+from .parts import carcass, fronts, tap
 
 
 def toilet(rng: np.random.Generator, palette: Palette) -> Piece:
@@ -137,9 +137,10 @@ def vanity(rng: np.random.Generator, palette: Palette, white: Material, metal: M
     top = palette.stone() if rng.random() < 0.7 else palette.wood()
     body = palette.body()
     low = rng.choice([0.0, 0.25])
-    carcass = piece.name("cabinet")
+    cupboard = piece.name("cabinet")
     holder = Piece("cabinet", w, d)
-    holder.add(box((0, 0.01, (low + z - 0.04) / 2), (w - 0.01, d - 0.03, z - 0.04 - low)), body)
+    standing = rng.random() < 0.3
+    carcass(holder, body, w - 0.01, (low, z - 0.04), (0.025 - d / 2, d / 2 - 0.005), 0.0 if standing else 0.16)
     fronts(
         holder,
         rng,
@@ -154,11 +155,10 @@ def vanity(rng: np.random.Generator, palette: Palette, white: Material, metal: M
         style=int(rng.integers(4)),
     )
     for part in holder.parts:
-        piece.add(part.cells, part.material, thing=carcass)
+        piece.add(part.cells, part.material, thing=cupboard)
     bw, bd = rng.uniform(0.36, 0.48), d - 0.18
     places = (-w / 4, w / 4) if two else (0.0,)
     holes = [(x, -0.03, bw * 0.94, bd * 0.94) for x in places]
-    standing = rng.random() < 0.3
     for cells in counter_top(w, d, z, 0.04, [] if standing else holes):
         piece.add(cells, top)
     for x in places:

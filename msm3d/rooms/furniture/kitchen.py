@@ -6,7 +6,7 @@ from ..materials import Material, Palette
 from ..pieces import Piece
 from ..shapes import box, boxes, disc, lathe, moved, panel, prism
 from .bath import basin, counter_top
-from .parts import fronts, tap
+from .parts import carcass, fronts, tap
 
 
 def kitchen_row(
@@ -28,14 +28,14 @@ def kitchen_row(
     for k, (a, b) in enumerate(spans):
         middle, long = (a + b) / 2, b - a
         counter = piece.name("counter") if k else 0
-        piece.attach(cupboards(rng, palette, body, front, grip, style, long, d, z), (middle, 0, 0))
-        hole = None
-        bowls = 2 if long > 1.3 and rng.random() < 0.35 else 1
+        hole, bowls = None, 2 if long > 1.3 and rng.random() < 0.35 else 1
         sink_w = 0.74 if bowls == 2 else rng.uniform(0.42, 0.6)
         if with_sink and k == 0 and long > sink_w + 0.12:
             x = rng.uniform(sink_w / 2 + 0.05 - long / 2, long / 2 - sink_w / 2 - 0.05)
             hole = (x, -0.03, sink_w - 0.02, 0.4)
             piece.attach(kitchen_sink(rng, palette, sink_w, 0.42, bowls), (middle + x, -0.03, z + 0.002))
+        under = cupboards(rng, palette, body, front, grip, style, long, d, z, hole is not None)
+        piece.attach(under, (middle, 0, 0))
         for cells in counter_top(long, d, z, 0.04, [hole] if hole else []):
             piece.add(moved(cells, (middle, 0, 0)), top, thing=counter)
         if splash < 0.45:
@@ -61,11 +61,12 @@ def cupboards(
     w: float,
     d: float,
     z: float,
+    sunk: bool,
 ) -> Piece:
-    """Base cabinets under a counter whose upper side is at `z`: a plinth, drawers, doors."""
+    """Base cabinets under a counter whose upper side is at `z`: a plinth, drawers, doors; `sunk` for a sink."""
     piece = Piece("cabinet", w, d)
     piece.add(box((0, 0.03, 0.05), (w, d - 0.08, 0.1)), palette.dark() if rng.random() < 0.4 else body)
-    piece.add(box((0, 0.015, (0.1 + z - 0.04) / 2), (w, d - 0.05, z - 0.14)), body)
+    carcass(piece, body, w, (0.1, z - 0.04), (0.04 - d / 2, d / 2 - 0.01), 0.22 if sunk else 0.0)
     columns, split, y, x = max(1, round(w / rng.uniform(0.4, 0.6))), z - rng.uniform(0.18, 0.24), -d / 2 + 0.04, w / 2
     rows, drawers = 1 if rng.random() < 0.7 else 3, rng.random() < 0.3
     fronts(piece, rng, front, grip, (-x, x), (split, z - 0.045), y, columns=columns, rows=1, drawers=True, style=style)

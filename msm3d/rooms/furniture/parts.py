@@ -64,6 +64,19 @@ def slats(
         piece.add(pole((x, y[0], z[0]), (x, y[1], z[1]), min(w / count * fill / 2, 0.03), sides=6), material)
 
 
+def carcass(
+    piece: Piece, material: Material, w: float, z: tuple[float, float], y: tuple[float, float], sunk: float
+) -> None:
+    """A cupboard's body between two heights and depths; `sunk` metres are open at the top, for a bowl."""
+    deep, middle = y[1] - y[0], (y[0] + y[1]) / 2
+    top = z[1] - sunk
+    piece.add(box((0, middle, (z[0] + top) / 2), (w, deep, top - z[0])), material)
+    if sunk:
+        at = (top + z[1]) / 2
+        centres = [(-w / 2 + 0.01, middle, at), (w / 2 - 0.01, middle, at), (0, y[0] + 0.01, at), (0, y[1] - 0.01, at)]
+        piece.add(boxes(centres, [(0.02, deep, sunk), (0.02, deep, sunk), (w, 0.02, sunk), (w, 0.02, sunk)]), material)
+
+
 def handle(
     piece: Piece,
     rng: np.random.Generator,
