@@ -30,8 +30,8 @@ struct Finish {
 // out[i] = finish(sum over slots s of x[table[i, s]] * weight[s]); a null table stands for one slot, row i itself.
 struct Product {
     int64_t threads, n, m, k, c;  // rows of x, rows of out, slots, channels of x
-    int64_t dtype;                // of x and weight
-    int64_t stride;               // values from one row of x to the next; even and >= c + c % 2 for BFLOAT16
+    int64_t dtype;                // of weight; x is FLOAT32 unless the kernels multiply BFLOAT16
+    int64_t stride;               // values from one row of x to the next, even for BFLOAT16
     int64_t slot_stride, c_stride, d_stride;  // values between neighbours in weight
     const void *x, *weight;
     const int32_t* table;

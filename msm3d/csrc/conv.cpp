@@ -9,7 +9,8 @@ namespace MSM3D_ISA {
 
 constexpr int64_t TILE = 256;      // rows at most: their sums for one panel fill half of a small first-level cache
 constexpr int64_t SHARE = 4;       // tiles per thread at least, so that threads end together
-constexpr int64_t DEPTH = 128;     // channels of x per pass: a panel of weights stays in the first-level cache
+constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache at least
+constexpr int64_t LISTED = 64;     // rows of the table at once: they stay in the first-level cache
 constexpr int64_t WIDE = 64;       // channels of a panel where registers are plenty
 
 struct Pair { int32_t in, row; };  // row of x, row of the tile
@@ -35,6 +36,7 @@ static inline void multiply(const float* const* x, const float* weight, int64_t 
     }
 }
 
+#if defined(MSM3D_BF16)
 static inline uint32_t pair_at(const bf16* p) {
     uint32_t pair;
     memcpy(&pair, p, sizeof pair);
@@ -42,31 +44,6 @@ static inline uint32_t pair_at(const bf16* p) {
 }
 
 // Two channels at a time; `depth` is even.
-template <int R, int N>
-static inline void multiply(const bf16* const* x, const float* weight, int64_t depth, float* const* sums) {
-    V total[R][N];
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
-    }
-    for (int64_t i = 0; i < depth; i += 2, weight += 2 * N * W) {
-        V w[N];
-        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + j * W);
-        UNROLL for (int r = 0; r < R; r++) {
-            const V a = low(pair_at(x[r] + i));
-            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
-        }
-        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + (N + j) * W);
-        UNROLL for (int r = 0; r < R; r++) {
-            const V a = high(pair_at(x[r] + i));
-            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
-        }
-    }
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
-    }
-}
-
-#if defined(MSM3D_BF16)
 template <int R, int N>
 static inline void multiply(const bf16* const* x, const bf16* weight, int64_t depth, float* const* sums) {
     V total[R][N];
@@ -87,9 +64,9 @@ static inline void multiply(const bf16* const* x, const bf16* weight, int64_t de
 }
 #endif
 
-// The last `count` < R + 1 pairs of a list.
-template <int R, int N, class X, class P>
-static inline void multiply_rest(int64_t count, const X* const* x, const P* weight, int64_t depth, float* const* sums) {
+// The last `count` <= R pairs of a list.
+template <int R, int N, class X>
+static inline void multiply_rest(int64_t count, const X* const* x, const X* weight, int64_t depth, float* const* sums) {
     if (count == R) {
         multiply<R, N>(x, weight, depth, sums);
     } else if constexpr (R > 1) {
@@ -97,23 +74,25 @@ static inline void multiply_rest(int64_t count, const X* const* x, const P* weig
     }
 }
 
-template <int R, int N, class X, class P>
-static void multiply_all(const Pair* pairs, int64_t count, const X* x, int64_t stride, const P* weight, int64_t depth,
-                         float* sums) {
+// Kept out of line: on its own, the loop's addresses stay in registers.
+template <int R, int N, class X>
+NOINLINE static void multiply_all(const Pair* pairs, int64_t count, const X* x, int64_t stride, const X* weight,
+                                  int64_t depth, float* sums) {
     const X* in[R];
     float* out[R];
-    for (int64_t p = 0; p < count; p += R) {
-        const int64_t rows = smaller(count - p, int64_t(R));
-        for (int64_t r = 0; r < rows; r++) {
-            in[r] = x + pairs[p + r].in * stride;
-            out[r] = sums + int64_t(pairs[p + r].row) * (N * W);
+    const Pair* last = pairs + count;
+    for (; pairs + R <= last; pairs += R) {
+        UNROLL for (int r = 0; r < R; r++) {
+            in[r] = x + pairs[r].in * stride;
+            out[r] = sums + int64_t(pairs[r].row) * (N * W);
         }
-        if (rows == R) {
-            multiply<R, N>(in, weight, depth, out);
-        } else {
-            multiply_rest<R, N>(rows, in, weight, depth, out);
-        }
+        multiply<R, N>(in, weight, depth, out);
     }
+    for (int r = 0; r < last - pairs; r++) {
+        in[r] = x + pairs[r].in * stride;
+        out[r] = sums + int64_t(pairs[r].row) * (N * W);
+    }
+    if constexpr (R > 1) multiply_rest<R - 1, N>(last - pairs, in, weight, depth, out);
 }
 
 // --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
@@ -155,22 +134,26 @@ static bool list_pairs(const Product& a, int64_t first, int64_t rows, int64_t ti
         return true;
     }
     int32_t highest = -1;
-    for (int64_t slot = 0; slot < a.k; slot++) {
-        const int32_t* column = a.table + first * a.k + slot;
-        Pair* list = pairs + slot * (tile + 1);
-        int64_t count = 0;
-        for (int64_t r = 0; r < rows; r++) {
-            const int32_t in = column[r * a.k];
-            list[count] = {in, int32_t(r)};
-            count += in >= 0;
-            highest = larger(highest, in);
+    for (int64_t slot = 0; slot < a.k; slot++) counts[slot] = 0;
+    for (int64_t start = 0; start < rows; start += LISTED) {
+        const int64_t stop = smaller(rows, start + LISTED);
+        for (int64_t slot = 0; slot < a.k; slot++) {
+            const int32_t* column = a.table + first * a.k + slot;
+            Pair* list = pairs + slot * (tile + 1);
+            int64_t count = counts[slot];
+            for (int64_t r = start; r < stop; r++) {
+                const int32_t in = column[r * a.k];
+                list[count] = {in, int32_t(r)};
+                count += in >= 0;
+                highest = larger(highest, in);
+            }
+            counts[slot] = count;
         }
-        counts[slot] = count;
     }
     return highest < a.n;
 }
 
-template <int R, int N, class X, class P> static int32_t product_in(const Product& a) {
+template <int R, int N, class X> static int32_t product_in(const Product& a) {
     constexpr int64_t width = N * W;
     const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
     const int64_t tile = smaller(TILE, larger(padded(blocks(a.m, SHARE * a.threads), R), int64_t(4 * R)));
@@ -180,7 +163,7 @@ template <int R, int N, class X, class P> static int32_t product_in(const Produc
     for (int pass = 0; pass < 2; pass++) {
         Finisher finisher = Finisher::cut(a.finish, arena);
         const int64_t wide = larger(padded(finisher.line(), 16), panels * width + W);
-        P* packed = arena.take<P>(panels * a.k * depth * width);
+        X* packed = arena.take<X>(panels * a.k * depth * width);
         float* all_sums = arena.take<float>(a.threads * panels * tile * width);
         float* lines = arena.take<float>(a.threads * wide);
         Pair* all_pairs = arena.take<Pair>(a.threads * a.k * (tile + 1));
@@ -234,20 +217,18 @@ template <int R, int N, class X, class P> static int32_t product_in(const Produc
     return error;
 }
 
-template <class X, class P> static int32_t product_of(const Product& a) {
+template <class X> static int32_t product_of(const Product& a) {
     if constexpr (ROWS * COLS >= 24 && W * COLS < WIDE) {  // registers for wide panels, which read x half as often
-        if (a.finish.channels % WIDE == 0) return product_in<24 / int(WIDE / W), int(WIDE / W), X, P>(a);
+        if (a.finish.channels % WIDE == 0) return product_in<24 / int(WIDE / W), int(WIDE / W), X>(a);
     }
-    return product_in<ROWS, COLS, X, P>(a);
+    return product_in<ROWS, COLS, X>(a);
 }
 
 int32_t product(const Product& a) {
-    if (a.dtype == FLOAT32) return product_of<float, float>(a);
 #if defined(MSM3D_BF16)
-    return product_of<bf16, bf16>(a);
-#else
-    return product_of<bf16, float>(a);
+    if (a.dtype == BFLOAT16) return product_of<bf16>(a);
 #endif
+    return product_of<float>(a);
 }
 
 }  // namespace MSM3D_ISA

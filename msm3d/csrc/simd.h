@@ -24,6 +24,12 @@
 #define UNROLL
 #endif
 
+#if defined(_MSC_VER)
+#define NOINLINE __declspec(noinline)
+#else
+#define NOINLINE __attribute__((noinline))
+#endif
+
 namespace msm3d {
 namespace MSM3D_ISA {
 
@@ -53,8 +59,6 @@ static inline V copysign(V size, V sign) {
     return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_andnot_si512(bit, _mm512_castps_si512(size.v)),
                                                 _mm512_and_si512(bit, _mm512_castps_si512(sign.v))))};
 }
-static inline V low(uint32_t pair) { return {_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(pair << 16)))}; }
-static inline V high(uint32_t pair) { return {_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(pair & 0xffff0000u)))}; }
 static inline void store_half(half* p, V a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -89,13 +93,6 @@ static inline V copysign(V size, V sign) {
     const __m256 bit = _mm256_set1_ps(-0.0f);
     return {_mm256_or_ps(_mm256_andnot_ps(bit, size.v), _mm256_and_ps(bit, sign.v))};
 }
-static inline V low(uint32_t pair) {
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_set1_epi32(int32_t(pair)), 16))};
-}
-static inline V high(uint32_t pair) {
-    const __m256i keep = _mm256_set1_epi32(int32_t(0xffff0000u));
-    return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_set1_epi32(int32_t(pair)), keep))};
-}
 static inline void store_half(half* p, V a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -120,8 +117,6 @@ static inline V pow2(V n) {
     return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
 }
 static inline V copysign(V size, V sign) { return {vbslq_f32(vdupq_n_u32(0x80000000u), sign.v, size.v)}; }
-static inline V low(uint32_t pair) { return {vreinterpretq_f32_u32(vdupq_n_u32(pair << 16))}; }
-static inline V high(uint32_t pair) { return {vreinterpretq_f32_u32(vdupq_n_u32(pair & 0xffff0000u))}; }
 static inline void store_half(half* p, V a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v))); }
 
 #else  // portable: loops that a compiler turns into whatever the processor has
@@ -172,8 +167,6 @@ static inline V abs(V a) { MSM3D_LANES(fabsf(a.v[i])) }
 static inline V round(V a) { MSM3D_LANES(rintf(a.v[i])) }
 static inline V pow2(V n) { MSM3D_LANES(from_bits(uint32_t(int32_t(n.v[i]) + 127) << 23)) }
 static inline V copysign(V size, V sign) { MSM3D_LANES(copysignf(size.v[i], sign.v[i])) }
-static inline V low(uint32_t pair) { return splat(from_bits(pair << 16)); }
-static inline V high(uint32_t pair) { return splat(from_bits(pair & 0xffff0000u)); }
 static inline half to_half(float f) {  // to nearest, ties to even
     uint32_t u;
     memcpy(&u, &f, sizeof u);

@@ -30,7 +30,7 @@ def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
     'reference'
     >>> backend("cpu", "referense")
     Traceback (most recent call last):
-    msm3d.errors.BackendError: unknown backend 'referense'; choose one of reference.
+    msm3d.errors.BackendError: unknown backend 'referense'; choose one of native, reference.
 
     Raises:
         BackendError: the name is unknown, or the backend cannot run on `device`; a named one never falls back.

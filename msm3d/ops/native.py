@@ -13,6 +13,8 @@ import os
 import warnings
 from collections.abc import Sequence
 from ctypes import byref, c_int64, c_void_p
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -165,7 +167,7 @@ def attend(
         return reference.attend(qkv, offsets, window, dropout, seed)
     if qkv.dim() != 4 or qkv.shape[1] != 3:
         raise InputError(f"qkv is {_shape(qkv)}; it needs (n, 3, heads, channels).")
-    ascending = all(a <= b for a, b in zip(offsets, offsets[1:], strict=False))
+    ascending = all(a <= b for a, b in pairwise(offsets))
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(qkv) or not ascending:
         raise InputError(f"offsets is {list(offsets)}; it needs the first row of each scene, from 0 up to {len(qkv)}.")
     if window < 0 or not 0 <= dropout < 1:
@@ -223,7 +225,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):  # noqa: D102
+    def backward(ctx, grad: Tensor):
         rule, (x, weight, table, product, *finish) = ctx.rule, ctx.saved_tensors
         need_x, need_weight, need_finish = ctx.needs_input_grad[1], ctx.needs_input_grad[2], ctx.needs_input_grad[4:]
         grad_residual = grad if need_finish[4] else None
@@ -257,7 +259,7 @@ class _Finish(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):  # noqa: D102
+    def backward(ctx, grad: Tensor):
         x, *finish = ctx.saved_tensors
         grad_x, *grads = _finish_gradient(ctx.rule, x, grad, finish, ctx.needs_input_grad[2:], x.shape[1])
         return None, grad_x.to(x.dtype), *grads, None
@@ -282,7 +284,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):  # noqa: D102
+    def backward(ctx, grad: Tensor):
         qkv, out, lse = ctx.saved_tensors
         wide, grad = _dense("qkv", qkv, torch.float32), _dense("grad", grad, torch.float32)
         grad_qkv = torch.empty_like(wide)
@@ -311,7 +313,7 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):  # noqa: D102
+    def backward(ctx, grad: Tensor):
         rows, weights, owner = ctx.tables
         grad = _dense("grad", grad, torch.float32)
         needed = ctx.needs_input_grad[5:]
@@ -335,7 +337,7 @@ class _Rule:
     def __init__(self, activation: str | None, norm: str | None, isa: str | None) -> None:
         self.activation, self.norm, self.isa = activation, norm, isa
 
-    def fill(self, finish: library.Finish, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def fill(self, finish: Any, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
         kept = [None if p is None else _dense("parameter", p, torch.float32) for p in parameters]
         finish.channels, finish.activation, finish.norm = channels, _ACTIVATIONS[self.activation], _NORMS[self.norm]
@@ -381,10 +383,12 @@ def _product(
     """
     c = x.shape[1]
     (m, k), d = ((len(x), 1), len(weight)) if table is None else (table.shape, weight.shape[2])
-    rows = x
-    if weight.dtype == torch.bfloat16 and c % 2:  # these kernels take channels in pairs
-        rows = F.pad(x.to(torch.bfloat16), (0, 1))
-    rows = _dense("x", rows, weight.dtype)
+    isa = _isa(rule.isa)
+    rows = x.detach().to(weight.dtype)  # rounded; where no instruction takes bfloat16, float32 holds the same numbers
+    if weight.dtype == torch.bfloat16 and ISAS[isa] == "avx512bf16":
+        rows = _dense("x", F.pad(rows, (0, 1)) if c % 2 else rows, torch.bfloat16)  # it takes channels in pairs
+    else:
+        rows = _dense("x", rows, torch.float32)
     out = torch.empty(m, d // 2 if rule.activation == "geglu" else d)
     product = torch.empty(m, d) if keep else None
     strides = (0, weight.stride(1), weight.stride(0)) if table is None else weight.stride()
@@ -393,7 +397,7 @@ def _product(
         *(address(tensor) for tensor in (rows, weight, table, out, product)),
     )
     kept = rule.fill(arguments.finish, d, finish)
-    library.call("product", _isa(rule.isa), byref(arguments), name="linear" if table is None else "conv")
+    library.call("product", isa, byref(arguments), name="linear" if table is None else "conv")
     del kept
     return out, product
 
@@ -401,11 +405,10 @@ def _product(
 def _finish_gradient(
     rule: _Rule, x: Tensor | None, grad: Tensor, parameters: Sequence[Tensor | None], needed: Sequence[bool], d: int
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of the sums `x` (n, d), of bias, scale, shift and gamma: None where there is no parameter."""
+    """Return the gradients of the sums `x` (n, d) and of bias, scale, shift and gamma, None where not needed."""
     grad = _dense("grad", grad, torch.float32)
-    if x is None:  # only a bias and a residual followed: the sums' gradient is the result's
-        x = grad
-    x = _dense("x", x, torch.float32)
+    # Where only a bias and a residual followed, the sums were not kept: their gradient is the result's.
+    x = grad if x is None else _dense("x", x, torch.float32)
     grads = [torch.empty(p.shape) if p is not None and n else None for p, n in zip(parameters, needed, strict=False)]
     if x is grad and not any(g is not None for g in grads):
         return grad, *grads
