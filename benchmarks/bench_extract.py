@@ -5,15 +5,13 @@ stages one by one give what `extract` gives, finite, and the same bits a second 
 """
 
 import argparse
-import platform
 import resource
-import subprocess
 import sys
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from machine import machine, network
 from room import room
 
 import msm3d
@@ -21,27 +19,6 @@ from msm3d.hierarchy import Hierarchy
 from msm3d.interpolate import descriptors
 from msm3d.normals import completed
 from msm3d.voxels import voxelize
-
-
-def machine() -> str:
-    """Name the processor, the threads and the commit that the figures belong to."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.processor()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    features = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {features}, {torch.get_num_threads()} threads, torch {torch.__version__}, commit {commit or '?'}"
-
-
-def network(backend: str | None, precision: str) -> msm3d.Model:
-    """Return the published network with random weights from a fixed seed."""
-    from tempfile import TemporaryDirectory
-
-    torch.manual_seed(0)
-    model = msm3d.Model(msm3d.BackboneConfig(sampling="published")).eval()
-    with TemporaryDirectory() as folder:
-        return msm3d.load(
-            model.save_pretrained(Path(folder) / "model"), device="cpu", backend=backend, precision=precision
-        )
 
 
 def stages(model: msm3d.Model, scan: dict[str, np.ndarray]) -> tuple[dict[str, float], np.ndarray]:
@@ -83,14 +60,17 @@ def main() -> None:
     options = parser.parse_args()
 
     print(machine())
+    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     model, scan = network(options.backend, options.precision), room(options.points)
     print(model)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clock = perf_counter()
     whole = model.extract(scan)
     first = perf_counter() - clock
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
-    print(f"first call {first:.2f} s, peak memory {peak:.2f} GB of which the output is {whole.nbytes / 1e9:.2f} GB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"first call {first:.2f} s; peak memory of the process {peak:.2f} GB: output {whole.nbytes / 1e9:.2f}, "
+        f"weights {sum(p.nbytes for p in model.parameters()) / 1e9:.2f} and {imported:.2f} before there was a network"
+    )
     sample, shape = whole[::50].copy(), whole.shape
     del whole
 

@@ -84,6 +84,41 @@ def _download(options: argparse.Namespace) -> None:
     print(download(options.model, options.output, revision=options.revision))
 
 
+def _rooms(options: argparse.Namespace) -> None:
+    from .rooms import write
+
+    settings = {"first_seed": options.first_seed, "layout": options.layout, "split": options.split}
+    settings |= {"kind": options.kind, "points": options.points, "workers": options.workers}
+    written = write(options.output, options.number, **settings)
+    print(f"{options.output}: {len(written):,} rooms of {options.points:,} points")
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from .evaluate import open_dataset, probe
+    from .evaluate.report import check_path
+    from .model import load
+
+    check_path(options.output)
+    train, test = open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
+    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
+    report = probe(
+        train,
+        test,
+        {options.model or "bundled": model},
+        protocol=options.protocol,
+        levels=options.levels,
+        scenes=options.scenes,
+        points=options.points,
+        seed=options.seed,
+        sample=options.sample,
+        cache=options.cache,
+        progress=True,
+    )
+    paths = report.write(options.output)
+    print(report.to_markdown())
+    print("written: " + ", ".join(map(str, paths)))
+
+
 def _check(options: argparse.Namespace) -> None:
     from .check import report
 
@@ -118,10 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "-o", "--output", required=True, help=".npz, .npy, .safetensors or .ply file; a folder for several scans"
     )
-    verb.add_argument("--model", help="release, directory or Hub repository; the bundled model by default")
-    verb.add_argument("--device", help="such as cpu or cuda:1; a GPU if there is one, by default")
-    verb.add_argument("--backend", help="of the operations; the best for the device by default")
-    verb.add_argument("--precision", default="fp32", help="fp32 (default) or bf16")
+    _add_model(verb)
     verb.add_argument("--levels", type=_numbers, help="such as 3,4: levels to keep, 0 is the finest; all by default")
     verb.add_argument("--sampling", help="centered or published; the weights' own by default")
     verb.add_argument("--dtype", default="float32", choices=["float32", "float16"], help="of the result")
@@ -157,9 +189,52 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     verb.set_defaults(run=_download)
 
+    verb = verbs.add_parser(
+        "probe",
+        help="judge features on labelled scans",
+        description="Fit simple classifiers on frozen features of one split and score them on every point of another.",
+        epilog="example: msm3d probe rooms:60 --model scannet -o report.json",
+    )
+    verb.add_argument("dataset", help="folder of ScanNet, S3DIS, Pointcept's layout or made rooms; or rooms:60")
+    verb.add_argument("-o", "--output", required=True, help=".json file; the Markdown goes beside it")
+    _add_model(verb)
+    verb.add_argument("--protocol", default="linear,knn", help="linear, knn or both (default)")
+    verb.add_argument("--levels", action="store_true", help="also each level alone, and all but each")
+    verb.add_argument("--scenes", type=float, default=1.0, help="share of the scenes to learn from, such as 0.05")
+    verb.add_argument("--points", type=int, help="labelled points per scene to learn from, such as 20")
+    verb.add_argument("--seed", type=_numbers, default=[0], help="such as 0,1,2: several give means and deviations")
+    verb.add_argument("--sample", type=int, default=2000, help="points kept per scene (default 2000)")
+    verb.add_argument("--cache", help="folder of features to go on with; a temporary one by default")
+    verb.add_argument("--classes", help="scannet20, scannet200, s3dis or rooms instead of what the files suggest")
+    verb.add_argument("--splits", help="folder with ScanNet's lists of scenes")
+    verb.add_argument("--area", type=int, default=5, help="of S3DIS, to test on (default 5)")
+    verb.set_defaults(run=_probe)
+
+    verb = verbs.add_parser(
+        "rooms",
+        help="make labelled synthetic rooms",
+        description="Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room.",
+    )
+    verb.add_argument("-n", "--number", type=int, required=True, help="how many")
+    verb.add_argument("-o", "--output", required=True, help="folder; rooms that are there already are kept")
+    verb.add_argument("--first-seed", type=int, default=0, help="the rooms' seeds count up from it (default 0)")
+    verb.add_argument("--layout", default="pointcept", help="pointcept (folders of .npy, default) or ply")
+    verb.add_argument("--split", help="train, val or test for all; by seed otherwise: 8 of 10 train, 1 val, 1 test")
+    verb.add_argument("--kind", help="such as kitchen; mixed by default")
+    verb.add_argument("--points", type=int, default=100_000, help="of each room (default 100000)")
+    verb.add_argument("--workers", type=int, help="processes; one for each core by default")
+    verb.set_defaults(run=_rooms)
+
     verb = verbs.add_parser("check", help="what this machine has; paste it into an issue")
     verb.set_defaults(run=_check)
     return parser
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--model", help="release, directory or Hub repository; the bundled model by default")
+    verb.add_argument("--device", help="such as cpu or cuda:1; a GPU if there is one, by default")
+    verb.add_argument("--backend", help="of the operations; the best for the device by default")
+    verb.add_argument("--precision", default="fp32", help="fp32 (default) or bf16")
 
 
 def _numbers(text: str) -> list[int]:

@@ -35,7 +35,7 @@ class Reading:
 def bytes_per_voxel(config: BackboneConfig) -> int:
     """Return what a finest voxel and its share of the coarser levels take at the peak: tables and live features.
 
-    An upper estimate; `benchmarks/bench_memory.py` measures it.
+    An upper estimate; `benchmarks/bench_scaling.py` measures it.
     """
     return 1000 + 24 * max(config.channels[0], config.decoder_channels[0])
 

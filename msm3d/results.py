@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import memory
+from .atomic import replacing
 from .errors import InputError
 
 FORMATS = (".npz", ".npy", ".safetensors", ".ply")
@@ -65,7 +66,7 @@ def writing(
         raise InputError(f"{path} would hold {gigabytes:.1f} GB, more than memory; write .npy or .safetensors instead.")
     if suffix == ".ply" and kind != np.float32:
         raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out --dtype.")
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         if suffix == ".npz":
             feat = np.empty(shape, kind)
             yield feat
@@ -77,17 +78,6 @@ def writing(
             yield _safetensors(partial, beside, shape, kind)
         else:
             yield _ply(partial, coord, channels)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; it becomes `path` at the end, or goes if anything fails."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _safetensors(path: Path, beside: dict[str, np.ndarray], shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:

@@ -121,7 +121,7 @@ def test_check_models_and_info_report(capsys):
 
 
 def test_every_verb_explains_itself(capsys):
-    for verb in ("extract", "convert", "models", "info", "download", "check"):
+    for verb in ("extract", "convert", "models", "info", "download", "rooms", "probe", "check"):
         with pytest.raises(SystemExit) as stopped:
             cli.main([verb, "--help"])
         assert stopped.value.code == 0
@@ -133,3 +133,17 @@ def test_it_runs_as_a_module_and_reports_its_version():
     assert done.stdout.startswith("msm3d 0.")
     done = subprocess.run([sys.executable, "-m", "msm3d", "extract"], capture_output=True, text=True)
     assert done.returncode == 2
+
+
+def test_rooms_and_probe_work_together(weights, tmp_path, capsys):
+    rooms, report = tmp_path / "rooms", tmp_path / "report.json"
+    arguments = ["-n", "2", "-o", str(rooms), "--first-seed", "7", "--points", "2000", "--workers", "1"]
+    assert cli.main(["rooms", *arguments]) == 0
+    assert capsys.readouterr().out == f"{rooms}: 2 rooms of 2,000 points\n"
+    arguments = ["--model", weights, "--device", "cpu", "--protocol", "knn", "--sample", "100", "-o", str(report)]
+    assert cli.main(["probe", str(rooms), *arguments]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    assert report.exists()
+    assert report.with_suffix(".md").exists()
+    assert cli.main(["probe", str(tmp_path / "gone"), "-o", str(report)]) == 2
+    assert "gone: is no folder; give a data set's folder, or rooms:60 for made rooms." in capsys.readouterr().err
