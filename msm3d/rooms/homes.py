@@ -11,11 +11,12 @@ from .settings import above, dining, finish, work_desk
 def bedroom(room: Room) -> None:
     """A bed with nightstands, a wardrobe, maybe a desk, a dresser, shelves."""
     rng, palette = room.rng, room.palette
-    furnish.doors(room, 1)
-    furnish.windows(room, int(rng.integers(1, 3)), dressed=0.8)
+    if not any(w.openings for w in room.walls):
+        furnish.doors(room, 1)
     count = 1 if room.area < 16 or rng.random() < 0.8 else 2
     for _ in range(count):
         place_bed(room)
+    furnish.windows(room, int(rng.integers(1, 3)), dressed=0.8)
     if rng.random() < 0.75:
         room.against(storage.cabinet(rng, palette, "wardrobe" if rng.random() < 0.75 else "tall"), clear=0.5)
     if rng.random() < 0.5:

@@ -29,7 +29,7 @@ def table(rng: np.random.Generator, palette: Palette, use: str = "dining", seats
         else palette.lacquer()
         if draw < 0.75
         else palette.stone()
-        if draw < 0.88
+        if draw < 0.94
         else palette.glass()
     )
     frame = palette.wood() if rng.random() < 0.5 else palette.metal() if rng.random() < 0.7 else palette.lacquer()
