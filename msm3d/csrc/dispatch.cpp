@@ -11,6 +11,10 @@
 #include <malloc.h>
 #endif
 
+#if !defined(MSM3D_KEPT)
+#define MSM3D_KEPT (int64_t(64) << 20)
+#endif
+
 namespace msm3d {
 
 namespace portable {
@@ -100,7 +104,7 @@ static void* allocate(size_t bytes) {
 #endif
 
 void* workspace(int64_t bytes) {
-    constexpr int64_t KEPT = int64_t(64) << 20;  // more than that is not held between calls
+    constexpr int64_t KEPT = MSM3D_KEPT;  // more than that is not held between calls
     static thread_local std::unique_ptr<void, Free> memory;
     static thread_local int64_t size = 0;
     if (bytes < 64) bytes = 64;

@@ -85,7 +85,7 @@ def call(function: str, *arguments: Any, name: str | None = None) -> None:
         InputError, BackendError: the library's error code, as a sentence.
     """
     converted = [
-        c_void_p(value.data_ptr()) if isinstance(value, Tensor) else c_int64(value) if isinstance(value, int) else value
+        c_void_p(address(value)) if isinstance(value, Tensor) else c_int64(value) if isinstance(value, int) else value
         for value in arguments
     ]
     entry = getattr(load(), f"msm3d_{function}")
@@ -97,8 +97,8 @@ def call(function: str, *arguments: Any, name: str | None = None) -> None:
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Return where a tensor's values stand, or None."""
-    return None if tensor is None else tensor.data_ptr()
+    """Return where a tensor's values stand, or None; for an empty one an address that nothing is read from."""
+    return None if tensor is None else tensor.data_ptr() or 64
 
 
 def integers(values: Sequence[int]) -> ctypes.Array:

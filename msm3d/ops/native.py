@@ -83,7 +83,7 @@ def octree(
         raise InputError(f"levels is {levels}; it must be from 1 to {BITS + 1}.")
     keys = _dense("keys", keys, torch.int64, 1)
     counts = (c_int64 * (BITS + 1))()
-    library.call("octree_counts", keys, len(keys), counts)
+    library.call("octree_counts", keys, len(keys), counts, name="octree")
     sizes = counts[:levels]
     sets = [keys, *(torch.empty(m, dtype=torch.int64) for m in sizes[1:])]
     parents = [*(torch.empty(m, dtype=torch.int32) for m in sizes[:-1]), None]

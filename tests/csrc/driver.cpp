@@ -1,0 +1,180 @@
+// Calls every exported function on random shapes, with arrays of exactly the size that abi.h asks for, so that a
+// sanitizer sees any step beyond them; and with tables that point outside, which must come back as an error.
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "abi.h"
+
+using namespace msm3d;
+
+extern "C" {
+int32_t msm3d_has(int64_t);
+int32_t msm3d_product(int64_t, const Product*);
+int32_t msm3d_weight_gradient(int64_t, const WeightGradient*);
+int32_t msm3d_finish(int64_t, const FinishGradient*, float*);
+int32_t msm3d_finish_gradient(int64_t, const FinishGradient*);
+int32_t msm3d_attend(int64_t, const Attend*);
+int32_t msm3d_attend_gradient(int64_t, const Attend*);
+int32_t msm3d_blend(int64_t, const Blend*);
+int32_t msm3d_blend_gradient(int64_t, const Blend*);
+int32_t msm3d_octree_counts(const int64_t*, int64_t, int64_t*);
+int32_t msm3d_octree(int64_t, int64_t, const int64_t*, int64_t* const*, int32_t* const*, int32_t* const*, int32_t* const*);
+int32_t msm3d_lookup(int64_t, const int64_t*, int64_t, const int64_t*, int64_t, int32_t*);
+int32_t msm3d_turn(int64_t, const int32_t*, int64_t, int64_t, int64_t, int32_t*);
+int32_t msm3d_group(int64_t, int64_t, const int64_t*, int64_t, const void* const*, const int64_t*, const int64_t*,
+                    int64_t*, int64_t*, int64_t*, int64_t*);
+}
+
+static std::mt19937 generator(0);
+static int64_t below(int64_t n) { return int64_t(generator() % uint64_t(n)); }
+static int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
+
+static void expect(int32_t code, int32_t wanted, const char* what) {
+    if (code != wanted) {
+        std::printf("%s returned %d, expected %d\n", what, code, wanted);
+        std::exit(1);
+    }
+}
+
+static std::unique_ptr<float[]> numbers(int64_t n) {
+    std::unique_ptr<float[]> values(new float[size_t(n)]);
+    for (int64_t i = 0; i < n; i++) values[size_t(i)] = float(int64_t(generator() % 2001) - 1000) * 1e-3f;
+    return values;
+}
+
+static std::unique_ptr<int32_t[]> table(int64_t m, int64_t k, int64_t n) {
+    std::unique_ptr<int32_t[]> rows(new int32_t[size_t(m * k)]);
+    for (int64_t i = 0; i < m * k; i++) rows[size_t(i)] = int32_t(below(n + 1)) - 1;
+    return rows;
+}
+
+static void products(int64_t isa) {
+    const int64_t n = between(1, 300), m = between(0, 600), k = between(1, 27), c = between(1, 70), d = 2 * between(1, 70);
+    Finish finish{d, below(3), below(3), nullptr, nullptr, nullptr, nullptr, nullptr};
+    const int64_t e = finish.activation == GEGLU ? d / 2 : d;
+    auto bias = numbers(d), scale = numbers(e), shift = numbers(e), gamma = numbers(e), residual = numbers(m * e);
+    if (below(2)) finish.bias = bias.get();
+    if (finish.norm) finish.scale = scale.get();
+    if (finish.norm == LAYERNORM) finish.shift = shift.get();
+    if (below(2)) finish.gamma = gamma.get(), finish.residual = residual.get();
+    auto x = numbers(n * c), weight = numbers(k * c * d), out = numbers(m * e), sums = numbers(m * d);
+    auto rows = table(m, k, n);
+    Product p{between(1, 4), n, m, k, c, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), rows.get(), out.get(), sums.get(), finish};
+    expect(msm3d_product(isa, &p), OK, "product");
+    auto grad = numbers(k * c * d), b = numbers(m * d);
+    WeightGradient w{between(1, 4), n, m, k, c, d, x.get(), b.get(), rows.get(), grad.get()};
+    expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
+    auto grad_out = numbers(m * e), grad_x = numbers(m * d), gb = numbers(d), gs = numbers(e), gt = numbers(e), gg = numbers(e);
+    FinishGradient f{between(1, 4), m, sums.get(), grad_out.get(), grad_x.get(), gb.get(), gs.get(), gt.get(), gg.get(), finish};
+    expect(msm3d_finish(isa, &f, out.get()), OK, "finish");
+    expect(msm3d_finish_gradient(isa, &f), OK, "finish_gradient");
+    std::unique_ptr<int32_t[]> turned(new int32_t[size_t(n * k)]);
+    expect(msm3d_turn(1, rows.get(), m, k, n, turned.get()), OK, "turn");
+    if (m > 0) {
+        rows[size_t(below(m * k))] = int32_t(n + below(1 << 30));
+        expect(msm3d_product(isa, &p), ROW_OUT_OF_RANGE, "product with a wrong row");
+        expect(msm3d_weight_gradient(isa, &w), ROW_OUT_OF_RANGE, "weight_gradient with a wrong row");
+        expect(msm3d_turn(3, rows.get(), m, k, n, turned.get()), ROW_OUT_OF_RANGE, "turn with a wrong row");
+    }
+    p.table = nullptr, p.k = 1, p.m = n, p.finish = Finish{d, NONE, NO_NORM, nullptr, nullptr, nullptr, nullptr, nullptr};
+    auto all = numbers(n * d);
+    p.out = all.get(), p.product = nullptr;
+    expect(msm3d_product(isa, &p), OK, "a linear product");
+    p.m = n + 1;
+    expect(msm3d_product(isa, &p), BAD_ARGUMENT, "a linear product of too many rows");
+}
+
+static void attention(int64_t isa) {
+    std::vector<int64_t> offsets{0};
+    for (int64_t scene = below(4); scene > 0; scene--) offsets.push_back(offsets.back() + below(1500));
+    const int64_t n = offsets.back(), h = between(1, 3), e = between(1, 20);
+    auto qkv = numbers(n * 3 * h * e), out = numbers(n * h * e), lse = numbers(n * h);
+    auto grad_out = numbers(n * h * e), grad_qkv = numbers(n * 3 * h * e);
+    Attend a{between(1, 4), n, h, e, int64_t(offsets.size()) - 1, below(1000), 7, below(2) * 0.3,
+             offsets.data(), qkv.get(), out.get(), lse.get(), grad_out.get(), grad_qkv.get()};
+    expect(msm3d_attend(isa, &a), OK, "attend");
+    expect(msm3d_attend_gradient(isa, &a), OK, "attend_gradient");
+    offsets.back()++;
+    expect(msm3d_attend(isa, &a), BAD_ARGUMENT, "attend beyond its rows");
+}
+
+static void blending(int64_t isa) {
+    const int64_t levels = between(1, 3), m = between(1, 80), n = below(300);
+    std::vector<std::unique_ptr<float[]>> features, weights, grads;
+    std::vector<std::unique_ptr<int32_t[]>> corners;
+    std::vector<int64_t> rows, channels, counts, owner;
+    std::vector<const float*> f, w;
+    std::vector<const int32_t*> t;
+    std::vector<float*> g;
+    int64_t size = 0;
+    for (int64_t level = 0; level < levels; level++) {
+        rows.push_back(between(1, 40)), channels.push_back(between(1, 70)), counts.push_back(between(1, 8));
+        features.push_back(numbers(rows.back() * channels.back())), weights.push_back(numbers(m * counts.back()));
+        grads.push_back(numbers(rows.back() * channels.back())), corners.push_back(table(m, counts.back(), rows.back()));
+        f.push_back(features.back().get()), w.push_back(weights.back().get());
+        t.push_back(corners.back().get()), g.push_back(grads.back().get());
+        size += channels.back();
+    }
+    for (int64_t p = 0; p < n; p++) owner.push_back(below(m));
+    owner.push_back(0);
+    const bool owned = below(2);
+    const int64_t points = owned ? n : m, dtype = below(3);
+    auto out = numbers(dtype == FLOAT32 ? points * size : (points * size + 1) / 2), grad_out = numbers(points * size);
+    Blend b{between(1, 4), points, m, levels, dtype, rows.data(), channels.data(), counts.data(), f.data(), t.data(), w.data(),
+            owned ? owner.data() : nullptr, out.get(), grad_out.get(), g.data()};
+    expect(msm3d_blend(isa, &b), OK, "blend");
+    expect(msm3d_blend_gradient(isa, &b), OK, "blend_gradient");
+    corners[0][0] = int32_t(rows[0]);
+    if (!owned) expect(msm3d_blend(isa, &b), ROW_OUT_OF_RANGE, "blend with a wrong row");
+    expect(msm3d_blend_gradient(isa, &b), ROW_OUT_OF_RANGE, "blend_gradient with a wrong row");
+}
+
+static void geometry() {
+    const int64_t n = below(500), levels = between(1, 20);
+    std::vector<int64_t> raw, unique(size_t(n) + 1), owner(size_t(n) + 1), picks(size_t(n) + 1), counts(20);
+    for (int64_t i = 0; i < n; i++) raw.push_back(below(1 << 20) | below(3) << 57);
+    auto column = numbers(n);
+    const void* data[] = {column.get()};
+    const int64_t dtypes[] = {FLOAT32}, strides[] = {4};
+    int64_t m = 0;
+    expect(msm3d_group(between(1, 4), n, raw.data(), 1, data, dtypes, strides, unique.data(), owner.data(), picks.data(), &m), OK, "group");
+    expect(msm3d_octree_counts(unique.data(), m, counts.data()), OK, "octree_counts");
+    std::vector<std::vector<int64_t>> keys;
+    std::vector<std::unique_ptr<int32_t[]>> owned;
+    std::vector<int64_t*> key_sets;
+    std::vector<int32_t*> parents, children, neighbours;
+    for (int64_t level = 0; level < levels; level++) keys.emplace_back(size_t(counts[size_t(level)]));
+    std::copy(unique.begin(), unique.begin() + m, keys[0].begin());
+    for (int64_t level = 0; level < levels; level++) {
+        const size_t size = size_t(counts[size_t(level)]);
+        key_sets.push_back(keys[size_t(level)].data());
+        for (auto [all, width] : {std::pair{&parents, size_t(1)}, {&children, size_t(8)}, {&neighbours, size_t(27)}}) {
+            owned.emplace_back(new int32_t[size * width]);
+            all->push_back(owned.back().get());
+        }
+    }
+    expect(msm3d_octree(between(1, 4), levels, counts.data(), key_sets.data(), parents.data(), children.data(), neighbours.data()), OK, "octree");
+    std::unique_ptr<int32_t[]> rows(new int32_t[size_t(n)]);
+    expect(msm3d_lookup(between(1, 4), unique.data(), m, raw.data(), n, rows.get()), OK, "lookup");
+    for (int64_t i = 0; i < n; i++) expect(rows[size_t(i)], int32_t(owner[size_t(i)]), "the row of a key");
+    if (m > 1) {
+        std::swap(unique[0], unique[1]);
+        expect(msm3d_octree_counts(unique.data(), m, counts.data()), NOT_ASCENDING, "octree_counts of unsorted keys");
+    }
+}
+
+int main(int count, char** arguments) {
+    const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
+    int sets = 0;
+    for (int64_t isa = 0; isa < 5; isa++) {
+        if (!msm3d_has(isa)) continue;
+        sets++;
+        for (int round = 0; round < rounds; round++) products(isa), attention(isa), blending(isa);
+    }
+    for (int round = 0; round < rounds; round++) geometry();
+    std::printf("%d instruction sets, %d rounds: clean\n", sets, rounds);
+    return 0;
+}
