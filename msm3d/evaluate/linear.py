@@ -100,7 +100,7 @@ class LinearProbe(Probe):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
             rows = order.next()
-            x = (data.take(rows.numpy()).to(self._device) - mean) / scale
+            x = data.take(rows.numpy()).to(self._device).sub_(mean).div_(scale)
             loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
             optimizer.zero_grad()
             loss.backward()
