@@ -144,6 +144,7 @@ def test_ignored_rows_teach_nothing_and_tensors_will_do(probe):
     other = type(probe)(**probe.get_params() | {"ignore": 255}).fit(torch.from_numpy(dirty), torch.from_numpy(labels))
     assert (other.predict_proba(X) == clean.predict_proba(X)).all()
     assert sum(other.scores(dirty, labels).points) == 400
+    assert len(other.scores(dirty, labels).iou) == 5
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=["linear", "knn"])

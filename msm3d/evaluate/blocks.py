@@ -23,11 +23,13 @@ class Blocks:
     (2, [1, 5], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     """
 
-    def __init__(self, pieces: Sequence[tuple[Any, Any]], columns: Any = None, ignore: int = IGNORE) -> None:
-        """Hold `pieces` of features (n, c) and labels (n,), of which `take` reads `columns`."""
+    columns: np.ndarray | None = None
+    """What `take` reads; None for all."""
+
+    def __init__(self, pieces: Sequence[tuple[Any, Any]], ignore: int = IGNORE) -> None:
+        """Hold `pieces` of features (n, c) and labels (n,)."""
         if not pieces:
             raise InputError("there are no features; give at least one array.")
-        self.columns = columns
         self.arrays: list[Any] = []
         kept, labels = [], []
         for features, truth in pieces:
@@ -44,9 +46,9 @@ class Blocks:
         self._starts = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])])
 
     @classmethod
-    def of(cls, X: Any, y: Any = None, columns: Any = None, ignore: int = IGNORE) -> "Blocks":
+    def of(cls, X: Any, y: Any = None, ignore: int = IGNORE) -> "Blocks":
         """Build from an array and its labels, or from an iterable of such pairs where `y` is None."""
-        return cls([(X, y)] if y is not None else list(X), columns, ignore)
+        return cls([(X, y)] if y is not None else list(X), ignore)
 
     def __len__(self) -> int:
         """Return the number of labelled rows."""

@@ -106,7 +106,7 @@ class Probe(ABC):
         confusion = Confusion(0, self.ignore)
         for features, labels in [(X, y)] if y is not None else X:
             truth, predicted = as_labels(labels), self.predict(features)
-            top = max(int(truth.max(initial=0)), int(self.classes_.max()))
+            top = max(int(truth[truth != self.ignore].max(initial=0)), int(self.classes_.max()))
             confusion = confusion.grown(top + 1).update(truth, predicted)
         return confusion
 
@@ -119,9 +119,9 @@ class Probe(ABC):
         return self.scores(X, y).miou
 
 
-def gathered(probe: Probe, X: Any, y: Any, columns: Any) -> Blocks:
+def gathered(probe: Probe, X: Any, y: Any) -> Blocks:
     """Return the labelled rows that `fit` was given, and note what they are on the probe."""
-    blocks = Blocks.of(X, y, columns, probe.ignore)
+    blocks = Blocks.of(X, y, probe.ignore)
     probe.n_features_in_ = blocks.arrays[0].shape[1]
     probe.classes_ = np.unique(blocks.labels)
     return blocks

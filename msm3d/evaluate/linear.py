@@ -84,36 +84,38 @@ class LinearProbe(Probe):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         require("lr", self.lr, self.lr > 0, "above 0")
         require("warmup", self.warmup, 0 <= self.warmup < 1, "within 0 to 1")
-        data = gathered(self, X, y, None)
-        data.columns = columns_of(self.blocks, self.n_features_in_)
-        labels = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device)
+        data = gathered(self, X, y)
+        data.columns = self._columns = columns_of(self.blocks, self.n_features_in_)
         mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
-        mean, scale = mean.to(self._device), scale.to(self._device)
+        self._mean, self._scale = mean.to(self._device), scale.to(self._device)
+        self._weight, self._bias, losses = self._learned(data)
+        folded = self._weight.cpu().double() / scale
+        coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
+        coef[:, slice(None) if data.columns is None else torch.from_numpy(data.columns)] = folded
+        self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean).sum(1)).numpy()
+        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
+        return self
+
+    def _learned(self, data: Blocks) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weight (k, c) and bias (k,) on standardised columns, and the loss (steps,) of each step."""
+        labels = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device)
         width = self.n_features_in_ if data.columns is None else len(data.columns)
         weight = torch.zeros((len(self.classes_), width), device=self._device, requires_grad=True)
         bias = torch.zeros(len(self.classes_), device=self._device, requires_grad=True)
         groups = [{"params": [weight], "weight_decay": self.weight_decay}, {"params": [bias], "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
-        order = _Order(len(data), self.batch, self.random_state)
-        losses = []
+        order, losses = _Order(len(data), self.batch, self.random_state), []
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
             rows = order.next()
-            x = data.take(rows.numpy()).to(self._device).sub_(mean).div_(scale)
+            x = data.take(rows.numpy()).to(self._device).sub_(self._mean).div_(self._scale)
             loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
-        self._columns, self._mean, self._scale = data.columns, mean, scale
-        self._weight, self._bias = weight.detach(), bias.detach()
-        folded = (self._weight.double() / scale).cpu()
-        coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
-        coef[:, slice(None) if data.columns is None else torch.from_numpy(data.columns)] = folded
-        self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean.cpu()).sum(1)).numpy()
-        self.losses_ = [float(torch.stack(losses[a:b]).mean()) for a, b in _tenths(self.steps)]
-        return self
+        return weight.detach(), bias.detach(), torch.stack(losses)
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits (n, k) of each row of `X` (n, c)."""

@@ -77,7 +77,7 @@ class KNNProbe(Probe):
         require("k", self.k, self.k >= 1, "at least 1")
         require("bank", self.bank, self.bank is None or self.bank >= 1, "at least 1, or None")
         require("temperature", self.temperature, self.temperature is None or self.temperature > 0, "above 0, or None")
-        data = gathered(self, X, y, None)
+        data = gathered(self, X, y)
         columns_of(self.blocks, self.n_features_in_)
         rows = self._drawn(data)
         self.bank_labels_ = data.labels[rows]
