@@ -16,7 +16,7 @@ from msm3d.evaluate.hashes import input_hash, model_hash, scene_hash
 
 
 class Counted:
-    """Made-up features of 3 columns that count how often they are asked for."""
+    """Made-up features of 3 columns, rows in another order than the points, that count how often they are asked for."""
 
     name, hash, blocks, levels = "counted", "c1", {"all": slice(0, 3)}, False
 
@@ -25,7 +25,7 @@ class Counted:
 
     def __call__(self, cloud):
         self.calls += 1
-        return cloud.coord.astype(np.float16), np.arange(len(cloud))
+        return cloud.coord[::-1].astype(np.float16), np.arange(len(cloud))[::-1]
 
     def describe(self):
         return {"name": self.name}

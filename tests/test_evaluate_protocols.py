@@ -14,6 +14,7 @@ from msm3d.evaluate import (
     ClassList,
     Confusion,
     Dataset,
+    KNNProbe,
     LeakageError,
     LinearProbe,
     ModelFeatures,
@@ -99,6 +100,20 @@ def test_every_labelled_point_is_tested_with_its_own_voxels_features(quick, mode
     # the rows are learned in another order, so that the layers are not the same to the bit
     assert report.results[0]["allacc"] == pytest.approx(theirs.allacc, abs=0.03)
     assert report.results[0]["points"] == list(theirs.points)
+
+
+def test_every_number_of_neighbours_votes_from_one_bank():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 500)
+    X = (np.eye(3)[y] + 0.8 * rng.normal(size=(500, 3))).astype(np.float16)
+    protocol = PROTOCOLS["knn"]
+    learned = protocol.probe([slice(0, 3)], 0, "cpu").fit(X[:300], y[:300])
+    found = dict(protocol.predictions(learned, X[300:]))
+    assert list(found) == ["knn k=1", "knn k=20"]
+    for k in (1, 20):
+        alone = KNNProbe(**{**protocol.settings, "k": k}).fit(X[:300], y[:300]).predict(X[300:])
+        assert (found[f"knn k={k}"] == alone).all()
+    assert (found["knn k=1"] != found["knn k=20"]).any()
 
 
 def test_results_repeat_and_follow_the_seed(quick, tmp_path):
