@@ -17,7 +17,6 @@ from torch.testing import assert_close
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.ops import backend, library, native, reference
-
 from tests.conftest import voxel_keys
 
 pytestmark = pytest.mark.skipif(
@@ -71,7 +70,9 @@ def outcome(rng_seed, leaves, run):
 def assert_same(ours, theirs, tolerance=2e-4):
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == b.dtype
-        assert_close(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(b.detach().abs().max()) if b.numel() else 1.0))
+        assert_close(
+            a, b, rtol=tolerance, atol=tolerance * max(1.0, float(b.detach().abs().max()) if b.numel() else 1.0)
+        )
 
 
 @examples
@@ -97,7 +98,7 @@ def test_conv_equals_reference(isa, seed, n, m, k, c, d, activation, norm, with_
     leaves += [x, weight]
     ours = outcome(seed, leaves, partial(native.conv, x, weight, table, isa=isa, **finish))
     theirs = outcome(seed, leaves, partial(reference.conv, x, weight, table, **finish))
-    if norm == "layernorm" and d <= 2 or norm and dtype == torch.bfloat16:
+    if (norm == "layernorm" and d <= 2) or (norm and dtype == torch.bfloat16):
         return  # ill-conditioned: an almost constant row's norm multiplies the last bits
     assert_same(ours, theirs, 2e-4 if dtype == torch.float32 else 6e-2)
 
@@ -215,7 +216,9 @@ def test_octree_equals_reference(rng, n, scenes, levels):
 
 def test_octree_at_the_border_of_the_grid():
     last = (1 << msm3d.curves.BITS) - 1
-    keys = torch.unique(msm3d.curves.morton(torch.tensor([[s, x, y, 0] for s in (0, 1) for x in (0, last) for y in (0, last)])))
+    keys = torch.unique(
+        msm3d.curves.morton(torch.tensor([[s, x, y, 0] for s in (0, 1) for x in (0, last) for y in (0, last)]))
+    )
     for ours, theirs in zip(native.octree(keys, 5), reference.octree(keys, 5), strict=True):
         assert torch.equal(ours[3], theirs[3])
 
@@ -372,10 +375,16 @@ X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, 
         (lambda: native.conv(X, WEIGHT, TABLE, torch.zeros(7)), r"bias is \(7,\); it needs \(8,\)."),
         (lambda: native.conv(X, WEIGHT, TABLE, residual=X), r"residual is \(4, 16\); it needs \(4, 8\)."),
         (lambda: native.conv(X, WEIGHT, TABLE, activation="relu"), "activation is 'relu'; it must be 'gelu', 'geglu'"),
-        (lambda: native.conv(X, WEIGHT[..., :7], TABLE, activation="geglu"), "geglu halves the channels, but there are 7"),
+        (
+            lambda: native.conv(X, WEIGHT[..., :7], TABLE, activation="geglu"),
+            "geglu halves the channels, but there are 7",
+        ),
         (lambda: native.conv(X, WEIGHT, TABLE, norm=("batchnorm", X, None)), "norm is 'batchnorm'; it must be"),
         (lambda: native.linear(X, torch.zeros(8, 15)), r"weight is \(8, 15\); it needs \(d, 16\)"),
-        (lambda: native.normalize(X, ("rmsnorm", torch.ones(3), None)), r"the norm's scale is \(3,\); it needs \(16,\)."),
+        (
+            lambda: native.normalize(X, ("rmsnorm", torch.ones(3), None)),
+            r"the norm's scale is \(3,\); it needs \(16,\).",
+        ),
         (lambda: native.attend(X, (0, 4), 1), r"qkv is \(4, 16\); it needs \(n, 3, heads, channels\)."),
         (lambda: native.attend(torch.zeros(4, 3, 1, 8), (0, 5), 1), r"offsets is \[0, 5\]; it needs .* up to 4."),
         (lambda: native.attend(torch.zeros(4, 3, 1, 8), (0, 4), -1), "window is -1 and dropout 0.0; they must be >= 0"),
@@ -389,7 +398,10 @@ X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, 
         (lambda: native.octree(torch.tensor([2.0, 3.0]), 2), "keys is torch.float32; it must be torch.int64."),
         (lambda: native.octree(torch.tensor([2, 3]), 21), "levels is 21; it must be from 1 to 20."),
         (lambda: native.lookup(torch.tensor([3, 3]), torch.tensor([2])), "lookup: the keys must ascend"),
-        (lambda: native.group(torch.tensor([3, 3]), [torch.zeros(3)]), r"columns\[0\] is \(3,\); it needs one number per"),
+        (
+            lambda: native.group(torch.tensor([3, 3]), [torch.zeros(3)]),
+            r"columns\[0\] is \(3,\); it needs one number per",
+        ),
         (lambda: native.linear(X.to("meta"), torch.zeros(8, 16)), "x is on meta; the native backend takes CPU tensors"),
     ],
 )
@@ -410,7 +422,7 @@ def test_a_table_beyond_the_rows_is_found_on_the_way_back_too():
 def test_an_instruction_set_can_be_forced(monkeypatch):
     with pytest.raises(BackendError, match="unknown instruction set 'sse9'; choose one of portable, neon, avx2"):
         native.normalize(X, ("rmsnorm", torch.ones(16), None), isa="sse9")
-    missing = [name for name in native.ISAS if name not in native.available()][0]
+    missing = next(name for name in native.ISAS if name not in native.available())
     monkeypatch.setenv("MSM3D_ISA", missing)
     with pytest.raises(BackendError, match=f"this processor cannot run '{missing}'; it can run portable"):
         native.normalize(X, ("rmsnorm", torch.ones(16), None))

@@ -1,0 +1,75 @@
+"""Banded attention of the two coarsest levels of the room: `python benchmarks/bench_attend.py [--threads N]`.
+
+Beside the native backend, in the same rounds: `reference`, and torch's scaled_dot_product_attention over blocks of rows
+with the keys around them. Each result is compared with the reference. Every figure is the best of its rounds.
+"""
+
+import argparse
+from functools import partial
+from time import perf_counter, process_time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from machine import machine
+from torch import Tensor
+
+from msm3d.ops import native, reference
+
+SHAPES = [(5507, 32), (1197, 48)]
+"""Rows and heads of eight channels, as in the published network on the room."""
+WINDOW = 512
+
+
+def banded(qkv: Tensor, block: int = 256) -> Tensor:
+    """Attend with torch's own kernel, block by block."""
+    n = len(qkv)
+    q, k, v = (part.transpose(0, 1)[None] for part in qkv.unbind(1))
+    rows, out = torch.arange(n), []
+    for first in range(0, n, block):
+        low, high = max(first - WINDOW, 0), min(first + block + WINDOW, n)
+        mask = (rows[first : first + block, None] - rows[low:high]).abs() <= WINDOW
+        out.append(
+            F.scaled_dot_product_attention(q[:, :, first : first + block], k[:, :, low:high], v[:, :, low:high], mask)
+        )
+    return torch.cat(out, 2)[0].transpose(0, 1)
+
+
+def with_gradient(run, qkv: Tensor) -> Tensor:
+    qkv = qkv.detach().requires_grad_()
+    return torch.autograd.grad(run(qkv).square().sum(), qkv)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of processor time; for one thread")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clock = process_time if options.cpu_time else perf_counter
+    print(machine(), native.ISAS[native._best()], f"window {WINDOW}\n", sep=", ")
+    names = ("native", "reference", "torch")
+    print("| rows x heads | pass | " + " | ".join(f"{name} (ms)" for name in names) + " |\n|---|---|---|---|---|")
+    for n, heads in SHAPES:
+        qkv = torch.randn(n, 3, heads, 8)
+        forward = {
+            "native": partial(native.attend, offsets=(0, n), window=WINDOW),
+            "reference": partial(reference.attend, offsets=(0, n), window=WINDOW),
+            "torch": banded,
+        }
+        both = {name: partial(with_gradient, run) for name, run in forward.items()}
+        for passes, work in (("forward", forward), ("forward and backward", both)):
+            best = dict.fromkeys(names, np.inf)
+            expected = work["reference"](qkv)
+            for _ in range(options.rounds):
+                for name, run in work.items():
+                    start = clock()
+                    out = run(qkv)
+                    best[name] = min(best[name], clock() - start)
+                    assert (out - expected).abs().max() < 1e-3, f"{name} is wrong"
+            print(f"| {n:,} x {heads} | {passes} | " + " | ".join(f"{best[name] * 1e3:.0f}" for name in names) + " |")
+
+
+if __name__ == "__main__":
+    main()
