@@ -408,12 +408,12 @@ def _finish_gradient(
     """Return the gradients of the sums `x` (n, d) and of bias, scale, shift and gamma, None where not needed."""
     grad = _dense("grad", grad, torch.float32)
     # Where only a bias and a residual followed, the sums were not kept: their gradient is the result's.
-    x = grad if x is None else _dense("x", x, torch.float32)
+    sums: Tensor = grad if x is None else _dense("x", x, torch.float32)
     grads = [torch.empty(p.shape) if p is not None and n else None for p, n in zip(parameters, needed, strict=False)]
-    if x is grad and not any(g is not None for g in grads):
+    if sums is grad and not any(g is not None for g in grads):
         return grad, *grads
-    grad_x = torch.empty_like(x)
-    arguments = library.FinishGradient(_threads(), len(x), *(address(t) for t in (x, grad, grad_x, *grads)))
+    grad_x = torch.empty_like(sums)
+    arguments = library.FinishGradient(_threads(), len(sums), *(address(t) for t in (sums, grad, grad_x, *grads)))
     kept = rule.fill(arguments.finish, d, parameters)
     library.call("finish_gradient", _isa(rule.isa), byref(arguments), name="a gradient")
     del kept
