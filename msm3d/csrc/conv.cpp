@@ -97,30 +97,43 @@ NOINLINE static void multiply_all(const Pair* pairs, int64_t count, const X* x, 
 
 // --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
 
-static inline float value(const Product& a, int64_t slot, int64_t i, int64_t j) {
-    if (i >= a.c || j >= a.finish.channels) return 0.0f;
-    const int64_t at = slot * a.slot_stride + i * a.c_stride + j * a.d_stride;
-    return a.dtype == BFLOAT16 ? from_bf16(static_cast<const bf16*>(a.weight)[at]) : static_cast<const float*>(a.weight)[at];
+static inline void widen(float from, float* to) { *to = from; }
+static inline void widen(bf16 from, float* to) { *to = from_bf16(from); }
+static inline void widen(bf16 from, bf16* to) { *to = from; }
+
+// Where channel i of x and j of the panel stand; the bfloat16 instruction takes pairs of channels of x side by side.
+static inline int64_t place(const float*, int64_t i, int64_t j, int64_t width) { return i * width + j; }
+static inline int64_t place(const bf16*, int64_t i, int64_t j, int64_t width) { return (i / 2 * width + j) * 2 + i % 2; }
+
+template <class T, class X>
+static void pack(const Product& a, const T* weight, int64_t columns, int64_t depth, int64_t width, X* panel) {
+    if (columns < width || a.c < depth) memset(panel, 0, size_t(depth * width) * sizeof(X));
+    if (a.d_stride == 1) {
+        for (int64_t i = 0; i < a.c; i++) {
+            for (int64_t j = 0; j < columns; j++) widen(weight[i * a.c_stride + j], panel + place(panel, i, j, width));
+        }
+    } else {  // along the rows of a transposed weight
+        for (int64_t j = 0; j < columns; j++) {
+            for (int64_t i = 0; i < a.c; i++) {
+                widen(weight[i * a.c_stride + j * a.d_stride], panel + place(panel, i, j, width));
+            }
+        }
+    }
 }
 
-static void pack(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, float* panel) {
-    if (a.dtype == FLOAT32 && a.d_stride == 1 && first + width <= a.finish.channels) {
-        const float* weight = static_cast<const float*>(a.weight) + slot * a.slot_stride + first;
-        for (int64_t i = 0; i < a.c; i++) memcpy(panel + i * width, weight + i * a.c_stride, size_t(width) * sizeof(float));
-        return;
-    }
-    for (int64_t i = 0; i < depth; i++) {
-        for (int64_t j = 0; j < width; j++) panel[i * width + j] = value(a, slot, i, first + j);
+static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, float* panel) {
+    const int64_t start = slot * a.slot_stride + first * a.d_stride, columns = smaller(width, a.finish.channels - first);
+    if (a.dtype == FLOAT32) {
+        pack(a, static_cast<const float*>(a.weight) + start, columns, depth, width, panel);
+    } else {
+        pack(a, static_cast<const bf16*>(a.weight) + start, columns, depth, width, panel);
     }
 }
 
 #if defined(MSM3D_BF16)
-static void pack(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, bf16* panel) {
-    for (int64_t i = 0; i < depth; i++) {  // channel pairs side by side, as the instruction takes them
-        for (int64_t j = 0; j < width; j++) {
-            panel[(i / 2 * width + j) * 2 + i % 2] = to_bf16(value(a, slot, i, first + j));
-        }
-    }
+static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, bf16* panel) {
+    const int64_t start = slot * a.slot_stride + first * a.d_stride, columns = smaller(width, a.finish.channels - first);
+    pack(a, static_cast<const bf16*>(a.weight) + start, columns, depth, width, panel);
 }
 #endif
 
@@ -183,7 +196,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
             memset(line, 0, size_t(wide) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
-                pack(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
+                pack_panel(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int64_t t = 0; t < tiles; t++) {
