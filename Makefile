@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/python examples/01_extract.py demo
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check

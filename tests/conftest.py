@@ -1,13 +1,20 @@
 """What several tests share: every backend that can run here, seeded randomness, a small scene and a small network."""
 
 import importlib
+import os
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 import msm3d
 from msm3d.ops import BACKENDS, reference
+
+hypothesis.settings.register_profile("msm3d", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("msm3d")
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one thread each
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=list(BACKENDS))

@@ -44,6 +44,9 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_python_blocks_run_one_after_another(place, capsys):
+    from msm3d.rooms import write
+
+    write("rooms", 2, first_seed=7, points=2000, workers=1)
     names: dict = {}
     found = blocks("python")
     assert len(found) >= 3
