@@ -62,7 +62,7 @@ def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
     for column in columns:
         if len(left) == len(unique):
             break
-        values, groups = column[left], owner[left]
+        values, groups = column[left].double(), owner[left]
         least = values.new_full((len(unique),), torch.inf).scatter_reduce_(0, groups, values, "amin")
         left = left[values == least[groups]]
     picks = torch.full_like(unique, len(keys)).scatter_reduce_(0, owner[left], left, "amin")  # the rest are twins
@@ -275,7 +275,7 @@ def _pairs(table: Tensor) -> tuple[Tensor, Tensor, list[int]]:
 def _products(x: Tensor, weight: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield chunks of output rows and their sums: gather what exists, multiply slot by slot, add up in order."""
     rows = max(ROW_BUDGET // max(weight.shape[1:]), 256)
-    for start in range(0, len(table), rows):
+    for start in range(0, max(len(table), 1), rows):
         there, inputs, counts = _pairs(table[start : start + rows])
         gathered = x.index_select(0, inputs).to(weight.dtype)
         products = x.new_empty(len(inputs), weight.shape[2])
