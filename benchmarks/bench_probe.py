@@ -26,7 +26,7 @@ def scene(seed: int, floor: float) -> PointCloud:
 
 
 class Planted:
-    """The mean of each point's class in noise ten times as large."""
+    """The mean of each point's class in noise six times as large."""
 
     name, hash, levels = "planted", "planted1", False
 
@@ -36,7 +36,7 @@ class Planted:
         self.blocks = {f"level {i}": slice(stop - width, stop) for i, (width, stop) in enumerate(widths)}
         rng = np.random.default_rng(0)
         means = rng.normal(size=(21, 1, stops[-1])).astype(np.float32)
-        noise = 10 * rng.standard_normal((21, 2 * ROWS, stops[-1]), np.float32)
+        noise = 6 * rng.standard_normal((21, 2 * ROWS, stops[-1]), np.float32)
         self.table = (means + noise).astype(np.float16).reshape(42 * ROWS, -1)
 
     def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:

@@ -72,7 +72,7 @@ class Blocks:
 
 
 def columns_of(blocks: Iterable[slice] | None, width: int) -> np.ndarray | None:
-    """Return the columns that some slices name, or None for all of `width`.
+    """Return the columns that some slices name, or None for all of `width` in their order.
 
     >>> columns_of([slice(0, 2), slice(3, 4)], 5).tolist()
     [0, 1, 3]
@@ -82,7 +82,8 @@ def columns_of(blocks: Iterable[slice] | None, width: int) -> np.ndarray | None:
     blocks = list(blocks)
     if not blocks or any(not isinstance(block, slice) or not len(range(*block.indices(width))) for block in blocks):
         raise InputError(f"blocks is {blocks!r}; give slices that each hold some of the {width} columns.")
-    return np.concatenate([np.arange(*block.indices(width)) for block in blocks])
+    columns = np.concatenate([np.arange(*block.indices(width)) for block in blocks])
+    return None if np.array_equal(columns, np.arange(width)) else columns
 
 
 def as_features(X: Any, rows: int | None = None, width: int | None = None) -> Any:

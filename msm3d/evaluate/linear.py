@@ -104,7 +104,8 @@ class LinearProbe(Probe):
         bias = torch.zeros(len(self.classes_), device=self._device, requires_grad=True)
         groups = [{"params": [weight], "weight_decay": self.weight_decay}, {"params": [bias], "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
-        order, losses = _Order(len(data), self.batch, self.random_state), []
+        order = _Order(len(data), self.batch, self.random_state)
+        losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
@@ -114,8 +115,8 @@ class LinearProbe(Probe):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(loss.detach())
-        return weight.detach(), bias.detach(), torch.stack(losses)
+            losses[step] = loss.detach()
+        return weight.detach(), bias.detach(), losses
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits (n, k) of each row of `X` (n, c)."""
