@@ -77,16 +77,15 @@ def describe(
             "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
         )
     extent = extents(voxels.cells)
+    target = None if out is None else torch.from_numpy(out)
     if len(voxels.keys) <= most:
         owner = voxels.owner if reading.per_point else None
+        direct = target if target is not None and target.is_contiguous() and device == target.device else None
         with bar(unet, [len(voxels.keys)], progress):
-            rows = _rows(unet, voxels.keys, voxels.features, extent, None, owner, reading, ops, device)
-        if out is None:
-            return rows
-        out[...] = rows.cpu().numpy()
-        return torch.from_numpy(out)
+            rows = _rows(unet, voxels.keys, voxels.features, extent, None, owner, reading, ops, device, direct)
+        return rows if target is None or direct is not None else target.copy_(rows)
 
-    target = torch.empty(shape, dtype=reading.dtype) if out is None else torch.from_numpy(out)
+    target = torch.empty(shape, dtype=reading.dtype) if target is None else target
     points = _Points(voxels) if reading.per_point else None
     parts = list(tiles(voxels.keys, unet.config.levels, most))
     with bar(unet, [len(tile.rows) for tile in parts], progress):
@@ -107,12 +106,13 @@ def _rows(
     reading: Reading,
     ops: ModuleType,
     device: torch.device,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Run the network on voxels and read it at the `core` of them, for each point its `owner` in the core."""
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
     hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
     levels = unet(features.to(device), hierarchy, ops)
-    return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core)
+    return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core, out)
 
 
 class _Points:

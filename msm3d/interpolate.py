@@ -18,6 +18,7 @@ def descriptors(
     owner: Tensor | None = None,
     dtype: torch.dtype | None = None,
     rows: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Read `levels` at finest voxels and put them side by side.
 
@@ -30,12 +31,14 @@ def descriptors(
         owner: (n,) which of the voxels read each point takes, for one row per point; None for one per voxel.
         dtype: of the result; that of the features by default.
         rows: (r,) the finest voxels to read; all by default.
+        out: contiguous tensor to write the result to.
 
     Returns:
         (n or r, sum of c_l).
     """
     read = [corners(hierarchy, level, sampling, rows) for level in levels]
-    return ops.blend([features[level] for level in levels], [r for r, _ in read], [w for _, w in read], owner, dtype)
+    chosen, tables, weights = [features[level] for level in levels], [r for r, _ in read], [w for _, w in read]
+    return ops.blend(chosen, tables, weights, owner, dtype, out)
 
 
 def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -175,6 +175,9 @@ def test_blend_is_a_weighted_sum_per_level(ops, rng, m, sizes, owned):
     with torch.no_grad():
         assert_close(ops.blend(features, rows, weights, owner), theirs, **CLOSE)
         half = ops.blend(features, rows, weights, owner, torch.float16)
+        place = torch.empty_like(theirs)
+        assert ops.blend(features, rows, weights, owner, out=place) is place
+        assert_close(place, theirs, **CLOSE)
     assert half.dtype == torch.float16
     assert_close(half.float(), theirs, rtol=2e-3, atol=2e-3)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replacing
 from ..errors import InputError
 from ..points import PointCloud
 from .classes import IGNORE
 from .features import Features
-from .files import replacing
 from .hashes import input_hash
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..atomic import replacing
 from ..errors import InputError
-from .files import replacing
 from .metrics import percent
 
 FORMAT, FORMAT_VERSION = "msm3d-probe", 1

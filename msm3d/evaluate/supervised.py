@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..atomic import replacing
 from ..config import BackboneConfig
 from ..errors import InputError
 from ..hierarchy import Hierarchy
@@ -25,7 +26,6 @@ from ..voxels import voxelize
 from .augment import augmented
 from .datasets import Dataset
 from .estimator import require
-from .files import replacing
 from .linear import BETAS, schedule
 
 HEADS = ("finest", "all")

@@ -181,6 +181,7 @@ def blend(
     weights: Sequence[Tensor],
     owner: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
     *,
     isa: str | None = None,
 ) -> Tensor:
@@ -191,7 +192,7 @@ def blend(
     if not features or not len(features) == len(rows) == len(weights):
         raise InputError(f"{len(features)} features, {len(rows)} rows and {len(weights)} weights; give one per level.")
     if any(f.dtype == torch.float64 for f in features) or dtype == torch.float64:
-        return reference.blend(features, rows, weights, owner, dtype)
+        return reference.blend(features, rows, weights, owner, dtype, out)
     dtype = dtype or features[0].dtype
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise InputError(f"dtype is {dtype}; it must be torch.float32, torch.bfloat16 or torch.float16.")
@@ -202,7 +203,13 @@ def blend(
                 f"rows[{level}] is {_shape(r)} and weights[{level}] is {_shape(w)}; both need "
                 f"({len(rows[0])}, k) with k at most 8."
             )
-    return _Blend.apply(rows, weights, owner, dtype, isa, *features)
+    if out is None:
+        return _Blend.apply(rows, weights, owner, dtype, isa, *features)
+    shape = len(rows[0]) if owner is None else len(owner), sum(f.shape[1] for f in features)
+    if out.shape != shape or out.dtype != dtype or not out.is_contiguous():
+        raise InputError(f"out is {_shape(out)} {out.dtype}; it must be contiguous {shape} {dtype}.")
+    with torch.no_grad():
+        return _Blend.forward(None, rows, weights, owner, dtype, isa, *features, out=out)
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------
@@ -298,17 +305,21 @@ class _Attend(torch.autograd.Function):
 
 class _Blend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
+    def forward(
+        ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         rows = [_dense("rows", r, torch.int32, 2) for r in rows]
         weights = [_dense("weights", w.detach(), torch.float32, 2) for w in weights]
         owner = None if owner is None else _dense("owner", owner, torch.int64, 1)
         wide = [_dense("features", f, torch.float32, 2) for f in features]
-        n = len(rows[0]) if owner is None else len(owner)
-        out = torch.empty(n, sum(f.shape[1] for f in features), dtype=dtype)
+        if out is None:
+            n = len(rows[0]) if owner is None else len(owner)
+            out = torch.empty(n, sum(f.shape[1] for f in features), dtype=dtype)
         arguments, kept = _blend_arguments(wide, rows, weights, owner, out)
         library.call("blend", _isa(isa), byref(arguments))
         del kept
-        ctx.tables, ctx.isa, ctx.features = (rows, weights, owner), isa, [f.detach() for f in features]
+        if ctx is not None:
+            ctx.tables, ctx.isa, ctx.features = (rows, weights, owner), isa, [f.detach() for f in features]
         return out
 
     @staticmethod

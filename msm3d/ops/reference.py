@@ -204,6 +204,7 @@ def blend(
     weights: Sequence[Tensor],
     owner: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Concatenate weighted sums of rows: out[i] = cat over levels of sum_j weights[l][i, j] features[l][rows[l][i, j]].
 
@@ -213,6 +214,7 @@ def blend(
         weights: per level (m, k_l) float.
         owner: (n,) the row of the result that each point takes; None for the (m, sum c) rows themselves.
         dtype: of the result; that of the features by default.
+        out: contiguous tensor of the result's shape and dtype to write to and return, without gradients.
 
     Returns:
         (n, sum of c_l): the values of point p are those of row `owner[p]`.
@@ -221,23 +223,24 @@ def blend(
     for f, r, w in zip(features, rows, weights, strict=True):
         levels.append((f, r.long().clamp(min=0), torch.where(r < 0, 0, w.to(f.dtype))))
     dtype = dtype or features[0].dtype
-    if torch.is_grad_enabled() and any(f.requires_grad for f in features):
-        out = torch.cat([F.embedding_bag(r, f, mode="sum", per_sample_weights=w) for f, r, w in levels], 1)
-        return (out if owner is None else out[owner]).to(dtype)
+    if out is None and torch.is_grad_enabled() and any(f.requires_grad for f in features):
+        read = torch.cat([F.embedding_bag(r, f, mode="sum", per_sample_weights=w) for f, r, w in levels], 1)
+        return (read if owner is None else read[owner]).to(dtype)
     m, n = len(rows[0]), len(rows[0]) if owner is None else len(owner)
-    out = features[0].new_empty(n, sum(f.shape[1] for f in features), dtype=dtype)
+    size = n, sum(f.shape[1] for f in features)
+    target = torch.empty(size, dtype=dtype, device=features[0].device) if out is None else out
     if owner is None:
-        places = members = torch.arange(m, device=out.device)
+        places = members = torch.arange(m, device=target.device)
     else:
         places = owner.argsort()  # the points of each row, one row after another
         members = owner[places]
-    bounds = torch.searchsorted(members, torch.arange(0, m + BLEND_ROWS, BLEND_ROWS, device=out.device)).tolist()
+    bounds = torch.searchsorted(members, torch.arange(0, m + BLEND_ROWS, BLEND_ROWS, device=target.device)).tolist()
     for start, first, last in zip(range(0, m, BLEND_ROWS), bounds, bounds[1:], strict=False):
         part = slice(start, start + BLEND_ROWS)
         bags = [F.embedding_bag(r[part], f, mode="sum", per_sample_weights=w[part]) for f, r, w in levels]
         read = torch.cat(bags, 1).to(dtype)  # in cache, and every page of the result is written once
-        out.index_copy_(0, places[first:last], read.index_select(0, members[first:last] - start))
-    return out
+        target.index_copy_(0, places[first:last], read.index_select(0, members[first:last] - start))
+    return target
 
 
 # --- products -------------------------------------------------------------------------------------------------------
