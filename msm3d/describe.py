@@ -37,7 +37,7 @@ def bytes_per_voxel(config: BackboneConfig) -> int:
 
     An upper estimate; `benchmarks/bench_scaling.py` measures it.
     """
-    return 1000 + 24 * max(config.channels[0], config.decoder_channels[0])
+    return 2500 + 32 * max(config.channels[0], config.decoder_channels[0])
 
 
 def describe(
