@@ -208,8 +208,7 @@ def blend(
     shape = len(rows[0]) if owner is None else len(owner), sum(f.shape[1] for f in features)
     if out.shape != shape or out.dtype != dtype or not out.is_contiguous():
         raise InputError(f"out is {_shape(out)} {out.dtype}; it must be contiguous {shape} {dtype}.")
-    with torch.no_grad():
-        return _Blend.forward(None, rows, weights, owner, dtype, isa, *features, out=out)
+    return _blended(rows, weights, owner, isa, features, out)[0]
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------
@@ -305,21 +304,11 @@ class _Attend(torch.autograd.Function):
 
 class _Blend(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor, out: Tensor | None = None
-    ) -> Tensor:
-        rows = [_dense("rows", r, torch.int32, 2) for r in rows]
-        weights = [_dense("weights", w.detach(), torch.float32, 2) for w in weights]
-        owner = None if owner is None else _dense("owner", owner, torch.int64, 1)
-        wide = [_dense("features", f, torch.float32, 2) for f in features]
-        if out is None:
-            n = len(rows[0]) if owner is None else len(owner)
-            out = torch.empty(n, sum(f.shape[1] for f in features), dtype=dtype)
-        arguments, kept = _blend_arguments(wide, rows, weights, owner, out)
-        library.call("blend", _isa(isa), byref(arguments))
-        del kept
-        if ctx is not None:
-            ctx.tables, ctx.isa, ctx.features = (rows, weights, owner), isa, [f.detach() for f in features]
+    def forward(ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
+        n = len(rows[0]) if owner is None else len(owner)
+        out = torch.empty(n, sum(f.shape[1] for f in features), dtype=dtype)
+        out, ctx.tables = _blended(rows, weights, owner, isa, features, out)
+        ctx.isa, ctx.features = isa, [f.detach() for f in features]
         return out
 
     @staticmethod
@@ -337,6 +326,25 @@ class _Blend(torch.autograd.Function):
         return (None,) * 5 + tuple(
             None if g is None else g.to(f.dtype) for g, f in zip(grads, ctx.features, strict=True)
         )
+
+
+def _blended(
+    rows: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    owner: Tensor | None,
+    isa: str | None,
+    features: Sequence[Tensor],
+    out: Tensor,
+) -> tuple[Tensor, tuple[list[Tensor], list[Tensor], Tensor | None]]:
+    """Fill `out` and return it with the tables as the library takes them."""
+    rows = [_dense("rows", r, torch.int32, 2) for r in rows]
+    weights = [_dense("weights", w.detach(), torch.float32, 2) for w in weights]
+    owner = None if owner is None else _dense("owner", owner, torch.int64, 1)
+    wide = [_dense("features", f.detach(), torch.float32, 2) for f in features]
+    arguments, kept = _blend_arguments(wide, rows, weights, owner, out)
+    library.call("blend", _isa(isa), byref(arguments))
+    del kept
+    return out, (rows, weights, owner)
 
 
 # --- calls ----------------------------------------------------------------------------------------------------------
