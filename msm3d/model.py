@@ -200,8 +200,7 @@ class Model(nn.Module):
             generator: of the noise in training mode, which fails without one.
         """
         voxels = self._voxels(_cloud(points, None, None))
-        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
-        features = self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
+        hierarchy, features = self._features(voxels, generator)
         owner = voxels.owner.to(self.device)
         return descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
 
@@ -215,9 +214,12 @@ class Model(nn.Module):
         """
         with torch.no_grad():
             voxels = self._voxels(_cloud(points, None, None, up=up, units=units))
-            hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
-            features = self.unet(voxels.features.to(self.device), hierarchy, self.ops)
+            hierarchy, features = self._features(voxels)
         return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
+
+    def _features(self, voxels: Voxels, generator: torch.Generator | None = None) -> tuple[Hierarchy, list[Tensor]]:
+        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
+        return hierarchy, self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         return voxelize([completed(cloud)], self.config.voxel_size, self.ops)
