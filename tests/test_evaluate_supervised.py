@@ -1,6 +1,5 @@
 """Training with labels lowers the loss, goes on to the bit after a break, and gives a model like any other."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from test_evaluate_protocols import made, split
 
 from msm3d.errors import InputError
 from msm3d.evaluate import Dataset, Scene, SupervisedSettings, probe, train_supervised
-from msm3d.evaluate.augment import JITTER, SCALE, augmented
 
 SETTINGS = SupervisedSettings(steps=6, batch=2, crop=250)
 
@@ -107,45 +105,3 @@ def test_scenes_without_labels_are_refused(small):
     with pytest.raises(InputError) as error:
         train_supervised(bare, small, SETTINGS)
     assert str(error.value) == "bare has no labels; give scenes with segment."
-
-
-def test_augmentation_keeps_the_scene_a_scene():
-    cloud = made(0)
-    before = cloud.coord.copy()
-    generator = torch.Generator().manual_seed(0)
-    changed = augmented(cloud, generator)
-    assert (cloud.coord == before).all()
-    assert (changed.segment == cloud.segment).all()
-    assert np.abs(np.linalg.norm(changed.normal, axis=1) - 1).max() < 1e-5
-    pairs = [np.linalg.norm(c.coord[:100, None] - c.coord[None, 100:200], axis=2) for c in (cloud, changed)]
-    scale = np.median(pairs[1] / pairs[0])
-    assert abs(scale - 1) <= SCALE
-    assert np.abs(pairs[1] - scale * pairs[0]).max() < 8 * JITTER
-    up = cloud.normal[:, 2] > 0.99
-    np.testing.assert_allclose(changed.normal[up, 2], cloud.normal[up, 2], atol=1e-6)
-    assert 0 <= changed.color.min() <= changed.color.max() <= 255
-    turns = [augmented(cloud, generator).coord[0] for _ in range(4)]
-    assert all(np.abs(a - b).max() > 0.01 for a, b in itertools.pairwise(turns))
-
-
-def test_mirrors_and_normals_go_together():
-    """The angle between the normals of two points and the way between them stays, for every draw."""
-    cloud = made(0)
-    way = cloud.coord[1] - cloud.coord[400]
-    angle = cloud.normal[400] @ way / np.linalg.norm(way)
-    handed = set()
-    for seed in range(12):
-        changed = augmented(cloud, torch.Generator().manual_seed(seed))
-        way = changed.coord[1] - changed.coord[400]
-        assert changed.normal[400] @ way / np.linalg.norm(way) == pytest.approx(angle, abs=0.05)
-        handed.add(np.sign(np.linalg.det(changed.coord[[1, 100, 300]] - changed.coord[400])))
-    assert handed == {-1.0, 1.0}
-
-
-def test_a_crop_is_what_is_near_its_middle():
-    cloud = made(0)
-    generator = torch.Generator().manual_seed(3)
-    cropped = augmented(cloud, generator, crop=60)
-    assert len(cropped) == len(cropped.segment) == 60
-    assert np.ptp(cropped.coord[:, :2], axis=0).max() < np.ptp(cloud.coord[:, :2], axis=0).max()
-    assert len(augmented(cloud, generator, crop=10_000)) == len(cloud)

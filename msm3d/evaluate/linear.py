@@ -1,7 +1,6 @@
 """The linear probe: one linear layer, learned on frozen features."""
 
 from itertools import pairwise
-from math import cos, pi
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..training import BETAS, schedule
 from .blocks import Blocks, columns_of
 from .classes import IGNORE
 from .estimator import Probe, gathered, require
 
-BETAS = (0.9, 0.95)  # of AdamW [paper, Table 15]
+HELD = 1 << 29
+"""Bytes of features that are read once and kept; more are read again for each mini-batch."""
 
 
 class LinearProbe(Probe):
@@ -106,17 +107,25 @@ class LinearProbe(Probe):
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
         order = _Order(len(data), self.batch, self.random_state)
         losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
+        whole = self._standardized(data, np.arange(len(data))) if 4 * len(data) * width <= HELD else None
+        x = torch.empty((min(self.batch, len(data)), width), device=self._device)
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
             rows = order.next()
-            x = data.take(rows.numpy()).to(self._device).sub_(self._mean).div_(self._scale)
+            if whole is None:
+                x = self._standardized(data, rows.numpy())
+            else:
+                torch.index_select(whole, 0, rows.to(self._device), out=x)
             loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses[step] = loss.detach()
         return weight.detach(), bias.detach(), losses
+
+    def _standardized(self, data: Blocks, rows: np.ndarray) -> Tensor:
+        return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)
 
     def decision_function(self, X: Any) -> Any:
         """Return the logits (n, k) of each row of `X` (n, c)."""
@@ -129,16 +138,6 @@ class LinearProbe(Probe):
     def _values(self, X: Tensor) -> Tensor:
         X = X if self._columns is None else X[:, self._columns]
         return F.linear((X - self._mean) / self._scale, self._weight, self._bias)
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the largest learning rate: a linear rise, then half a cosine down to 0.
-
-    >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 55, 99)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rise = int(warmup * steps)
-    return (step + 1) / rise if step < rise else (1 + cos(pi * (step - rise) / (steps - rise))) / 2
 
 
 class _Order:

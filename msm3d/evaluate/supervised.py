@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..atomic import replacing
+from .. import training
+from ..augment import augmented, cropped
 from ..config import BackboneConfig
 from ..errors import InputError
 from ..hierarchy import Hierarchy
@@ -23,14 +24,10 @@ from ..model import Model
 from ..normals import completed
 from ..points import PointCloud
 from ..voxels import voxelize
-from .augment import augmented
 from .datasets import Dataset
 from .estimator import require
-from .linear import BETAS, schedule
 
 HEADS = ("finest", "all")
-FORMAT = 1
-"""Of checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,19 +129,15 @@ class _Run:
         self.model.to(device).train()
         self.head.to(device)
         self.parameters = [*self.model.parameters(), *self.head.parameters()]
-        groups = [
-            {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=BETAS)
+        self.optimizer = training.optimizer(self.parameters, settings.lr, settings.weight_decay)
         self.ops = self.model.ops
 
     def step(self, step: int) -> float:
         """Learn from one batch and return its loss."""
         generator = torch.Generator().manual_seed((self.settings.seed << 32) + step)
-        clouds = [augmented(cloud, generator, self.settings.crop) for cloud in self._clouds(step)]
+        clouds = [augmented(cropped(cloud, self.settings.crop, generator), generator) for cloud in self._clouds(step)]
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * schedule(step, self.settings.steps, self.settings.warmup)
+            group["lr"] = self.settings.lr * training.schedule(step, self.settings.steps, self.settings.warmup)
         loss = self._loss(clouds, generator)
         self.optimizer.zero_grad()
         loss.backward()
@@ -167,11 +160,10 @@ class _Run:
         return -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
 
     def _clouds(self, step: int) -> list[PointCloud]:
-        """Return the batch of a step: passes over all scenes, each in an order of its own."""
-        n, clouds = len(self.train), []
+        """Return the batch of a step."""
+        clouds = []
         for turn in range(step * self.settings.batch, (step + 1) * self.settings.batch):
-            order = torch.Generator().manual_seed((self.settings.seed << 32) + (1 << 31) + turn // n)
-            scene = self.train.scenes[int(torch.randperm(n, generator=order)[turn % n])]
+            scene = self.train.scenes[training.scene_at(turn, len(self.train), self.settings.seed)]
             cloud = scene.read()
             if cloud.segment is None:
                 raise InputError(f"{scene.name} has no labels; give scenes with segment.")
@@ -185,20 +177,11 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "model": self.model.unet.state_dict(),
         }
-        with replacing(path) as partial:
-            torch.save({"format": FORMAT, "step": step, "run": self._identity(), **state}, partial)
+        training.save(path, self._identity(), step, state)
 
     def resume(self, path: Path) -> int:
         """Take over a checkpoint and return the step to go on with."""
-        try:
-            state = torch.load(path, map_location=self.model.device, weights_only=True)
-            there = state["run"] if state["format"] == FORMAT else None
-        except Exception as error:
-            raise InputError(f"{path} is not a checkpoint of this version; give another name, or delete it.") from error
-        here = self._identity()
-        if there != here:
-            other = "its version" if there is None else next(k for k in here if there.get(k) != here[k])
-            raise InputError(f"{path} is of another run, {other} differs; give another name, or delete it.")
+        state = training.resume(path, self._identity(), self.model.device)
         self.model.unet.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
