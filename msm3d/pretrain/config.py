@@ -1,0 +1,221 @@
+"""Every choice of a pre-training run, with where it comes from; what the paper leaves open says so."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import pi
+from typing import Any
+
+from ..augment import Augmentation
+from ..config import BackboneConfig
+from ..errors import InputError
+
+MASKINGS = ("bottom-up", "top-down", "none")
+TARGETS = ("layernorm", "centred")
+SUPERVISED = ("all", "finest")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """A run of Masked Scene Modeling; the defaults are the paper's, or the plainest choice where it is silent.
+
+    >>> PretrainConfig(mask=0.6).mask
+    0.6
+    >>> PretrainConfig(masking="random")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: masking is 'random'; it must be one of bottom-up, top-down, none.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """Shape of the network to train."""
+
+    # --- what the student sees ---
+    view: int | None = 240_000
+    """Most points of a view, which the teacher sees whole ["crop size", Table 14; of what, the paper does not say]."""
+    crop: float = 0.6
+    """Share of a view's voxels that the student sees [open; MSC's rate]."""
+    crop_voxels: int | None = None
+    """Most finest voxels of a crop, so that a step's cost is bounded; None for no bound."""
+    apart: float = 1.0
+    """Largest distance in metres of the two crops' middles, so that they differ and overlap [Figure 4; size open]."""
+    mask: float = 0.4
+    """Share of the crop's patches that are hidden [Table 14]."""
+    masking: str = "bottom-up"
+    """`bottom-up` hides coarsest cells with all in them, so that the masks of all levels agree; `top-down` hides finest
+    voxels, which leaves coarse cells half visible; `none` hides nothing [Table 10]."""
+    ramp: tuple[float, float] = (0.0, 0.0)
+    """Shares of the steps between which the hidden share rises from 0 to `mask` [open; ours: a random teacher has
+    little to say about what is hidden]."""
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(lean=pi / 64))
+    """How the two views differ [Figure 4 shows mirrors; the rest is MSC's]."""
+
+    # --- what it learns from ---
+    levels: str = "all"
+    """Which levels have a loss: `all`, or the `finest` alone [Table 10]."""
+    cross_view: bool = True
+    """Targets are the other view's features [Figure 4]; False takes those of the student's own view, whole."""
+    target: str = "layernorm"
+    """How the teacher's features become targets [open]: each voxel's are normalised (`layernorm`); `centred` first
+    shifts and scales each channel by its running mean and deviation, so that what all share counts for nothing."""
+    predictor: int = 2
+    """Hidden width of the student's head, in units of the level's [the head: Figure 4; its shape is open]."""
+    visible: float = 0.0
+    """Weight of the same loss on visible voxels [the paper's is on hidden ones alone]."""
+    prototypes: int = 0
+    """Clusters per level that hidden voxels are assigned to, by Sinkhorn's algorithm, in place of the regression of
+    features [ours; as in SwAV and DINOv2]. 0 has none."""
+    prototype_weight: float = 0.3
+    """Weight of that loss beside the one on visible voxels."""
+    temperatures: tuple[float, float] = (0.1, 0.05)
+    """Of the student's and the teacher's assignments."""
+
+    # --- how long and how fast ---
+    steps: int = 180_000
+    """Batches: 1,800 epochs of 1,201 scenes in batches of 12 [Table 14]."""
+    batch: int = 12
+    """Scenes of a step, over all processes [Table 14]."""
+    lr: float = 1.5e-3
+    """Largest learning rate [Table 14], after `warmup` of the steps, then a cosine down to 0."""
+    warmup: float = 1 / 30
+    """Share of the steps in which the learning rate rises [Table 14: 60 of 1,800 epochs]."""
+    weight_decay: float = 0.05
+    """On matrices [Table 14]; scales, biases and tokens have none."""
+    clip: float = 3.0
+    """Largest norm of the gradient [open; Sonata's]."""
+    momentum: tuple[float, float] = (0.996, 1.0)
+    """Of the teacher, first and last, along a cosine [Table 14; the curve is open]."""
+    precision: str = "fp32"
+    """In which weights are multiplied: `fp32` or `bf16`; sums, features and updates are float32 in both."""
+    seed: int = 0
+    """Of everything random."""
+
+    def __post_init__(self) -> None:
+        for name in ("ramp", "temperatures", "momentum"):  # JSON has lists where we have tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            values = getattr(self, name)
+            _require(name, values, len(values) == 2 and all(0 <= value <= 1 for value in values), "two within 0 to 1")
+        _require("ramp", self.ramp, self.ramp[0] <= self.ramp[1], "a first share that is not above the second")
+        for name in ("steps", "batch", "predictor"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("view", "crop_voxels"):
+            _require(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        for name in ("lr", "clip"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        for name in ("apart", "visible", "prototypes", "prototype_weight", "weight_decay", "seed"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        _require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
+        for name in ("mask", "warmup"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "within 0 to 1, below 1")
+        choices = {"masking": MASKINGS, "target": TARGETS, "levels": SUPERVISED, "precision": ("fp32", "bf16")}
+        for name, good in choices.items():
+            _require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
+
+    def hidden_share(self, step: int) -> float:
+        """Return the share of the patches that are hidden at `step`, counted from 0."""
+        if self.masking == "none":
+            return 0.0
+        first, last = (share * self.steps for share in self.ramp)
+        return self.mask * (1.0 if step >= last else max(step - first, 0.0) / (last - first))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return values | {"backbone": self.backbone.to_dict(), "augmentation": asdict(self.augmentation)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PretrainConfig":
+        """Build from `to_dict`'s values; a name that is not a field is an error."""
+        values = dict(values)
+        backbone = BackboneConfig.from_dict(values.pop("backbone", {}))
+        augmentation = Augmentation(**values.pop("augmentation", {}))
+        return cls(**values, backbone=backbone, augmentation=augmentation)
+
+
+def _require(name: str, value: object, good: bool, needed: str) -> None:
+    if not good:
+        raise InputError(f"{name} is {value!r}; it must be {needed}.")
+
+
+ROOMS = PretrainConfig(
+    # 7.4 M parameters; voxels and levels of the paper's ablations [Table 13], with widths for a CPU.
+    backbone=BackboneConfig(
+        channels=(32, 64, 128, 160),
+        decoder_channels=(48, 64, 128, 160),
+        conv_blocks=(1, 1, 1, 1),
+        attention_blocks=(0, 0, 2, 2),
+        heads=(0, 0, 8, 10),
+        window=256,
+        mlp_ratio=2,
+        voxel_size=0.04,
+        layer_scale=1.0,  # with the paper's 0.1 a random teacher says little about context
+        drop_path=0.0,
+        attention_dropout=0.0,
+    ),
+    view=60_000,
+    crop=0.4,
+    crop_voxels=8000,
+    ramp=(0.2, 0.4),
+    target="centred",
+    visible=1.0,
+    prototypes=256,
+    steps=12_000,
+    batch=1,
+    lr=2e-3,
+    warmup=0.03,
+    momentum=(0.99, 1.0),
+    augmentation=Augmentation(
+        lean=0.05,
+        brightness=0.3,
+        tint=0.1,
+        shade=25.0,
+        grey=0.2,
+        swap=0.1,
+        no_color=0.1,
+        no_normal=0.1,
+        tremble=0.05,
+    ),
+)
+"""For made rooms on a CPU: one scene of two views per step."""
+
+CONFIGS = {"rooms": ROOMS, "scannet": PretrainConfig()}
+"""By name: what the bundled weights were trained with, and the paper's own on ScanNet."""
+
+
+def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
+    """Return a configuration of `CONFIGS` with changes as on the command line.
+
+    >>> named("rooms", ["steps=100", "backbone.window=512", "masking=none", "crop_voxels=none"]).backbone.window
+    512
+
+    Args:
+        name: "rooms" or "scannet".
+        changes: NAME=VALUE of a field; those of the network are backbone.NAME, of the views augmentation.NAME; lists
+            have commas.
+
+    Raises:
+        InputError: a name or a value that is not one.
+    """
+    if name not in CONFIGS:
+        raise InputError(f"unknown configuration {name!r}; choose one of {', '.join(CONFIGS)}.")
+    config = CONFIGS[name]
+    parts = {"backbone": config.backbone, "augmentation": config.augmentation, "": config}
+    for change in changes or []:
+        path, equals, text = change.partition("=")
+        part, _, key = path.rpartition(".")
+        names = [f.name for f in fields(parts.get(part, config))]
+        if not equals or part not in parts or key not in names:
+            raise InputError(f"{change!r} changes nothing; give NAME=VALUE, NAME one of {', '.join(names)}.")
+        parts[part] = replace(parts[part], **{key: _parsed(change, text, getattr(parts[part], key))})
+    return replace(parts[""], backbone=parts["backbone"], augmentation=parts["augmentation"])
+
+
+def _parsed(change: str, text: str, like: Any) -> Any:
+    """Return the value that `text` stands for, of the kind that the field has now."""
+    if text.lower() == "none" and not isinstance(like, str):
+        return None
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(like, tuple):
+            return tuple(_parsed(change, part, like[0]) for part in text.split(","))
+        return int(text) if like is None else type(like)(text)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{change!r} cannot be read; give a value such as {like!r}.") from None

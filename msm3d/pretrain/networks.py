@@ -1,0 +1,96 @@
+"""The networks of the objective: a backbone that reads masked scenes, and the heads that only the student has."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import BackboneConfig
+from ..unet import UNet
+from .masking import Masked
+
+
+class MaskedBackbone(nn.Module):
+    """The U-Net, and per level a token that stands in the decoder's skips where a voxel is hidden.
+
+    What the paper draws as one [Masked] token is one per level here: the decoder needs a skip of each width.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.unet = UNet(config)
+        self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in config.channels)
+
+    def forward(self, x: Tensor, masked: Masked, ops: ModuleType, generator: torch.Generator) -> list[Tensor]:
+        """Return per level the decoder's features (m_l, c_l) of the whole crop.
+
+        Args:
+            x: (m, in_channels) of the visible voxels; nothing of the hidden ones is given.
+            masked: the crop and what of it is visible.
+            ops: the backend.
+            generator: of stochastic depth and dropout.
+        """
+        encoded = self.unet.encode(x, masked.visible, ops, generator)
+        skips = [
+            token.expand(len(grid), -1).index_copy(0, seen, visible)
+            for token, grid, seen, visible in zip(self.tokens, masked.crop.grids, masked.seen, encoded, strict=True)
+        ]
+        return self.unet.decode(skips, masked.crop, ops, generator)
+
+
+class Heads(nn.ModuleList):
+    """One small network per level: linear, norm, GELU, linear."""
+
+    def __init__(self, widths: Sequence[int], hidden: int, out: Sequence[int]) -> None:
+        super().__init__(
+            nn.Sequential(nn.Linear(c, hidden * c), nn.LayerNorm(hidden * c), nn.GELU(), nn.Linear(hidden * c, d))
+            for c, d in zip(widths, out, strict=True)
+        )
+
+
+class Clusters(nn.Module):
+    """Prototypes per level, and the projections that are compared with them."""
+
+    WIDTH = 64
+
+    def __init__(self, widths: Sequence[int], prototypes: int) -> None:
+        super().__init__()
+        self.heads = Heads(widths, 2, [self.WIDTH] * len(widths))
+        self.prototypes = nn.ParameterList(F.normalize(torch.randn(prototypes, self.WIDTH), dim=1) for _ in widths)
+
+    def scores(self, level: int, projected: Tensor) -> Tensor:
+        """Return the cosine (m, prototypes) of projections (m, WIDTH) with each prototype."""
+        return F.normalize(projected, dim=1) @ F.normalize(self.prototypes[level], dim=1).T
+
+
+class Student(nn.Module):
+    """All that is trained: the backbone, a predictor, and clusters where the configuration has any."""
+
+    def __init__(self, config: BackboneConfig, predictor: int, prototypes: int) -> None:
+        super().__init__()
+        widths = config.decoder_channels
+        self.backbone = MaskedBackbone(config)
+        self.predictor = Heads(widths, predictor, widths)
+        self.clusters = Clusters(widths, prototypes) if prototypes else None
+
+
+class Teacher(nn.Module):
+    """A slow average of the student's backbone, without tokens and predictor: it sees whole views."""
+
+    def __init__(self, student: Student, config: BackboneConfig, prototypes: int) -> None:
+        super().__init__()
+        self.unet = UNet(config)
+        self.clusters = Clusters(config.decoder_channels, prototypes) if prototypes else None
+        self.follow(student, 0.0)
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, student: Student, momentum: float) -> None:
+        """Move every weight to momentum * own + (1 - momentum) * student's."""
+        pairs = [(self.unet, student.backbone.unet)]
+        if self.clusters is not None and student.clusters is not None:
+            pairs.append((self.clusters, student.clusters))
+        for mine, its in pairs:
+            torch._foreach_lerp_(list(mine.parameters()), list(its.parameters()), 1 - momentum)

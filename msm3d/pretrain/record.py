@@ -1,0 +1,79 @@
+"""What a run leaves to look at: one JSON line per look, TensorBoard's files where it is installed, a live bar."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from ..atomic import replacing
+
+
+class Record:
+    """The log of a run in `folder`; one that goes on drops what was written after its checkpoint.
+
+    Args:
+        folder: of the run; `log.jsonl` and `tensorboard/` are in it.
+        start: the step to go on with: later lines are of steps that will be taken again.
+        steps: of the whole run.
+        shown: whether to show a bar.
+    """
+
+    def __init__(self, folder: Path, start: int, steps: int, shown: bool) -> None:
+        path = folder / "log.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) < start]
+            with replacing(path) as partial:
+                partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8")
+        self.board = _board(folder / "tensorboard", start)
+        self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=not shown)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.close()
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+    def step(self, loss: float) -> None:
+        """Move the bar on by a step."""
+        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self.bar.update()
+
+    def line(self, step: int, **values: Any) -> None:
+        """Write one line, at once: numbers, lists of one number per level, or dictionaries of numbers."""
+        self.file.write(json.dumps({"step": step, **values}) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in values.items():
+                for key, number in _numbers(name, value):
+                    self.board.add_scalar(key, number, step)
+
+
+def _step(line: str) -> float:
+    """Return the step of a line; one that was cut short is of no step that counts."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _numbers(name: str, value: Any) -> list[tuple[str, float]]:
+    if isinstance(value, dict):
+        return [pair for key, part in value.items() for pair in _numbers(f"{name}/{key}", part)]
+    if isinstance(value, list):
+        return [(f"{name}/level {level}", part) for level, part in enumerate(value)]
+    return [(name, value)]
+
+
+def _board(folder: Path, start: int) -> Any:
+    """Return a writer for TensorBoard, or None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=start)
