@@ -106,6 +106,27 @@ def test_knn_gives_every_block_the_same_say():
     assert float(scaled.neighbours(X[:1], 2)[0][0, 1]) == pytest.approx(np.sort(expected[0])[-2], abs=1e-5)
 
 
+def test_one_comparison_serves_every_choice_of_slices():
+    X, y = np.random.default_rng(0).normal(size=(900, 12)), np.arange(900) % 4
+    blocks = [slice(0, 3), slice(3, 8), slice(8, 12)]
+    choices = [blocks, blocks[:1], blocks[1:], [blocks[2]], [blocks[0], blocks[2]]]
+    shared = KNNProbe(k=5, bank=300, blocks=blocks).fit(X[:600], y[:600]).neighbours_by(X[600:], choices)
+    for choice, (similarity, rows) in zip(choices, shared, strict=True):
+        alone = KNNProbe(k=5, bank=300, blocks=choice).fit(X[:600], y[:600])
+        expected, theirs = alone.neighbours(X[600:])
+        assert (rows == theirs).float().mean() > 0.999
+        torch.testing.assert_close(similarity, expected, rtol=0, atol=1e-5)
+
+
+def test_a_linear_probe_is_the_same_whether_its_rows_are_held_or_read_again(monkeypatch):
+    X, y = planted(600, 0)
+    held = LinearProbe(steps=50, batch=100).fit(X, y)
+    monkeypatch.setattr("msm3d.evaluate.linear.HELD", 0)
+    again = LinearProbe(steps=50, batch=100).fit(X, y)
+    assert (held.coef_ == again.coef_).all()
+    assert held.losses_ == again.losses_
+
+
 def test_the_bank_is_balanced_or_uniform():
     y = np.repeat([0, 1, 2], [9000, 900, 10])
     X = np.random.default_rng(0).normal(size=(len(y), 2))

@@ -24,7 +24,7 @@ from msm3d.evaluate import (
     probe,
 )
 from msm3d.evaluate.cache import Sample
-from msm3d.evaluate.protocols import few_points, few_scenes
+from msm3d.evaluate.protocols import few_points, few_scenes, level_sets
 
 CLASSES = ClassList("parts", ("floor", "wall", "ball", "never"))
 
@@ -104,16 +104,53 @@ def test_every_labelled_point_is_tested_with_its_own_voxels_features(quick, mode
 
 def test_every_number_of_neighbours_votes_from_one_bank():
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 500)
-    X = (np.eye(3)[y] + 0.8 * rng.normal(size=(500, 3))).astype(np.float16)
+    y = rng.integers(0, 6, 500)
+    X = (np.eye(6)[y] + 0.8 * rng.normal(size=(500, 6))).astype(np.float16)
     protocol = PROTOCOLS["knn"]
-    learned = protocol.probe([slice(0, 3)], 0, "cpu").fit(X[:300], y[:300])
-    found = dict(protocol.predictions(learned, X[300:]))
-    assert list(found) == ["knn k=1", "knn k=20"]
-    for k in (1, 20):
-        alone = KNNProbe(**{**protocol.settings, "k": k}).fit(X[:300], y[:300]).predict(X[300:])
-        assert (found[f"knn k={k}"] == alone).all()
-    assert (found["knn k=1"] != found["knn k=20"]).any()
+    levels = {"level 0": slice(0, 3), "level 1": slice(3, 6)}
+    for choices in (level_sets(levels, False), level_sets(levels, True)):
+        learned = protocol.probes([(X[:300], y[:300])], choices, 0, "cpu")
+        assert len(learned) == 1
+        found = {(name, method): labels for name, method, labels in protocol.predictions(learned, choices, X[300:])}
+        assert list(found) == [(name, f"knn k={k}") for name in choices for k in (1, 20)]
+        for name, method in found:
+            settings = {**protocol.settings, "k": int(method[6:]), "blocks": choices[name]}
+            alone = KNNProbe(**settings).fit(X[:300], y[:300]).predict(X[300:])
+            assert (found[name, method] == alone).mean() > 0.99  # not all: sums in another order
+    assert (found["all", "knn k=1"] != found["all", "knn k=20"]).any()
+
+
+def test_fewer_scenes_and_points_beside_the_main_ones(quick, model):
+    train, test = split("train", range(4)), split("test", [9])
+    report = probe(train, test, model, scenes=[1, 0.5, 0.25], points=[None, 20], levels=True, baselines=["raw"])
+    limits = [(1, None), (0.5, None), (0.25, None), (1, 20)]
+    rows = {name: [r for r in report.results if r["model"] == name] for name in ("untrained", "raw input")}
+    assert [
+        (r["share_of_scenes"], r["points_per_scene"]) for r in rows["raw input"] if r["method"] == "linear"
+    ] == limits
+    assert {r["levels"] for r in rows["untrained"] if r["share_of_scenes"] != 1 or r["points_per_scene"]} == {"all"}
+    assert [(t["share"], t["scenes"], t["points_per_scene"]) for t in report.data["train"]] == [
+        (1, 4, 2000), (0.5, 2, 2000), (0.25, 1, 2000), (1, 4, 20)
+    ]  # fmt: skip
+    for share, points in limits:  # all at once is what each alone would be
+        alone = probe(train, test, RawFeatures(), protocol="linear", scenes=share, points=points)
+        assert report.miou("raw input", limit=(share, points)) == alone.miou("raw input")
+        assert report.data["share_of_scenes"] == 1
+    assert report.miou("raw input") == report.miou("raw input", limit=(1, None))
+    text = report.to_markdown()
+    assert "| 100 % of scenes, all points | 50 % of scenes, all points | 25 % of scenes, all points | 100 % of" in text
+
+
+def test_a_sample_to_test_on(quick, tmp_path):
+    train, test = split("train", range(3)), split("test", [8, 9])
+    arguments = dict(protocol="linear", baselines=(), cache=tmp_path)
+    whole = probe(train, test, RawFeatures(), **arguments)
+    few = probe(train, test, RawFeatures(), **arguments, test_sample=300)
+    assert few.data["test"]["points"] == 600 < whole.data["test"]["points"]
+    assert few.data["test"]["sha256"] == whole.data["test"]["sha256"]
+    assert few.miou("raw input") == pytest.approx(whole.miou("raw input"), abs=0.05)
+    assert "a sample of 600 labelled points" in few.to_markdown()
+    assert scores(probe(train, test, RawFeatures(), **arguments, test_sample=300)) == scores(few)
 
 
 def test_results_repeat_and_follow_the_seed(quick, tmp_path):
@@ -208,6 +245,9 @@ def test_what_a_probe_refuses(quick, model, tmp_path):
         (dict(scenes=0), "scenes is 0; give a share of the scenes above 0 and at most 1, such as 0.05."),
         (dict(points=3000),
          "points is 3000 and sample 2000; give 1 to sample points per scene, or more sample."),
+        (dict(scenes=[1, 0.1], points=[]),
+         "scenes or points is empty; give at least one share of the scenes, and one number of points."),
+        (dict(scenes=[1, 2]), "scenes is 2; give a share of the scenes above 0 and at most 1, such as 0.05."),
         (dict(seed=[1, 1]), "seed is [1, 1]; give one or several different integers."),
         (dict(baselines=["rand"]), "unknown baseline 'rand'; choose among raw, random."),
         (dict(models={}, baselines=()), "there is nothing to judge; give a model, or a baseline."),

@@ -8,7 +8,7 @@ import torch
 from test_evaluate_protocols import made, split
 
 from msm3d.errors import InputError
-from msm3d.evaluate import Dataset, Scene, SupervisedSettings, probe, train_supervised
+from msm3d.evaluate import Dataset, Scene, SupervisedSettings, probe, supervised_model, train_supervised
 
 SETTINGS = SupervisedSettings(steps=6, batch=2, crop=250)
 
@@ -58,6 +58,7 @@ def test_a_broken_run_goes_on_to_the_bit(small, tmp_path):
     model = train_supervised(train, small, SETTINGS, **arguments, log=lambda *entry: later.append(entry))
     assert [step for step, _ in later] == [4, 5]
     assert losses[:4] + later == whole
+    assert torch.equal(weights(supervised_model(path)), weights(expected))
     assert torch.equal(weights(model), weights(expected))
     done = train_supervised(train, small, SETTINGS, **arguments, log=lambda *entry: pytest.fail("nothing is left"))
     assert torch.equal(weights(done), weights(expected))
@@ -83,6 +84,9 @@ def test_checkpoints_of_other_runs_are_refused(small, tmp_path):
     with pytest.raises(InputError) as error:
         train_supervised(train, small, settings, checkpoint=path)
     assert str(error.value) == f"{path} is not a checkpoint of this version; give another name, or delete it."
+    with pytest.raises(InputError) as error:
+        supervised_model(path)
+    assert str(error.value) == f"{path} is not a checkpoint of train_supervised; give the file it wrote."
 
 
 @pytest.mark.parametrize(

@@ -26,4 +26,5 @@ from .protocols import LeakageError as LeakageError
 from .protocols import Protocol as Protocol
 from .report import Report as Report
 from .supervised import SupervisedSettings as SupervisedSettings
+from .supervised import supervised_model as supervised_model
 from .supervised import train_supervised as train_supervised

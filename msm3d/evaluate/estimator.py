@@ -82,14 +82,17 @@ class Probe(ABC):
     def _probabilities(self, values: Tensor) -> Tensor:
         return values.softmax(1)
 
-    def _passes(self, X: Any, function: Callable[[Tensor], Tensor] | None = None) -> Iterator[Tensor]:
+    def _passes(
+        self, X: Any, function: Callable[[Tensor], Tensor] | None = None, rows: int | None = None
+    ) -> Iterator[Tensor]:
         """Yield `function`, or else `_values`, of some rows of `X` after the other."""
         if not hasattr(self, "classes_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(features, labels) first.")
         as_features(X, width=self.n_features_in_)
         with torch.no_grad():
-            for start in range(0, len(X), self._rows):
-                yield (function or self._values)(as_tensor(X[start : start + self._rows]).to(self._device))
+            rows = rows or self._rows
+            for start in range(0, len(X), rows):
+                yield (function or self._values)(as_tensor(X[start : start + rows]).to(self._device))
 
     @property
     def _rows(self) -> int:

@@ -1,5 +1,7 @@
 """The nearest-neighbour probe: a vote of the most similar labelled features, nothing learned."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,35 @@ class KNNProbe(Probe):
         found = [values.topk(k, dim=1) for values in self._passes(X, self._similarities)]
         return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
+    def neighbours_by(
+        self, X: Any, choices: Sequence[Sequence[slice]], k: int | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return for each choice of slices what `neighbours` of a probe with only these slices would.
+
+        Each slice is compared once for all choices: most of the time goes into these products.
+
+        >>> X, y = np.eye(4)[:, [0, 1, 2, 3, 0]] + 0.1, np.arange(4)
+        >>> probe = KNNProbe(k=1, blocks=[slice(0, 2), slice(2, 5)]).fit(X, y)
+        >>> [rows[:, 0].tolist() for _, rows in probe.neighbours_by(X[:2], [[slice(0, 2)], probe.blocks])]
+        [[0, 1], [0, 1]]
+
+        Args:
+            X: (n, c) features.
+            choices: each some of the probe's own `blocks`.
+            k: how many neighbours; the probe's by default.
+        """
+        k = min(self.k if k is None else k, len(self._bank))
+        blocks = list(self.blocks)
+        chosen = [[blocks.index(block) for block in choice] for choice in choices]
+        found = [([], []) for _ in choices]
+        for parts in self._passes(X, self._similarities_by_block, max(1, self._rows // 4)):
+            whole = parts.sum(0)
+            for places, (values, rows) in zip(chosen, found, strict=True):
+                best = _summed(parts, whole, places).topk(k, dim=1)
+                values.append(best.values * (len(blocks) / len(places)))
+                rows.append(best.indices)
+        return [(torch.cat(values), torch.cat(rows)) for values, rows in found]
+
     def vote(self, similarity: Tensor, rows: Tensor) -> np.ndarray:
         """Return the label (n,) that neighbours (n, k), as `neighbours` returns them, vote for."""
         return self.classes_[self._votes(similarity, rows).argmax(1).cpu().numpy()]
@@ -124,6 +155,12 @@ class KNNProbe(Probe):
     def _similarities(self, X: Tensor) -> Tensor:
         return self._normalized(X) @ self._bank.T
 
+    def _similarities_by_block(self, X: Tensor) -> Tensor:
+        """Return (blocks, n, bank): what each slice adds to the similarity."""
+        X = self._normalized(X)
+        edges = np.cumsum([0] + [len(range(*block.indices(self.n_features_in_))) for block in self.blocks])
+        return torch.stack([X[:, a:b] @ self._bank[:, a:b].T for a, b in pairwise(edges)])
+
     def _votes(self, similarity: Tensor, rows: Tensor) -> Tensor:
         """Return the share (n, classes) of the votes."""
         if self.temperature is None:
@@ -140,3 +177,13 @@ class KNNProbe(Probe):
         """Return the slices that are compared, each of length 1 divided by the root of their number."""
         slices = [slice(None)] if self.blocks is None else list(self.blocks)
         return torch.cat([F.normalize(X[:, block], dim=1) for block in slices], 1) / len(slices) ** 0.5
+
+
+def _summed(parts: Tensor, whole: Tensor, places: list[int]) -> Tensor:
+    """Return the sum of some of `parts` (p, n, m), of which `whole` is the sum, with few additions."""
+    rest = [i for i in range(len(parts)) if i not in places]
+    if len(places) == 1:
+        return parts[places[0]]
+    if not rest:
+        return whole
+    return whole - parts[rest[0]] if len(rest) == 1 else parts[places].sum(0)

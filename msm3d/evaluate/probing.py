@@ -26,6 +26,7 @@ from .protocols import (
     few_points,
     few_scenes,
     level_sets,
+    limits,
     require_disjoint,
 )
 from .report import FORMAT, FORMAT_VERSION, Report, machine
@@ -35,15 +36,16 @@ BASELINES = ("raw", "random")
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A probe that has learned, and what was counted of it."""
+    """Probes of one protocol that have learned from the same points, and what was counted of them."""
 
     model: str
     protocol: Protocol
-    levels: str
+    limit: tuple[float, int | None]
     seed: int
     points: int
-    probe: Probe
-    counts: dict[str, Confusion]
+    choices: dict[str, list[slice]]
+    probes: dict[str, Probe]
+    counts: dict[tuple[str, str], Confusion]
 
 
 def probe(
@@ -53,10 +55,11 @@ def probe(
     *,
     protocol: str | Sequence[str] = ("linear", "knn"),
     levels: bool = False,
-    scenes: float = 1.0,
-    points: int | None = None,
+    scenes: float | Sequence[float] = 1.0,
+    points: int | Sequence[int | None] | None = None,
     seed: int | Sequence[int] = 0,
     sample: int = 2000,
+    test_sample: int | None = None,
     baselines: Sequence[str] = BASELINES,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -64,7 +67,8 @@ def probe(
     """Judge features by simple classifiers on them, next to what the bare input and an untrained network reach.
 
     Features are computed once per scene, in evaluation mode, and kept in half precision. Probes learn from sampled
-    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time.
+    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time. All that
+    is asked for shares one computation of the features.
 
     >>> from msm3d import PointCloud
     >>> from msm3d.evaluate import S3DIS, Scene
@@ -83,10 +87,15 @@ def probe(
         models: a model in evaluation mode, features, or several by name.
         protocol: names of `PROTOCOLS`, as a list or with commas.
         levels: also judge each level alone and all levels but each [paper, Table 11].
-        scenes: share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1.
-        points: labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample.
+        scenes: share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1. Of several, such as
+            [1, 0.2, 0.1], the first is the main one, and levels are reported for it alone.
+        points: labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample. Of
+            several, such as [None, 200, 20], the first is the main one; it goes with every share of scenes, and the
+            others go with the first share.
         seed: of the choice of scenes and points and of the probes; several give means and deviations.
         sample: points per scene that are kept in the cache, uniform among the labelled ones, the same for all seeds.
+        test_sample: judge as many labelled points of each scene instead of all: quicker, and a second time much
+            quicker, at the price of a sampling error. All models and seeds are judged on the same points.
         baselines: "raw" for colour, normal and height, "random" for an untrained network of the first model's shape.
         cache: folder of features to go on with; by default one that is gone afterwards.
         progress: show bars on standard error.
@@ -100,41 +109,43 @@ def probe(
     """
     start = perf_counter()
     seeds = [seed] if isinstance(seed, int) else list(seed)
-    chosen = chosen_protocols(protocol)
+    chosen, settings = chosen_protocols(protocol), limits(scenes, points)
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"seed is {seed!r}; give one or several different integers.")
-    if points is not None and not 1 <= points <= sample:
-        raise InputError(f"points is {points} and sample {sample}; give 1 to sample points per scene, or more sample.")
+    for _, few in settings:
+        if few is not None and not 1 <= few <= sample:
+            raise InputError(f"points is {few} and sample {sample}; give 1 to sample points per scene, or more sample.")
     if train.classes != test.classes:
         raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
     require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, baselines, seeds[0])
-    splits = {seed: few_scenes(train, scenes, seed) for seed in seeds}
+    splits = {(one, limit): few_scenes(train, limit[0], one) for one in seeds for limit in settings}
     with ExitStack() as stack:
         folder = Path(cache) if cache is not None else Path(stack.enter_context(TemporaryDirectory()))
-        samples, hashes = _samples(train, splits, sources, folder, sample, progress)
+        samples, hashes = _samples(train, splits.values(), sources, folder, sample, progress)
         fitted, learned = [], []
-        for one, split in splits.items():
+        for (one, limit), split in splits.items():
             names = [scene.name for scene in split.scenes]
             rows = {
-                label: [few_points(samples[label, name], points, one, hashes[name]) for name in names]
+                label: [few_points(samples[label, name], limit[1], one, hashes[name]) for name in names]
                 for label in sources
             }
             count = sum(len(labels) for _, labels in next(iter(rows.values())))
             learned.append(
                 {
                     "seed": one,
+                    "share": limit[0],
                     "split": train.split,
                     "scenes": len(names),
                     "of": len(train),
                     "points": count,
-                    "points_per_scene": points or sample,
+                    "points_per_scene": limit[1] or sample,
                     "sha256": joined_hash([hashes[name] for name in names]),
                     "names": names,
                 }
             )
-            fitted += _fit(sources, rows, chosen, levels, one, count, progress)
-        tested = _test(test, sources, fitted, hashes, progress)
+            fitted += _fit(sources, rows, chosen, levels and limit == settings[0], one, limit, count, progress)
+        tested = _test(test, sources, fitted, hashes, folder, test_sample, progress)
     data = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -143,7 +154,8 @@ def probe(
         "train": learned,
         "test": tested,
         "sample": sample,
-        "share_of_scenes": scenes,
+        "share_of_scenes": settings[0][0],
+        "points_per_scene": settings[0][1],
         "models": {label: source.describe() for label, source in sources.items()},
         "results": [row for one in fitted for row in _results(one)],
         "machine": machine(),
@@ -179,7 +191,7 @@ def _sources(
 
 def _samples(
     train: Dataset,
-    splits: Mapping[int, Dataset],
+    splits: Iterable[Dataset],
     sources: Mapping[str, Features],
     folder: Path,
     points: int,
@@ -187,7 +199,7 @@ def _samples(
 ) -> tuple[dict[tuple[str, str], Sample], dict[str, str]]:
     """Return the sample of each source and scene that some seed learns from, and each such scene's hash."""
     caches = {label: FeatureCache(folder, source, points=points) for label, source in sources.items()}
-    needed = {scene.name for split in splits.values() for scene in split.scenes}
+    needed = {scene.name for split in splits for scene in split.scenes}
     samples, hashes = {}, {}
     for scene in _shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from", progress):
         cloud = scene.read()
@@ -203,29 +215,32 @@ def _fit(
     protocols: Sequence[Protocol],
     levels: bool,
     seed: int,
+    limit: tuple[float, int | None],
     points: int,
     progress: bool,
 ) -> list[_Fitted]:
-    tasks = [
-        (label, protocol, name, blocks)
-        for label, source in sources.items()
-        for protocol in protocols
-        for name, blocks in level_sets(source.blocks, levels and source.levels).items()
-    ]
+    tasks = [(label, source, protocol) for label, source in sources.items() for protocol in protocols]
     fitted = []
-    for label, protocol, name, blocks in _shown(tasks, f"probes of seed {seed}", progress):
-        source = sources[label]
+    for label, source, protocol in _shown(tasks, f"probes of seed {seed}, {points} points", progress):
         device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
-        learned = protocol.probe(blocks, seed, device).fit(rows[label])
-        fitted.append(_Fitted(label, protocol, name, seed, points, learned, {}))
+        choices = level_sets(source.blocks, levels and source.levels)
+        probes = protocol.probes(rows[label], choices, seed, device)
+        fitted.append(_Fitted(label, protocol, limit, seed, points, choices, probes, {}))
     return fitted
 
 
 def _test(
-    test: Dataset, sources: Mapping[str, Features], fitted: Sequence[_Fitted], train: Mapping[str, str], progress: bool
+    test: Dataset,
+    sources: Mapping[str, Features],
+    fitted: Sequence[_Fitted],
+    train: Mapping[str, str],
+    folder: Path,
+    sample: int | None,
+    progress: bool,
 ) -> dict[str, Any]:
     """Count every prediction on every scene, and return what was tested on."""
     known = {content: name for name, content in train.items()}
+    caches = {label: FeatureCache(folder, source, points=sample) for label, source in sources.items() if sample}
     hashes, truth = [], np.zeros(len(test.classes), dtype=np.int64)
     for scene in _shown(test.scenes, "scenes to test on", progress):
         cloud = scene.read()
@@ -237,18 +252,23 @@ def _test(
                 f"{scene.name} has the points and labels of {known[hashes[-1]]}, which is in the split to learn from; "
                 "use splits that share none."
             )
-        labelled = cloud.segment >= 0
-        truth += np.bincount(cloud.segment[labelled], minlength=len(truth))
+        labels = cloud.segment
         for label, source in sources.items():
-            rows, owner = source(cloud)
+            if sample is None:
+                rows, owner = source(cloud)
+            else:
+                few = caches[label].sample(scene.name, cloud)
+                rows, owner, labels = few.features, np.arange(len(few.labels)), few.labels
             for one in (one for one in fitted if one.model == label):
-                for method, predicted in one.protocol.predictions(one.probe, rows):
-                    counts = one.counts.setdefault(method, Confusion(len(test.classes)))
-                    counts.update(cloud.segment, predicted[owner])
+                for levels, method, predicted in one.protocol.predictions(one.probes, one.choices, rows):
+                    counts = one.counts.setdefault((levels, method), Confusion(len(test.classes)))
+                    counts.update(labels, predicted[owner])
+        truth += np.bincount(labels[labels >= 0], minlength=len(truth))
     return {
         "split": test.split,
         "scenes": len(test),
         "points": int(truth.sum()),
+        "points_per_scene": sample,
         "class_points": truth.tolist(),
         "sha256": joined_hash(hashes),
         "names": [scene.name for scene in test.scenes],
@@ -256,9 +276,10 @@ def _test(
 
 
 def _results(one: _Fitted) -> Iterable[dict[str, Any]]:
-    for method, counts in one.counts.items():
-        named = {"model": one.model, "method": method, "levels": one.levels, "seed": one.seed}
-        yield named | {"train_points": one.points} | counts.scores().to_dict()
+    for (levels, method), counts in one.counts.items():
+        named = {"model": one.model, "method": method, "levels": levels, "seed": one.seed}
+        limit = {"share_of_scenes": one.limit[0], "points_per_scene": one.limit[1]}
+        yield named | limit | {"train_points": one.points} | counts.scores().to_dict()
 
 
 def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:

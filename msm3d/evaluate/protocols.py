@@ -1,6 +1,6 @@
 """Named, versioned ways of judging features, and the choice of few scenes and few points to learn from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,19 +25,34 @@ class Protocol:
     neighbours: tuple[int, ...] = ()
     """Of a nearest-neighbour protocol the numbers of neighbours that are reported, from one bank."""
 
-    def probe(self, blocks: list[slice], seed: int, device: str) -> Probe:
-        """Return its probe, not yet fitted, for some columns."""
-        kind = KNNProbe if self.neighbours else LinearProbe
-        return kind(**self.settings, blocks=blocks, random_state=seed, device=device)
+    def probes(self, rows: Any, choices: Mapping[str, list[slice]], seed: int, device: str) -> dict[str, Probe]:
+        """Return fitted probes by name for some choices of columns, of which the first holds all others.
 
-    def predictions(self, probe: Probe, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield the name of each method that the protocol reports and its labels (m,) for features (m, c)."""
-        if not isinstance(probe, KNNProbe):
-            yield self.name, probe.predict(rows)
+        Args:
+            rows: what `Probe.fit` takes.
+            choices: columns by name, see `level_sets`.
+            seed: of the probes.
+            device: where to work.
+        """
+        kind, options = (KNNProbe if self.neighbours else LinearProbe), {"random_state": seed, "device": device}
+        if self.neighbours:  # one bank, all of its columns, serves every choice
+            choices = dict([next(iter(choices.items()))])
+        return {name: kind(**self.settings, blocks=blocks, **options).fit(rows) for name, blocks in choices.items()}
+
+    def predictions(
+        self, probes: Mapping[str, Probe], choices: Mapping[str, list[slice]], rows: np.ndarray
+    ) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield the choice of columns, the method and its labels (m,) for features (m, c), of all that is reported."""
+        if not self.neighbours:
+            for name, probe in probes.items():
+                yield name, self.name, probe.predict(rows)
             return
-        similarity, found = probe.neighbours(rows)
-        for k in self.neighbours:
-            yield f"{self.name} k={k}", probe.vote(similarity[:, :k], found[:, :k])
+        (probe,) = probes.values()
+        assert isinstance(probe, KNNProbe)
+        found = probe.neighbours_by(rows, list(choices.values())) if len(choices) > 1 else [probe.neighbours(rows)]
+        for name, (similarity, nearest) in zip(choices, found, strict=True):
+            for k in self.neighbours:
+                yield name, f"{self.name} k={k}", probe.vote(similarity[:, :k], nearest[:, :k])
 
 
 _LINEAR = {"steps": 2000, "batch": 4096, "lr": 0.01, "weight_decay": 0.01, "warmup": 0.01}
@@ -95,6 +110,21 @@ def few_points(sample: Sample, points: int | None, seed: int, key: str) -> tuple
         return sample.features, sample.labels
     rows = shuffled(np.arange(len(sample.labels)), seed, key)[:points]
     return sample.features[rows], sample.labels[rows]
+
+
+def limits(
+    scenes: float | Sequence[float], points: int | Sequence[int | None] | None
+) -> list[tuple[float, int | None]]:
+    """Return shares of scenes and points per scene: the first of each, then every other one beside the other's first.
+
+    >>> limits([1.0, 0.1, 0.05], [None, 20])
+    [(1.0, None), (0.1, None), (0.05, None), (1.0, 20)]
+    """
+    shares = list(scenes) if isinstance(scenes, Sequence) else [scenes]
+    counts = list(points) if isinstance(points, Sequence) else [points]
+    if not shares or not counts:
+        raise InputError("scenes or points is empty; give at least one share of the scenes, and one number of points.")
+    return list(dict.fromkeys([(share, counts[0]) for share in shares] + [(shares[0], n) for n in counts[1:]]))
 
 
 def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slice]]:

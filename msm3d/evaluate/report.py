@@ -16,6 +16,7 @@ from ..atomic import replacing
 from ..errors import InputError
 from .metrics import percent
 
+KEYS = ("model", "method", "levels", "share_of_scenes", "points_per_scene")
 FORMAT, FORMAT_VERSION = "msm3d-probe", 1
 
 
@@ -26,20 +27,31 @@ class Report:
     data: dict[str, Any]
     """Plain values, as they are in the JSON file:
 
-    `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed the scenes,
-    their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`: hash of
-    the weights, backend and more of each; `results`: rows of model, method, levels, seed, train_points, miou, macc,
-    allacc, and per class iou, accuracy and points, shares from 0 to 1; `machine`: versions and processor; `seconds`.
+    `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed and limit the
+    scenes, their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`:
+    hash of the weights, backend and more of each; `share_of_scenes` and `points_per_scene`: the main limit, null for
+    the whole sample; `results`: rows of model, method, levels, seed, share_of_scenes, points_per_scene, train_points,
+    miou, macc, allacc, and per class iou, accuracy and points, shares from 0 to 1; `machine`: versions and processor;
+    `seconds`.
     """
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """A row for each model, method, choice of levels and seed."""
+        """A row for each model, method, choice of levels, limit and seed."""
         return self.data["results"]
 
-    def miou(self, model: str, method: str = "linear", levels: str = "all") -> float:
-        """Return the mean over seeds of the mIoU of one model by one method."""
-        return mean(_values(self._rows(model, method, levels), "miou"))
+    def miou(
+        self, model: str, method: str = "linear", levels: str = "all", limit: tuple[float, int | None] | None = None
+    ) -> float:
+        """Return the mean over seeds of the mIoU of one model by one method.
+
+        Args:
+            model: its name in the report.
+            method: such as "linear" or "knn k=20".
+            levels: such as "level 0" or "all but level 0".
+            limit: share of the scenes and points per scene that were learned from; the main ones by default.
+        """
+        return mean(_values(self._rows(model, method, levels, limit), "miou"))
 
     def to_json(self) -> str:
         """Return the data as JSON."""
@@ -51,6 +63,8 @@ class Report:
         parts = [f"# Probes on {data['dataset']['name']}", self._main_table()]
         if any(row["levels"] != "all" for row in self.results):
             parts += ["## Levels, mIoU", self._level_table()]
+        if len(self._named("share_of_scenes", "points_per_scene")) > 1:
+            parts += ["## Less to learn from, mIoU", self._limit_table()]
         parts += ["## Classes, IoU", self._class_table(), "## How it was measured", self._how()]
         return "\n\n".join(parts) + "\n"
 
@@ -67,12 +81,20 @@ class Report:
             two.write_text(self.to_markdown(), encoding="utf-8")
         return target, markdown
 
-    def _rows(self, model: str, method: str, levels: str) -> list[dict[str, Any]]:
-        rows = [r for r in self.results if (r["model"], r["method"], r["levels"]) == (model, method, levels)]
+    def _rows(
+        self, model: str, method: str, levels: str, limit: tuple[float, int | None] | None = None
+    ) -> list[dict[str, Any]]:
+        wanted = (model, method, levels, *(limit or self._main))
+        rows = [r for r in self.results if tuple(r[name] for name in KEYS) == wanted]
         if not rows:
-            known = ", ".join(dict.fromkeys(f"{r['model']}/{r['method']}/{r['levels']}" for r in self.results))
-            raise InputError(f"there is no result of {model}/{method}/{levels}; choose among {known}.")
+            known = ", ".join("/".join(map(str, names[:3])) for names in self._named(*KEYS) if names[3:] == wanted[3:])
+            raise InputError(f"there is no result of {model}/{method}/{levels}; choose among {known or 'its limits'}.")
         return rows
+
+    @property
+    def _main(self) -> tuple[float, int | None]:
+        """The limit that most tables are of."""
+        return self.data["share_of_scenes"], self.data["points_per_scene"]
 
     def _named(self, *names: str) -> list[tuple[Any, ...]]:
         return list(dict.fromkeys(tuple(row[name] for name in names) for row in self.results))
@@ -96,14 +118,23 @@ class Report:
             lines.append(f"| {model} | {method} | {levels} | {scores} |")
         return "\n".join(lines)
 
+    def _limit_table(self) -> str:
+        limits = self._named("share_of_scenes", "points_per_scene")
+        heads = " | ".join(f"{100 * share:g} % of scenes, {points or 'all'} points" for share, points in limits)
+        lines = [f"| model | method | {heads} |", "|---|---|" + "---:|" * len(limits)]
+        for model, method in self._named("model", "method"):
+            rows = [self._rows(model, method, "all", limit) for limit in limits]
+            lines.append(f"| {model} | {method} | {' | '.join(_spread(_values(row, 'miou')) for row in rows)} |")
+        return "\n".join(lines)
+
     def _class_table(self) -> str:
-        columns = [names for names in self._named("model", "method", "levels") if names[2] == "all"]
-        head = [f"{model}, {method}" for model, method, _ in columns]
+        columns = self._named("model", "method")
+        head = [f"{model}, {method}" for model, method in columns]
         lines = [f"| class | points | {' | '.join(head)} |", "|---|---:|" + "---:|" * len(columns)]
         for i, name in enumerate(self.data["dataset"]["class_names"]):
             scores = []
-            for names in columns:
-                known = [row["iou"][i] for row in self._rows(*names) if row["iou"][i] is not None]
+            for model, method in columns:
+                known = [row["iou"][i] for row in self._rows(model, method, "all") if row["iou"][i] is not None]
                 scores.append(percent(mean(known) if known else None))
             lines.append(f"| {name} | {self.data['test']['class_points'][i]} | {' | '.join(scores)} |")
         return "\n".join(lines)
@@ -122,7 +153,8 @@ class Report:
             )
         test = data["test"]
         lines.append(
-            f"- tested on {test['scenes']} scenes ({test['split']}), all {test['points']} labelled points, "
+            f"- tested on {test['scenes']} scenes ({test['split']}), "
+            f"{'all' if test['points_per_scene'] is None else 'a sample of'} {test['points']} labelled points, "
             f"content {test['sha256'][:12]}; no test-time augmentation; means over the classes present"
         )
         for name, entry in data["models"].items():

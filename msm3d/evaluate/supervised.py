@@ -108,6 +108,24 @@ def train_supervised(
     return run.model.eval().requires_grad_(False)
 
 
+def supervised_model(
+    checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str | None = None
+) -> Model:
+    """Return the network in a checkpoint of `train_supervised`, finished or not, as that would return it.
+
+    Raises:
+        InputError: the file is not such a checkpoint.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        config = BackboneConfig.from_dict(state["run"]["config"])
+        model = Model(config, backend=backend, meta={"name": "supervised", "step": state["step"]})
+        model.unet.load_state_dict(state["model"])
+    except Exception as error:
+        raise InputError(f"{checkpoint} is not a checkpoint of train_supervised; give the file it wrote.") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
 class _Run:
     """Network, head and optimiser of one training."""
 
