@@ -205,9 +205,9 @@ static inline float largest(V a) {
     return lanes[0];
 }
 
-// 2**x to 2e-7 relative; below -126 it stays at the smallest normal number.
+// 2**x to 2e-7 relative; 0 from -100 on: what is masked must not be a tiny number, whose products are denormal and slow.
 static inline V exp2(V x) {
-    x = max(splat(-126.0f), x);  // in this order a NaN comes through
+    x = max(splat(-100.0f), x);  // in this order a NaN comes through
     const V n = round(x), r = x - n;
     V p = splat(1.5403530e-4f);
     p = fma(p, r, splat(1.33335581e-3f));
@@ -216,7 +216,7 @@ static inline V exp2(V x) {
     p = fma(p, r, splat(2.40226507e-1f));
     p = fma(p, r, splat(6.93147182e-1f));
     p = fma(p, r, splat(1.0f));
-    return p * pow2(n);
+    return fma(p, pow2(n), splat(-0x1p-100f));
 }
 
 // x times the normal distribution's share below x, and its slope. Abramowitz and Stegun 7.1.26: 1.5e-7 absolute.
