@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import Msm3dError, Msm3dWarning
 
@@ -34,11 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _extract(options: argparse.Namespace) -> None:
     from . import results
     from .io import read
-    from .model import load
 
     targets = _targets(options.scans, options.output, options.format)
-    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
-    print(repr(model), file=sys.stderr)
+    model = _load(options)
     kept = {"levels": options.levels, "sampling": options.sampling, "max_memory": options.max_memory}
     channels = model.channels(options.levels)
     for scan, target in zip(options.scans, targets, strict=True):
@@ -48,6 +46,23 @@ def _extract(options: argparse.Namespace) -> None:
             model.extract(cloud, out=feat, dtype=options.dtype, progress=True, **kept)
         seconds = perf_counter() - start
         print(f"{target}: {len(cloud):,} points x {channels} channels ({options.dtype}) in {seconds:.1f} s")
+
+
+def _pca(options: argparse.Namespace) -> None:
+    from .visualize.verbs import pca
+
+    kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory", "up", "units")
+    settings = {name: getattr(options, name) for name in kept}
+    for line in pca(options.scans, options.output, lambda: _load(options), **settings):
+        print(line)
+
+
+def _view(options: argparse.Namespace) -> None:
+    from .visualize.verbs import view
+
+    settings = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory", "up", "units")}
+    for line in view(options.scan, options.output, lambda: _load(options), **settings):
+        print(line)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -157,13 +172,46 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--levels", type=_numbers, help="such as 3,4: levels to keep, 0 is the finest; all by default")
     verb.add_argument("--sampling", help="centered or published; the weights' own by default")
     verb.add_argument("--dtype", default="float32", choices=["float32", "float16"], help="of the result")
-    verb.add_argument(
-        "--max-memory", help="such as 4GB: a larger scan is cut into tiles; half of what is free by default"
-    )
-    verb.add_argument("--up", default="z", help="axis of the scan that points up: z (default), y or -y")
-    verb.add_argument("--units", default="m", help="unit of the scan: m (default), cm, mm, ft or in")
+    _add_reading(verb)
     verb.add_argument("--format", default="npz", help="of the files in a folder: npz (default), npy, safetensors, ply")
     verb.set_defaults(run=_extract)
+
+    verb = verbs.add_parser(
+        "pca",
+        help="scans to colours: features as red, green and blue",
+        description="Colour scans by the principal components of their features. All scans of one call share a basis.",
+        epilog="example: msm3d pca scan.ply -o scan.png",
+    )
+    verb.add_argument("scans", nargs="+", metavar="SCAN", help="PLY, PCD, LAS/LAZ, NPZ, NPY, TXT, OBJ, GLB, … files")
+    verb.add_argument("-o", "--output", required=True, help=".png, .ply or .html file; or a folder for several scans")
+    _add_model(verb)
+    verb.add_argument(
+        "--levels", type=_numbers, help="such as 3,4: levels to colour by, 0 is the finest; all by default"
+    )
+    verb.add_argument(
+        "--format", dest="form", default="png", help="of the files in a folder: png (default), ply or html"
+    )
+    verb.add_argument("--size", default="1280x960", help="of a picture, in pixels (default 1280x960)")
+    verb.add_argument("--background", default="white", help="of a picture: white (default), light, dark or black")
+    verb.add_argument("--basis", help=".npz file of --save-basis: colours that mean the same as in an earlier call")
+    verb.add_argument("--save-basis", help=".npz file to write the basis of the colours to")
+    _add_reading(verb)
+    verb.set_defaults(run=_pca)
+
+    verb = verbs.add_parser(
+        "view",
+        help="a scan to a page: click a point to see what is similar",
+        description="Write one HTML file that needs neither a server nor a network, to look at and to send.",
+        epilog="example: msm3d view scan.ply -o scan.html",
+    )
+    verb.add_argument("scan", metavar="SCAN", help="a PLY, PCD, LAS/LAZ, NPZ, NPY, TXT, OBJ, GLB, … file")
+    verb.add_argument("-o", "--output", required=True, help=".html file")
+    _add_model(verb)
+    verb.add_argument("--features", help="file of `msm3d extract` for this scan, instead of a model")
+    verb.add_argument("--names", help="of labels: rooms, scannet20, s3dis, a file with one a line, or wall,floor,chair")
+    verb.add_argument("--points", dest="most", type=int, default=1_000_000, help="to keep at most (default 1000000)")
+    _add_reading(verb)
+    verb.set_defaults(run=_view)
 
     verb = verbs.add_parser(
         "convert",
@@ -235,6 +283,22 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", help="such as cpu or cuda:1; a GPU if there is one, by default")
     verb.add_argument("--backend", help="of the operations; the best for the device by default")
     verb.add_argument("--precision", default="fp32", help="fp32 (default) or bf16")
+
+
+def _add_reading(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--max-memory", help="such as 4GB: a larger scan is cut into tiles; half of what is free by default"
+    )
+    verb.add_argument("--up", default="z", help="axis of the scan that points up: z (default), y or -y")
+    verb.add_argument("--units", default="m", help="unit of the scan: m (default), cm, mm, ft or in")
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from .model import load
+
+    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
+    print(repr(model), file=sys.stderr)
+    return model
 
 
 def _numbers(text: str) -> list[int]:

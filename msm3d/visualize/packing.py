@@ -1,0 +1,172 @@
+"""A scene in few bytes: points as places in small cells, and for each cell its features in int8."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import curves
+from ..errors import InputError
+from .colors import ColorBasis, axes, checked, product, spaced, unit
+
+CHANNELS = 64
+"""Numbers that a cell's features are packed into, over all levels."""
+MOST_CELLS = 250_000
+"""Cells of a packed scene; they are made larger until there are no more."""
+_FINEST = 0.02  # metres; edge of the smallest cells
+_LEAST = 4  # numbers for each level
+_ROWS = 40_000  # that the packing is fitted to, evenly spaced
+_CHUNK = 32_768
+_PAIRS = 48, 4096  # points and other points that the loss is measured on
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Which points are in which cell of a grid. Cells are in Morton order, and so are the points."""
+
+    edge: float
+    """Metres."""
+    corner: np.ndarray
+    """(3,) float64, metres: where cell (0, 0, 0) begins."""
+    cells: np.ndarray
+    """(m, 3) int64."""
+    counts: np.ndarray
+    """(m,) int64: points in each."""
+    rows: np.ndarray
+    """(n,) int64: the point at each place."""
+
+    @classmethod
+    def of(cls, coord: np.ndarray, most: int = MOST_CELLS, finest: float = _FINEST) -> "Cells":
+        """Return the finest grid of at most `most` occupied cells.
+
+        Raises:
+            InputError: the points are further apart than the grid can hold.
+        """
+        corner = coord.min(0)
+        edge = max(finest, float(np.ptp(coord, axis=0).max()) / ((1 << curves.BITS) - 2))
+        while True:
+            cells = np.floor((coord - corner) / edge).astype(np.int64)
+            keys = curves.morton(torch.from_numpy(np.pad(cells, ((0, 0), (1, 0))))).numpy()
+            order = np.argsort(keys, kind="stable")
+            new = np.diff(keys[order], prepend=-1) != 0
+            if new.sum() <= most:
+                break
+            edge *= 1.25
+        starts = np.flatnonzero(new)
+        return cls(edge, corner, cells[order[starts]], np.diff(starts, append=len(order)), order)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """(n,) int64: the cell of the point at each place."""
+        return np.repeat(np.arange(len(self.cells)), self.counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Features of cells in int8, such that cosines can be read from them."""
+
+    channels: tuple[int, ...]
+    """Numbers kept of each level."""
+    values: np.ndarray
+    """(m, sum of channels) int8."""
+    scales: np.ndarray
+    """(sum of channels,) float32: what one step of each number is worth."""
+    weights: np.ndarray
+    """(m, levels) uint8: the share of each level in a descriptor's length."""
+    colors: np.ndarray
+    """(m, groups, 3) uint8: principal components as colours, of all levels and then of each."""
+
+    def similarity(self, cell: np.ndarray, others: np.ndarray, level: int | None = None) -> np.ndarray:
+        """Return cosines of the cells (k,) with others (j,), over all levels or one, as the page computes them."""
+        total = np.zeros((len(cell), len(others)), np.float32)
+        stop = np.cumsum(self.channels)
+        (share, shares) = (unit(self.weights[rows].astype(np.float32))[0] for rows in (cell, others))
+        for k, (first, last) in enumerate(zip(stop - self.channels, stop, strict=True)):
+            if level is not None and k != level:
+                continue
+            mine, theirs = (unit(self.values[r, first:last] * self.scales[first:last])[0] for r in (cell, others))
+            weight = 1 if level is not None else share[:, k, None] * shares[:, k]
+            total += weight * (mine @ theirs.T)
+        return total
+
+
+def pack(
+    features: np.ndarray,
+    cells: Cells,
+    levels: Sequence[slice],
+    bases: Sequence[ColorBasis],
+    channels: int = CHANNELS,
+) -> Packed:
+    """Return the features of the points, averaged over each cell and reduced to `channels` numbers.
+
+    Each level is a direction, for which the principal components that keep cosines best are kept, and a length.
+
+    Args:
+        features: (n, c), row i of point i; may be a memory map.
+        cells: of the n points, or of some of them.
+        levels: the columns of each level.
+        bases: for colours of all columns, and of each level's where there are several.
+        channels: numbers to keep in all.
+    """
+    sample = np.asarray(features[np.sort(cells.rows[spaced(len(cells.rows), _ROWS)])], np.float32)
+    kept = _kept([unit(sample[:, level])[0] for level in levels], channels)
+    del sample
+    colored = [slice(0, checked(features).shape[1]), *(levels if len(levels) > 1 else [])]
+    widths = [basis.shape[1] for basis in kept]
+    m = len(cells.cells)
+    means = np.empty((m, sum(widths) + len(levels) + 3 * len(colored)), np.float32)
+    starts = np.cumsum(cells.counts) - cells.counts
+    first = 0
+    while first < m:  # whole cells at a time
+        last = max(int(np.searchsorted(starts, starts[first] + _CHUNK)), first + 1)
+        stop = starts[last] if last < m else len(cells.rows)
+        rows = np.asarray(features[cells.rows[starts[first] : stop]], np.float32)
+        found = [unit(rows[:, level]) for level in levels]
+        parts = [product(direction, basis) for (direction, _), basis in zip(found, kept, strict=True)]
+        parts += [length[:, None] for _, length in found]
+        for columns, basis in zip(colored, bases, strict=True):
+            turn, shift = basis.linear()
+            parts.append(product(rows[:, columns], turn) + shift)
+        means[first:last] = np.add.reduceat(np.concatenate(parts, 1), starts[first:last] - starts[first])
+        first = last
+    means /= cells.counts[:, None]
+    values, lengths, colors = np.split(means, [sum(widths), sum(widths) + len(levels)], axis=1)
+    colors = np.rint(np.clip(np.nan_to_num(colors), 0, 255)).astype(np.uint8).reshape(m, -1, 3)
+    scales = np.maximum(np.abs(values).max(0) / 127, 1e-9).astype(np.float32)
+    share = unit(lengths)[0]
+    quantised = np.rint(values / scales).astype(np.int8)
+    return Packed(tuple(widths), quantised, scales, np.rint(share * 255).astype(np.uint8), colors)
+
+
+def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[slice]) -> list[tuple[float, float]]:
+    """Return how far the packed cosines are from the features': mean and 95th percentile of the difference.
+
+    Over all levels and then over each, for 48 points and 4,096 others, evenly spaced.
+    """
+    n, owner = len(cells.rows), cells.owner
+    some, others = (spaced(n, count) for count in _PAIRS)
+    query, rows = (np.asarray(features[cells.rows[at]], np.float32) for at in (some, others))
+    result = []
+    for level in [None, *range(len(levels) if len(levels) > 1 else 0)]:
+        columns = slice(None) if level is None else levels[level]
+        exact = unit(query[:, columns])[0] @ unit(rows[:, columns])[0].T
+        difference = np.abs(exact - packed.similarity(owner[some], owner[others], level))
+        result.append((float(difference.mean()), float(np.percentile(difference, 95))))
+    return result
+
+
+def _kept(directions: Sequence[np.ndarray], channels: int) -> list[np.ndarray]:
+    """Return for each level the axes (c, k) to keep: the strongest of all levels, and at least four of each."""
+    if channels < _LEAST * len(directions):
+        raise InputError(f"channels is {channels}; give at least {_LEAST} for each of {len(directions)} levels.")
+    strength, found = [], []
+    for rows in directions:
+        value, vector = axes(product(rows.T, rows) / len(rows))
+        strength.append(value)
+        found.append(vector)
+    least = [min(_LEAST, len(value)) for value in strength]
+    rest = [(-v, k) for k, value in enumerate(strength) for v in value[least[k] :]]
+    chosen = [k for _, k in sorted(rest)[: channels - sum(least)]]
+    counts = [least[k] + chosen.count(k) for k in range(len(found))]
+    return [np.ascontiguousarray(a[:, :count], np.float32) for a, count in zip(found, counts, strict=True)]

@@ -1,0 +1,224 @@
+"""A scene as one file of HTML that needs neither a server nor a network: points, packed features, the viewer."""
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import replacing
+from ..errors import InputError
+from ..points import PointCloud
+from .camera import automatic_view, outside
+from .colors import ColorBasis, checked, label_colors, spaced
+from .packing import CHANNELS, MOST_CELLS, Cells, Packed, loss, pack
+from .picture import spacing
+
+HERE = Path(__file__).parent / "page"
+SCRIPTS = ("decode.js", "similarity.js", "camera.js", "scene.js", "panel.js", "main.js")
+MODES = ("color", "pca", "similarity", "label")
+MOST_POINTS = 1_000_000
+"""Points in a page; of larger scans some are left out, evenly."""
+_GREY = (150, 152, 158)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was written."""
+
+    path: Path
+    """The file."""
+    points: int
+    """Points in the page."""
+    cells: int
+    """Cells that have features."""
+    edge: float
+    """Of a cell, metres."""
+    loss: tuple[float, float]
+    """How much a similarity in the page differs from the descriptors': on average, and for 95 of 100 pairs at most."""
+    bytes: int
+    """Size of the file."""
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    cloud: PointCloud,
+    features: Any,
+    *,
+    levels: Sequence[Any] = (),
+    bases: Sequence[ColorBasis] | None = None,
+    mode: str = "color",
+    title: str = "scan",
+    model: str = "",
+    names: Sequence[str] = (),
+    most: int = MOST_POINTS,
+    channels: int = CHANNELS,
+    cells: int = MOST_CELLS,
+) -> Page:
+    """Write a page in which a click on a point shows what is similar to it, and return what is in it.
+
+    Args:
+        path: ends with .html.
+        cloud: the scan; with `normal`, walls in front of the camera can be hidden; with `segment`, labels are shown.
+        features: (n, c), row i of point i; may be a memory map.
+        levels: `Model.feature_info`, so that one level alone can be shown; without it there is only the whole.
+        bases: of the colours of whole descriptors, then of each level; fitted here by default.
+        mode: what the page shows first: color, pca, similarity or label.
+        title: of the page.
+        model: what made the features, in words.
+        names: of the labels from 0.
+        most: points to keep.
+        channels: numbers that a descriptor is packed into.
+        cells: cells to keep features for.
+
+    Raises:
+        InputError: the path, the mode or the features are not good.
+    """
+    path, features = check_page(path), checked(features)
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}; choose one of {', '.join(MODES)}.")
+    if len(features) != len(cloud):
+        raise InputError(f"there are {len(features)} features for {len(cloud)} points; give one row per point.")
+    slices = [level.slice for level in levels] if len(levels) > 1 else [slice(0, features.shape[1])]
+    if bases is None:
+        bases = level_bases([features], slices)
+    grid = Cells.of(cloud.coord, cells)
+    if len(cloud) > most:
+        kept = np.sort(grid.rows[spaced(len(cloud), most)])
+        grid = Cells.of(cloud.coord[kept], cells)
+        grid = replace(grid, rows=kept[grid.rows])
+    packed = pack(features, grid, slices, bases, channels)
+    lost = loss(features, grid, packed, slices)
+    view = automatic_view(cloud.coord)
+    points, described = _points(cloud, grid, names)
+    cell_arrays = _features(packed)
+    meta = {
+        "title": title,
+        "model": model,
+        "mode": mode,
+        "points": len(grid.rows),
+        "total": len(cloud),
+        "cells": len(grid.cells),
+        "edge": grid.edge,
+        "corner": grid.corner.tolist(),
+        "size": float(np.median(spacing(cloud.coord[grid.rows]))),
+        "view": {"eye": view.eye, "target": view.target, "fov": view.fov, "below": view.below},
+        "channels": features.shape[1],
+        "kept": list(packed.channels),
+        "scales": packed.scales.tolist(),
+        "levels": [{"level": info.level, "size": info.voxel_size, "channels": info.channels} for info in levels]
+        if len(levels) > 1
+        else [],
+        "loss": lost,
+        "colored": cloud.color is not None,
+        "labels": described,
+    }
+    blocks = {"points": points, "features": cell_arrays}
+    html = _html(meta, {name: _block(arrays) for name, arrays in blocks.items()})
+    with replacing(path) as partial:
+        partial.write_text(html, encoding="utf-8")
+    return Page(path, len(grid.rows), len(grid.cells), grid.edge, lost[0], path.stat().st_size)
+
+
+def check_page(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, or fail before any work is done if a page cannot be written there."""
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} cannot hold a page; end it with .html.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    return path
+
+
+def level_bases(scenes: Sequence[np.ndarray], levels: Sequence[slice]) -> list[ColorBasis]:
+    """Return one basis of colours for whole descriptors and, where there are several levels, one for each."""
+    parts = [slice(None), *(levels if len(levels) > 1 else [])]
+    return [ColorBasis.fit([scene[:, part] for scene in scenes]) for part in parts]
+
+
+# --- arrays to text -------------------------------------------------------------------------------------------------
+
+
+def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """Return the arrays of the points in the order of the cells, and what the labels are."""
+    coord, owner = cloud.coord[grid.rows], grid.owner
+    place = (coord - grid.corner) / grid.edge - grid.cells[owner]
+    offset = np.clip(np.floor(place * 256), 0, 255).astype(np.uint8)
+    color = np.tile(np.array(_GREY, np.uint8), (len(owner), 1)) if cloud.color is None else cloud.color[grid.rows]
+    color = np.rint(color).astype(np.uint8)
+    arrays = {"count": _integers(grid.counts)}
+    for axis, name in enumerate("xyz"):
+        arrays[f"cell.{name}"] = _integers(np.diff(grid.cells[:, axis], prepend=0))
+        arrays[f"offset.{name}"] = offset[:, axis].tobytes()
+    for axis, name in enumerate("rgb"):
+        arrays[f"color.{name}"] = np.diff(color[:, axis], prepend=np.uint8(0)).tobytes()
+    if cloud.normal is not None:
+        normal = cloud.normal * outside(cloud.coord, cloud.normal)[:, None]
+        starts = np.cumsum(grid.counts) - grid.counts
+        mean = np.add.reduceat(normal[grid.rows], starts)
+        length = np.linalg.norm(mean, axis=1, keepdims=True)
+        mean = np.where(length > 0.5 * grid.counts[:, None], mean / np.maximum(length, 1e-9), 0)
+        for axis, name in enumerate("xyz"):
+            arrays[f"outer.{name}"] = np.rint(mean[:, axis] * 127).astype(np.int8).tobytes()
+    if cloud.segment is None:
+        return arrays, []
+    values, label, counts = np.unique(cloud.segment[grid.rows], return_inverse=True, return_counts=True)
+    if len(values) > 256:  # no classes but something else, such as one number for each object
+        return arrays, []
+    arrays["label"] = label.astype(np.uint8).tobytes()
+    described = [
+        {
+            "name": names[v] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}",
+            "color": label_colors(np.array([v]))[0].tolist(),
+            "points": int(count),
+        }
+        for v, count in zip(values.tolist(), counts, strict=True)
+    ]
+    return arrays, described
+
+
+def _features(packed: Packed) -> dict[str, bytes]:
+    arrays = {f"value.{k}": column.tobytes() for k, column in enumerate(packed.values.T.copy())}
+    arrays |= {f"weight.{k}": column.tobytes() for k, column in enumerate(packed.weights.T.copy())}
+    for k in range(packed.colors.shape[1]):
+        for axis, name in enumerate("rgb"):
+            arrays[f"pca.{k}.{name}"] = np.diff(packed.colors[:, k, axis], prepend=np.uint8(0)).tobytes()
+    return arrays
+
+
+def _integers(values: np.ndarray) -> bytes:
+    """Return whole numbers as four planes of bytes, small ones of either sign with empty upper planes."""
+    folded = np.where(values < 0, -2 * values - 1, 2 * values).astype("<u4")
+    return folded.view(np.uint8).reshape(-1, 4).T.tobytes()
+
+
+def _block(arrays: dict[str, bytes]) -> str:
+    """Return arrays as text: eight bytes of length, JSON of the arrays' lengths, their bytes; deflated, base64."""
+    head = json.dumps({name: len(data) for name, data in arrays.items()}).encode()
+    head += b" " * (-len(head) % 8)
+    packed = zlib.compress(b"".join([len(head).to_bytes(8, "little"), head, *arrays.values()]), 6)
+    return base64.b64encode(packed).decode("ascii")
+
+
+def _html(meta: dict[str, Any], blocks: dict[str, str]) -> str:
+    from html import escape
+
+    scripts = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = {
+        "TITLE": escape(meta["title"]),
+        "STYLE": (HERE / "style.css").read_text(encoding="utf-8"),
+        "LICENSE": (HERE / "three.LICENSE").read_text(encoding="utf-8").strip(),
+        "THREE": (HERE / "three.min.js").read_text(encoding="utf-8").strip(),
+        "VIEWER": f'(() => {{\n"use strict";\n{scripts}\n}})();',
+        "META": json.dumps(meta).replace("<", "\\u003c"),
+        **{name.upper(): text for name, text in blocks.items()},
+    }
+    pieces = (HERE / "template.html").read_text(encoding="utf-8").split("%%")
+    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))

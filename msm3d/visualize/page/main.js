@@ -1,0 +1,252 @@
+// --- the page -------------------------------------------------------------------------------------------------------
+
+const meta = JSON.parse(byId("meta").textContent);
+const canvas = byId("scene");
+const root = document.documentElement;
+const BINS = 60;
+
+async function main() {
+  if (!window.DecompressionStream) throw new Error("This browser is too old for the page: it cannot unpack the scan.");
+  const origin = meta.view.target.slice();
+  const cloud = points(meta, await unpacked("points"), origin);
+  const camera = new THREE.PerspectiveCamera(meta.view.fov, 1, 0.1, 100);
+  const rig = new Rig(camera, meta.view, origin);
+  let stage;
+  try {
+    stage = new Stage(canvas, cloud, meta, camera);
+  } catch {
+    throw new Error("This browser has no WebGL 2, which the page draws with; switch on hardware acceleration.");
+  }
+  const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [] };
+  let features = null;
+
+  // --- frames: drawn when something changed, fewer points while it moves if the machine is slow ---
+  const speed = { budget: cloud.n, moved: -1e9, last: 0, frames: [], full: false };
+  const moving = () => { speed.moved = performance.now(); };
+  function frame(now) {
+    requestAnimationFrame(frame);
+    const spent = now - speed.last;
+    speed.last = now;
+    if (rig.held.size) moving();
+    rig.step(Math.min(spent, 100) / 1000);
+    const inMotion = now - speed.moved < 160;
+    if (rig.changed || state.dirty || (!inMotion && !speed.full)) {
+      const count = inMotion ? speed.budget : cloud.n;
+      if (inMotion && spent < 1000) {
+        speed.frames = [...speed.frames.slice(-29), spent];
+        if (spent > 45) speed.budget = Math.max(Math.round(speed.budget * Math.max(33 / spent, 0.6)), Math.min(50000, cloud.n));
+        else if (spent < 25) speed.budget = Math.min(Math.round(speed.budget * 1.1), cloud.n);
+      }
+      rig.apply();
+      stage.draw(count);
+      speed.full = count === cloud.n;
+      rig.changed = state.dirty = false;
+      mark();
+    }
+  }
+
+  function mark() {
+    const ring = byId("ring");
+    ring.hidden = state.selected < 0 || state.mode !== "similarity";
+    if (ring.hidden) return;
+    const at = new THREE.Vector3().fromArray(cloud.position, 3 * state.selected).project(camera);
+    ring.hidden = Math.abs(at.z) > 1;
+    ring.style.transform = `translate(${((at.x + 1) / 2) * canvas.clientWidth}px, ${((1 - at.y) / 2) * canvas.clientHeight}px)`;
+  }
+
+  // --- colours ---
+  function paint() {
+    const { tint } = stage, { owner, color, n } = cloud;
+    const out = tint.array;
+    if (state.mode === "pca" && features) {
+      const [r, g, b] = features.colors[state.level === null ? 0 : state.level + 1];
+      for (let i = 0, k = 0; i < n; i++, k += 4) { const c = owner[i]; out[k] = r[c]; out[k + 1] = g[c]; out[k + 2] = b[c]; }
+    } else if (state.mode === "label" && cloud.label) {
+      const table = meta.labels.map((label) => label.color);
+      for (let i = 0, k = 0; i < n; i++, k += 4) { const c = table[cloud.label[i]]; out[k] = c[0]; out[k + 1] = c[1]; out[k + 2] = c[2]; }
+    } else if (state.mode === "similarity" && state.similar) {
+      const table = new Uint8Array(3 * 256);
+      for (let i = 0; i < 256; i++) table.set(heat(i / 255), 3 * i);
+      const { similar, threshold } = state, scale = 255 / Math.max(1 - threshold, 1e-6);
+      const [share, rest] = root.dataset.theme === "dark" ? [0.22, 26] : [0.3, 158]; // what is not similar steps back
+      for (let i = 0, k = 0; i < n; i++, k += 4) {
+        const value = similar[owner[i]];
+        if (value >= threshold) {
+          const at = 3 * Math.min(Math.floor((value - threshold) * scale), 255);
+          out[k] = table[at]; out[k + 1] = table[at + 1]; out[k + 2] = table[at + 2];
+        } else {
+          out[k] = out[k + 1] = out[k + 2] = rest + share * (0.3 * color[k] + 0.59 * color[k + 1] + 0.11 * color[k + 2]);
+        }
+      }
+    } else {
+      out.set(color);
+    }
+    tint.needsUpdate = true;
+    state.dirty = true;
+  }
+
+  // --- similarity ---
+  function measure() {
+    if (state.selected < 0 || !features) return;
+    state.similar = features.similarity(cloud.owner[state.selected], state.level);
+    const sorted = new Float32Array(20000).map((_, i) => state.similar[cloud.owner[Math.floor((i * cloud.n) / 20000)]]).sort();
+    state.low = Math.max(Math.min(Math.floor(sorted[200] * 20) / 20, 0.9), -1);
+    if (!state.own) state.threshold = Math.min(Math.max(Math.round(sorted[18600] * 200) / 200, state.low), 0.995);
+    state.threshold = Math.max(state.threshold, state.low);
+    state.counts = new Array(BINS).fill(0);
+    for (const value of sorted) state.counts[Math.min(Math.max(Math.floor(((value - state.low) / (1 - state.low)) * BINS), 0), BINS - 1)]++;
+    const slider = byId("threshold");
+    slider.min = state.low.toFixed(2);
+    slider.value = state.threshold;
+  }
+
+  function report() {
+    const { similar, threshold } = state;
+    const has = state.mode === "similarity" && similar;
+    byId("ask").hidden = Boolean(has);
+    byId("chart").hidden = !has;
+    byId("status").textContent = "";
+    if (!has) return;
+    let above = 0;
+    for (let i = 0; i < cloud.n; i++) if (similar[cloud.owner[i]] >= threshold) above++;
+    byId("above").textContent = threshold.toFixed(threshold * 100 % 1 ? 3 : 2);
+    byId("threshold").setAttribute("aria-valuetext", `${threshold.toFixed(3)}, ${percent(above / cloud.n)} of the points`);
+    histogram(state.counts, state.low, threshold);
+    const label = cloud.label ? meta.labels[cloud.label[state.selected]].name : "the point";
+    const at = [0, 1, 2].map((a) => (cloud.position[3 * state.selected + a] + origin[a]).toFixed(2)).join(", ");
+    byId("status").textContent = `${percent(above / cloud.n)} of the points are like ${label} at ${at} m`;
+  }
+
+  function update() {
+    byId("levels").hidden = !meta.levels.length || !["pca", "similarity"].includes(state.mode);
+    byId("similar").hidden = state.mode !== "similarity";
+    byId("legend").hidden = state.mode !== "label";
+    byId("loss").textContent = lossText(meta, state.level);
+    paint();
+    report();
+  }
+
+  function setMode(mode) { state.mode = mode; showMode(mode); update(); }
+  function setLevel(level) { state.level = level; showLevel(String(level)); measure(); update(); }
+  function ask(x, y, twice, finger) {
+    rig.apply();
+    const point = stage.pick(x, y, finger ? 14 : 6);
+    if (point < 0) return;
+    if (twice) { rig.around(new THREE.Vector3().fromArray(cloud.position, 3 * point)); moving(); return; }
+    if (!features) return;
+    state.selected = point;
+    measure();
+    setMode("similarity");
+  }
+
+  // --- controls ---
+  const modes = [["color", "Colour", "1"], ["pca", "PCA", "Principal components of the features as red, green and blue (2)"], ["similarity", "Similarity", "3"]];
+  if (cloud.label) modes.push(["label", "Labels", "4"]);
+  const showMode = choices("modes", modes, state.mode, setMode);
+  const levels = [["null", "All", "All levels, as in a descriptor"], ...meta.levels.map(({ level, size, channels }, k) => [String(k), length(size).replace(" ", "\u00a0"), `Level ${level}: ${channels} channels at voxels of ${length(size)}`])];
+  const showLevel = choices("levels", levels, "null", (value) => setLevel(value === "null" ? null : Number(value)));
+  const setFly = (fly) => { rig.fly = fly; showCamera(fly ? "fly" : "orbit"); };
+  const showCamera = choices("cameras", [["orbit", "Orbit", "Turn around the scan (F)"], ["fly", "Fly", "Look around from where you are (F)"]], "orbit", (value) => setFly(value === "fly"));
+  legend(meta.labels, cloud.n);
+  byId("title").textContent = meta.title;
+  const share = meta.total > meta.points ? `${thousands(meta.points)} of ${thousands(meta.total)} points` : `${thousands(meta.points)} points`;
+  byId("about").textContent = meta.model ? `${share} · ${meta.model}` : share;
+  byId("threshold").addEventListener("input", (event) => {
+    state.threshold = Number(event.target.value);
+    state.own = true;
+    paint();
+    report();
+  });
+  byId("size").addEventListener("input", (event) => { stage.pointSize = Number(event.target.value); state.dirty = true; });
+  let low = Infinity, high = -Infinity;
+  for (let i = 2; i < cloud.position.length; i += 3) { low = Math.min(low, cloud.position[i]); high = Math.max(high, cloud.position[i]); }
+  const cut = (part) => { stage.uniforms.cut.value = part >= 1 ? 1e9 : low + part * (high - low); state.dirty = true; };
+  const firstCut = meta.view.below === null ? 1 : (meta.view.below - origin[2] - low) / (high - low);
+  byId("cut").value = firstCut;
+  cut(firstCut);
+  byId("cut").addEventListener("input", (event) => cut(Number(event.target.value)));
+  byId("front-line").hidden = !cloud.walls;
+  byId("front").addEventListener("change", (event) => { stage.uniforms.hide.value = event.target.checked; state.dirty = true; });
+
+  function setTheme(theme) {
+    root.dataset.theme = theme;
+    const [r, g, b] = getComputedStyle(root).getPropertyValue("--ground").match(/[0-9a-f]{2}/gi).map((v) => parseInt(v, 16) / 255);
+    stage.light.ground.value.set(r, g, b);
+    paint();
+    report();
+  }
+  const preferred = matchMedia("(prefers-color-scheme: dark)");
+  preferred.addEventListener("change", () => setTheme(preferred.matches ? "dark" : "light"));
+  const actions = {
+    reset: () => { rig.reset(); moving(); },
+    theme: () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"),
+    help: () => byId("keys").showModal(),
+    photo: () => {
+      stage.draw(cloud.n);
+      canvas.toBlob((blob) => {
+        const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `${meta.title}.png` });
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      });
+    },
+  };
+  for (const [id, action] of Object.entries(actions)) byId(id).addEventListener("click", action);
+  const fold = (folded) => {
+    byId("panel").classList.toggle("folded", folded);
+    byId("fold").setAttribute("aria-expanded", String(!folded));
+    byId("fold").setAttribute("aria-label", folded ? "Show the settings" : "Hide the settings");
+  };
+  byId("fold").addEventListener("click", () => fold(!byId("panel").classList.contains("folded")));
+  fold(matchMedia("(max-width: 640px)").matches);
+
+  function free() {
+    const box = byId("panel").getBoundingClientRect();
+    const narrow = box.width > 0.7 * canvas.clientWidth;
+    stage.room(narrow ? 0 : box.right, narrow ? canvas.clientHeight - box.top : 0);
+  }
+
+  // --- keys ---
+  const HELD = new Set(["w", "a", "s", "d", "q", "e", "+", "=", "-", "arrowleft", "arrowright", "arrowup", "arrowdown"]);
+  const step = (by) => {
+    const next = Math.min((state.level ?? -1) + by, meta.levels.length - 1);
+    if (meta.levels.length) setLevel(next < 0 ? null : next);
+  };
+  window.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
+    const key = event.key.toLowerCase();
+    const typing = event.target.matches("input, button");
+    if (HELD.has(key) && !(typing && key.startsWith("arrow"))) { rig.held.add(key); event.preventDefault(); return; }
+    const at = "1234".indexOf(key);
+    if (at >= 0 && at < modes.length && !typing) return setMode(modes[at][0]);
+    if (key === "enter" && event.target === canvas) return ask(canvas.clientWidth / 2, canvas.clientHeight / 2, false, true);
+    const short = {
+      r: actions.reset, t: actions.theme, p: actions.photo, "?": actions.help, f: () => setFly(!rig.fly), "[": () => step(-1), "]": () => step(1),
+      h: () => { if (cloud.walls) byId("front").click(); },
+    }[key];
+    if (short) short();
+  });
+  window.addEventListener("keyup", (event) => rig.held.delete(event.key.toLowerCase()));
+  window.addEventListener("blur", () => rig.held.clear());
+  gestures(canvas, rig, ask, moving);
+  const resized = new ResizeObserver(() => { stage.resize(); free(); state.dirty = true; });
+  resized.observe(canvas);
+  resized.observe(byId("panel"));
+
+  // --- start ---
+  setTheme(preferred.matches ? "dark" : "light");
+  free();
+  requestAnimationFrame(frame);
+  byId("wait").textContent = "Unpacking the features …";
+  await new Promise((done) => setTimeout(done, 0)); // the colours are drawn meanwhile
+  features = new Features(meta, await unpacked("features"));
+  byId("wait").textContent = "";
+  setMode(state.mode);
+  window.msm3d = { meta, state, rig, stage, speed, features, cloud };
+  root.dataset.ready = "yes";
+}
+
+main().catch((error) => {
+  byId("wait").textContent = error.message;
+  root.dataset.ready = "no";
+  throw error;
+});

@@ -1,0 +1,60 @@
+// --- panel: what is drawn as controls -------------------------------------------------------------------------------
+
+const byId = (id) => document.getElementById(id);
+const thousands = (n) => n.toLocaleString("en-US");
+const length = (metres) => (metres < 1 ? `${+(metres * 100).toPrecision(2)} cm` : `${+metres.toPrecision(2)} m`);
+
+// A row of exclusive choices as radio buttons: [value, text, title].
+function choices(id, options, chosen, changed) {
+  const row = document.createElement("div");
+  row.className = "row";
+  for (const [value, text, title] of options) {
+    const label = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: id, value, checked: value === chosen });
+    const span = document.createElement("span");
+    span.textContent = text;
+    if (title) label.title = title;
+    input.addEventListener("change", () => changed(value));
+    label.append(input, span);
+    row.append(label);
+  }
+  byId(id).append(row);
+  return (value) => { for (const input of row.querySelectorAll("input")) input.checked = input.value === value; };
+}
+
+function legend(labels, total) {
+  const list = byId("legend");
+  for (const { name, color, points } of [...labels].sort((a, b) => b.points - a.points)) {
+    const item = document.createElement("li"), dot = document.createElement("i"), share = document.createElement("b");
+    dot.style.background = `rgb(${color})`;
+    share.textContent = percent(points / total);
+    item.append(dot, name, share);
+    list.append(item);
+  }
+}
+
+const percent = (part) => (part >= 0.0995 ? `${Math.round(part * 100)} %` : part >= 0.00095 ? `${(part * 100).toFixed(1)} %` : part > 0 ? "< 0.1 %" : "0 %");
+
+// How many points are how similar, over the range of the slider below it.
+function histogram(counts, low, threshold) {
+  const canvas = byId("histogram");
+  const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  const w = (canvas.width = Math.max(canvas.clientWidth, 1) * ratio), h = (canvas.height = canvas.clientHeight * ratio);
+  const context = canvas.getContext("2d");
+  const most = Math.max(...counts, 1), inset = 8 * ratio; // the slider's thumb does not reach its ends
+  const bar = getComputedStyle(document.documentElement).getPropertyValue("--bar");
+  counts.forEach((count, i) => {
+    const from = low + ((1 - low) * i) / counts.length;
+    const high = count ? Math.max(Math.sqrt(count / most) * (h - 2), ratio) : 0;
+    context.fillStyle = from + (1 - low) / counts.length > threshold ? `rgb(${heat((from - threshold) / Math.max(1 - threshold, 1e-6))})` : bar;
+    const each = (w - 2 * inset) / counts.length;
+    context.fillRect(inset + i * each, h - high, Math.max(each - ratio * 0.5, 1), high);
+  });
+}
+
+function lossText(meta, level) {
+  const [mean, most] = meta.loss[level === null ? 0 : level + 1];
+  const kept = meta.kept.reduce((a, b) => a + b, 0);
+  return `${meta.channels} channels are packed into ${kept} bytes for each of ${thousands(meta.cells)} cells of ${length(meta.edge)}: ` +
+    `a similarity is off by ${mean.toFixed(3)} on average, by less than ${Math.max(most, 0.001).toFixed(3)} in 95 of 100 cases.`;
+}

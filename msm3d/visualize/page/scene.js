@@ -1,0 +1,168 @@
+// --- drawing: points into a buffer, then eye-dome lighting onto the screen ------------------------------------------
+
+const POINT_VERTEX = `
+uniform float size, scale, cut; uniform vec3 eye; uniform bool hide;
+attribute vec4 tint, outer; varying vec3 shown;
+void main() {
+  shown = tint.rgb;
+  vec4 seen = modelViewMatrix * vec4(position, 1.0);
+  gl_Position = projectionMatrix * seen;
+  gl_PointSize = clamp(size * scale / max(-seen.z, 1e-4), 1.5, 40.0);
+  bool behind = hide && dot(outer.xyz, outer.xyz) > 0.1 && dot(outer.xyz, eye - position) < 0.0;
+  if (position.z > cut || behind) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+}`;
+const POINT_FRAGMENT = `
+precision mediump float; varying vec3 shown;
+void main() {
+  vec2 from = gl_PointCoord * 2.0 - 1.0;
+  if (dot(from, from) > 1.0) discard;
+  gl_FragColor = vec4(shown, 1.0);
+}`;
+const LIGHT_VERTEX = `varying vec2 place; void main() { place = uv; gl_Position = vec4(position.xy, 0.0, 1.0); }`;
+const LIGHT_FRAGMENT = `
+precision highp float;
+uniform sampler2D colors, depths; uniform vec2 pixel; uniform float near, far, strength; uniform vec3 ground;
+varying vec2 place;
+float deep(vec2 at) {
+  float d = texture2D(depths, at).x;
+  return d >= 1.0 ? 64.0 : log2(near * far / (far - d * (far - near)));
+}
+void main() {
+  float here = deep(place);
+  vec2 from = place;
+  for (int ring = 1; ring <= 3 && here > 60.0; ring++) { // gaps inside of surfaces, not their borders
+    float full = 0.0, most = 0.0;
+    for (int i = 0; i < 8; i++) {
+      float angle = float(i) * 0.785398;
+      vec2 at = place + vec2(cos(angle), sin(angle)) * pixel * (float(ring) + 0.3);
+      float there = deep(at);
+      if (there < 60.0) { full += 1.0; if (there > most) { most = there; from = at; } }
+    }
+    if (full > 4.5) here = most;
+  }
+  if (here > 60.0) { gl_FragColor = vec4(ground, 1.0); return; }
+  float hidden = 0.0;
+  for (int i = 0; i < 8; i++) {
+    float angle = float(i) * 0.785398;
+    vec2 way = vec2(cos(angle), sin(angle)) * pixel;
+    hidden += 0.6 * clamp(here - deep(place + 1.5 * way) - 0.003, 0.0, 0.06);
+    hidden += 0.4 * clamp(here - deep(place + 4.0 * way) - 0.003, 0.0, 0.06);
+  }
+  gl_FragColor = vec4(texture2D(colors, from).rgb * exp2(-strength * hidden / 8.0), 1.0);
+}`;
+
+class Stage {
+  constructor(canvas, cloud, meta, camera) {
+    this.canvas = canvas;
+    this.camera = camera;
+    this.cloud = cloud;
+    this.renderer = new THREE.WebGLRenderer({ canvas, antialias: false, powerPreference: "high-performance" });
+    const geometry = new THREE.BufferGeometry();
+    this.tint = new THREE.BufferAttribute(cloud.color.slice(), 4, true);
+    geometry.setAttribute("position", new THREE.BufferAttribute(cloud.position, 3));
+    geometry.setAttribute("tint", this.tint);
+    geometry.setAttribute("outer", new THREE.BufferAttribute(cloud.outer, 4, true));
+    geometry.setIndex(new THREE.BufferAttribute(spread(cloud.n), 1));
+    geometry.boundingSphere = new THREE.Sphere(new THREE.Vector3(), Infinity);
+    this.geometry = geometry;
+    this.usual = meta.size * 1.8;
+    this.uniforms = {
+      size: { value: 1 }, scale: { value: 1 }, cut: { value: 1e9 }, eye: { value: new THREE.Vector3() }, hide: { value: true },
+    };
+    const material = new THREE.ShaderMaterial({ uniforms: this.uniforms, vertexShader: POINT_VERTEX, fragmentShader: POINT_FRAGMENT });
+    const drawn = new THREE.Points(geometry, material);
+    drawn.frustumCulled = false;
+    this.scene = new THREE.Scene();
+    this.scene.add(drawn);
+    this.target = new THREE.WebGLRenderTarget(1, 1, { minFilter: THREE.NearestFilter, magFilter: THREE.NearestFilter });
+    this.target.depthTexture = new THREE.DepthTexture(1, 1, THREE.UnsignedIntType);
+    this.light = {
+      colors: { value: this.target.texture }, depths: { value: this.target.depthTexture }, pixel: { value: new THREE.Vector2() },
+      near: { value: 1 }, far: { value: 1 }, strength: { value: 38 }, ground: { value: new THREE.Vector3(1, 1, 1) },
+    };
+    const quad = new THREE.Mesh(
+      new THREE.PlaneGeometry(2, 2),
+      new THREE.ShaderMaterial({ uniforms: this.light, vertexShader: LIGHT_VERTEX, fragmentShader: LIGHT_FRAGMENT, depthTest: false, depthWrite: false }),
+    );
+    quad.frustumCulled = false;
+    this.screen = new THREE.Scene();
+    this.screen.add(quad);
+    this.flat = new THREE.OrthographicCamera(-1, 1, 1, -1, 0, 1);
+    this.pointSize = 1;
+    this.resize();
+  }
+
+  resize() {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    this.renderer.setPixelRatio(ratio);
+    this.renderer.setSize(w, h, false);
+    this.target.setSize(Math.round(w * ratio), Math.round(h * ratio));
+    this.light.pixel.value.set(ratio / this.target.width, ratio / this.target.height);
+    this.camera.aspect = w / h;
+  }
+
+  // Fit the picture, which is of 4 : 3, into what the panel leaves free: pixels at the left and at the bottom are not.
+  room(left, bottom) {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    this.camera.zoom = Math.max(Math.min(h - bottom, (w - left) * 0.75) / h, 0.1);
+    this.camera.setViewOffset(w, h, -left / 2, bottom / 2, w, h);
+  }
+
+  // Draw the first `count` points of the spread order: a sample of all of them.
+  draw(count) {
+    const { camera, uniforms, light } = this;
+    const n = this.cloud.n;
+    this.geometry.setDrawRange(0, count);
+    uniforms.size.value = this.usual * this.pointSize * Math.min(Math.sqrt(n / count), 2.5);
+    uniforms.scale.value = (camera.zoom * this.target.height) / 2 / Math.tan((camera.fov * Math.PI) / 360);
+    uniforms.eye.value.copy(camera.position);
+    light.near.value = camera.near;
+    light.far.value = camera.far;
+    this.renderer.setRenderTarget(this.target);
+    this.renderer.setClearColor(0, 0);
+    this.renderer.clear();
+    this.renderer.render(this.scene, camera);
+    this.renderer.setRenderTarget(null);
+    this.renderer.render(this.screen, this.flat);
+  }
+
+  // The point under a place on the canvas, or -1: of those within `radius` pixels, the nearest surface's closest.
+  pick(x, y, radius) {
+    const { camera, cloud, uniforms } = this;
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const m = camera.projectionMatrix.clone().multiply(camera.matrixWorldInverse).elements;
+    const p = cloud.position, outer = cloud.outer, eye = camera.position;
+    const hide = uniforms.hide.value, cut = uniforms.cut.value;
+    const near = [];
+    let front = Infinity;
+    for (let i = 0, k = 0; i < cloud.n; i++, k += 3) {
+      const px = p[k], py = p[k + 1], pz = p[k + 2];
+      const deep = m[3] * px + m[7] * py + m[11] * pz + m[15];
+      if (deep < camera.near || pz > cut) continue;
+      const dx = ((m[0] * px + m[4] * py + m[8] * pz + m[12]) / deep + 1) * 0.5 * w - x;
+      const dy = (1 - (m[1] * px + m[5] * py + m[9] * pz + m[13]) / deep) * 0.5 * h - y;
+      const reach = Math.max(radius, 0.5 * this.usual * this.pointSize * (uniforms.scale.value / (this.target.height / h)) / deep);
+      if (dx * dx + dy * dy > reach * reach) continue;
+      if (hide) {
+        const o = 4 * i, a = outer[o], b = outer[o + 1], c = outer[o + 2];
+        if ((a || b || c) && a * (eye.x - px) + b * (eye.y - py) + c * (eye.z - pz) < 0) continue;
+      }
+      near.push([i, deep, dx * dx + dy * dy]);
+      if (deep < front) front = deep;
+    }
+    let best = -1, least = Infinity;
+    for (const [i, deep, away] of near) if (deep < front * 1.01 + this.usual && away < least) [best, least] = [i, away];
+    return best;
+  }
+}
+
+// An order of the points in which every beginning is an even sample of all of them.
+function spread(n) {
+  const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+  let step = Math.max(Math.round(n * 0.6180339887), 1);
+  while (gcd(step, n) !== 1) step++;
+  const order = new Uint32Array(n);
+  for (let i = 0, at = 0; i < n; i++, at = (at + step) % n) order[i] = at;
+  return order;
+}

@@ -1,0 +1,20 @@
+// What the viewer uses of three.js; esbuild leaves the rest out. See README.md.
+export {
+  BufferAttribute,
+  BufferGeometry,
+  DepthTexture,
+  Mesh,
+  NearestFilter,
+  OrthographicCamera,
+  PerspectiveCamera,
+  PlaneGeometry,
+  Points,
+  Scene,
+  ShaderMaterial,
+  Sphere,
+  UnsignedIntType,
+  Vector2,
+  Vector3,
+  WebGLRenderTarget,
+  WebGLRenderer,
+} from "three";

@@ -1,0 +1,218 @@
+"""Points to a picture without a display or a GPU: discs as large as the points are apart, eye-dome lighting."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import replacing
+from ..errors import DependencyError, InputError
+from .camera import View, automatic_view, outside
+from .colors import spaced, unit
+
+BACKGROUNDS = {"white": (255, 255, 255), "light": (246, 246, 244), "dark": (22, 24, 28), "black": (0, 0, 0)}
+_FINE = 2  # pixels drawn for one of the picture, along each side
+_WIDEST = 16  # radius of the largest disc, in drawn pixels
+_WORK = 12e6  # squares of radii in all that are drawn
+_AROUND = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
+_NOWHERE = np.iinfo(np.uint64).max
+_RINGS = ((1.5, 0.6), (4.0, 0.4))  # of eye-dome lighting: radius in pixels of the picture, and weight
+
+
+def render(
+    points: Any,
+    colors: Any,
+    *,
+    size: tuple[int, int] = (1280, 960),
+    view: View | None = None,
+    background: str | tuple[int, int, int] = "white",
+    normals: Any = None,
+) -> np.ndarray:
+    """Return a picture of coloured points: perspective, nearer points in front, edges and steps shaded.
+
+    >>> points = np.random.default_rng(0).random((2000, 3))
+    >>> picture = render(points, np.full((2000, 3), 200, np.uint8), size=(160, 120))
+    >>> picture.shape, picture.dtype.name
+    ((120, 160, 3), 'uint8')
+
+    Args:
+        points: (n, 3) metres, z up.
+        colors: (n, 3) 0 to 255, such as from `pca_colors`.
+        size: width and height in pixels.
+        view: where to look from; `automatic_view` by default.
+        background: white, light, dark, black or red, green, blue of 0 to 255.
+        normals: (n, 3) unit, towards the open side. With them, walls between the camera and the room are left out.
+
+    Returns:
+        (height, width, 3) uint8. The same bytes for the same input.
+
+    Raises:
+        InputError: the arrays do not belong together, or the size or the background is unknown.
+    """
+    points, colors, ground = _checked(points, colors, size, background)
+    view = automatic_view(points, size) if view is None else view
+    kept = np.ones(len(points), bool) if view.below is None else points[:, 2] < view.below
+    eye = np.asarray(view.eye, np.float64)
+    apart = spacing(points)
+    if normals is not None:
+        normals = np.asarray(normals, np.float32)
+        if normals.shape != points.shape:
+            raise InputError(f"normals has shape {normals.shape}; give {points.shape}, one row per point.")
+        facing = np.einsum("nd,nd->n", unit((eye - points).astype(np.float32))[0], normals)
+        kept &= ~(outside(points, normals) & (facing < 0))
+        apart *= np.sqrt(np.clip(np.abs(facing), 0.35, 1))  # seen edge-on, points are closer together
+    width, height = size[0] * _FINE, size[1] * _FINE
+    focal = height / 2 / np.tan(np.deg2rad(view.fov) / 2)
+    seen = ((points - eye) @ view.axes().T).astype(np.float32)
+    kept &= seen[:, 2] > 1e-3 * np.linalg.norm(np.asarray(view.target) - eye)
+    rows = np.flatnonzero(kept)
+    depth, owner = _drawn(seen[rows], apart[rows], focal, width, height)
+    shade = _shaded(depth)
+    picture = np.empty((height, width, 3), np.float32)
+    picture[:] = ground
+    there = owner >= 0
+    picture[there] = colors[rows[owner[there]]] * shade[there][:, None]
+    smooth = picture.reshape(size[1], _FINE, size[0], _FINE, 3).mean((1, 3))
+    return np.rint(smooth).astype(np.uint8)
+
+
+def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
+    """Write a picture (height, width, 3) uint8 as PNG; whole or not at all.
+
+    Raises:
+        InputError: the name does not end with .png, or there is no such folder.
+        DependencyError: Pillow is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path} cannot hold a picture; end it with .png.")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DependencyError("writing PNG needs Pillow; install it: pip install 'msm3d[view]'") from error
+    with replacing(path) as partial:
+        Image.fromarray(picture).save(partial, format="PNG", optimize=False, compress_level=6)
+    return path
+
+
+def colored_ply(path: str | os.PathLike[str], points: np.ndarray, colors: np.ndarray) -> Path:
+    """Write points (n, 3) and colours (n, 3) uint8 as binary PLY, which every viewer of scans opens."""
+    path = Path(path)
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}"]
+    header += [f"property double {axis}" for axis in "xyz"]
+    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    rows = np.empty(len(points), np.dtype([("xyz", "<f8", 3), ("rgb", "u1", 3)]))
+    rows["xyz"], rows["rgb"] = points, colors
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write("\n".join([*header, "end_header\n"]).encode())
+        rows.tofile(file)
+    return path
+
+
+def spacing(points: np.ndarray) -> np.ndarray:
+    """Return how far apart the points around each point are (n,) float32: of a surface, the root of area by points."""
+    low, high = np.percentile(points[spaced(len(points), 40_000)], [0.5, 99.5], axis=0)
+    edge = max(float(np.linalg.norm(high - low)) / 160, 1e-9)
+    cell = np.clip((points - low) / edge, -(1 << 19), 1 << 19).astype(np.int64) + (1 << 19)
+    _, owner, count = np.unique(
+        (cell[:, 0] << 40) | (cell[:, 1] << 20) | cell[:, 2], return_inverse=True, return_counts=True
+    )
+    apart = edge * np.sqrt(1.2 / count)  # a plane crosses 1.2 faces of the cells that it passes through
+    usual = float(np.median(apart[owner]))
+    return np.clip(apart, usual / 3, usual * 1.7).astype(np.float32)[owner]
+
+
+def _drawn(seen: np.ndarray, apart: np.ndarray, focal: float, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each pixel the depth of the nearest disc, infinite for none, and its row in `seen`, -1 for none."""
+    z = seen[:, 2]
+    x = seen[:, 0] / z * focal + width / 2
+    y = height / 2 - seen[:, 1] / z * focal
+    radius = np.clip(0.9 * apart / z * focal, 0.5, _WIDEST)
+    on = (x > -_WIDEST) & (x < width + _WIDEST) & (y > -_WIDEST) & (y < height + _WIDEST)
+    while (radius[on] ** 2).sum() > _WORK and radius.max() > 4:
+        radius = np.minimum(radius, radius.max() - 1)  # a close view of very many points
+    margin = 2 * _WIDEST + 1
+    wide = width + 2 * margin
+    nearest = np.full(wide * (height + 2 * margin), _NOWHERE, np.uint64)
+    reach = float(z.max(initial=1.0)) * 1.01
+    unit = np.float64((1 << 31) / reach)
+    classes = np.ceil(radius).astype(np.int64)
+    for r in range(1, _WIDEST + 1):
+        rows = np.flatnonzero(on & (classes == r))
+        if not len(rows):
+            continue
+        pixel = np.floor(y[rows] + margin).astype(np.int64) * wide + np.floor(x[rows] + margin).astype(np.int64)
+        size = radius[rows]
+        first = z[rows].astype(np.float64)
+        bend = 0.5 * apart[rows].astype(np.float64)  # a disc recedes to its rim, so that neighbours share the border
+        for dy in range(-r, r + 1):
+            for dx in range(-r, r + 1):
+                far = dx * dx + dy * dy
+                if far > (r + 0.3) ** 2:
+                    continue
+                some = slice(None) if far <= (r - 0.7) ** 2 else np.flatnonzero(size + 0.3 >= np.sqrt(far))
+                deep = ((first[some] + bend[some] * (far / (r * r))) * unit).astype(np.uint64)
+                np.minimum.at(
+                    nearest, pixel[some] + dy * wide + dx, (deep << np.uint64(32)) | rows[some].astype(np.uint64)
+                )
+    image = nearest.reshape(-1, wide)[margin : margin + height, margin : margin + width]
+    none = image == _NOWHERE
+    owner = (image & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    owner[none] = -1
+    depth = ((image >> np.uint64(32)) / unit).astype(np.float32)
+    depth[none] = np.inf
+    for _ in range(6):
+        _close(depth, owner)
+    return depth, owner
+
+
+def _close(depth: np.ndarray, owner: np.ndarray) -> None:
+    """Fill pixels that have a disc on at least four of eight sides: gaps inside of surfaces, not their borders."""
+    w = depth.shape[1]
+    there = (owner >= 0).astype(np.uint8)
+    lines = there[:-2] + there[1:-1] + there[2:]
+    y, x = np.nonzero((lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:] >= 4) & (owner[1:-1, 1:-1] < 0))
+    at = (y + 1) * w + x + 1
+    around = at[:, None] + _AROUND[:, 0] * w + _AROUND[:, 1]
+    near = depth.ravel()[around]
+    pick = around[np.arange(len(at)), np.where(np.isfinite(near), near, -1).argmax(1)]  # what is behind goes on
+    depth.ravel()[at], owner.ravel()[at] = depth.ravel()[pick], owner.ravel()[pick]
+
+
+def _shaded(depth: np.ndarray) -> np.ndarray:
+    """Return the brightness (h, w) of each pixel: dark where pixels around it are nearer.
+
+    Source: C. Boucheny, eye-dome lighting, 2009; two rings, on logarithms of depth.
+    """
+    with np.errstate(divide="ignore"):
+        deep = np.where(np.isfinite(depth), np.log2(depth), 64).astype(np.float32)
+    h, w = deep.shape
+    hidden = np.zeros_like(deep)
+    for pixels, weight in _RINGS:
+        r = round(pixels * _FINE)
+        padded = np.pad(deep, r, mode="edge")
+        ring = np.zeros_like(deep)
+        for angle in np.arange(8) * np.pi / 4:
+            dy, dx = round(r * np.sin(angle)), round(r * np.cos(angle))
+            step = deep - padded[r + dy : r + dy + h, r + dx : r + dx + w]
+            ring += np.clip(step - 0.003, 0, 0.06)
+        hidden += weight / 8 * ring
+    return np.exp2(-38 * hidden)
+
+
+def _checked(points: Any, colors: Any, size: Any, background: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+        raise InputError(f"points has shape {points.shape}; give (n, 3) finite numbers, one row per point.")
+    colors = np.asarray(colors)
+    if colors.shape != points.shape:
+        raise InputError(f"colors has shape {colors.shape}; give {points.shape}, one row per point.")
+    if len(tuple(size)) != 2 or not all(isinstance(s, (int, np.integer)) and 1 <= s <= 8192 for s in size):
+        raise InputError(f"size is {size!r}; give width and height in pixels, at most 8192.")
+    ground = BACKGROUNDS.get(background) if isinstance(background, str) else background
+    if ground is None or np.shape(ground) != (3,):
+        raise InputError(f"background is {background!r}; choose {', '.join(BACKGROUNDS)} or red, green, blue.")
+    return points, colors.astype(np.float32), np.asarray(ground, np.float32)
