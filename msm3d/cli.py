@@ -134,6 +134,26 @@ def _probe(options: argparse.Namespace) -> None:
     print("written: " + ", ".join(map(str, paths)))
 
 
+def _pretrain(options: argparse.Namespace) -> None:
+    from .evaluate import open_dataset
+    from .evaluate.judge import judge
+    from .pretrain import named, pretrain
+    from .pretrain.sources import scenes
+
+    config = named(options.config, options.set)
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    settings = {"resume": options.resume, "every": options.every, "judge_every": options.probe_every}
+    settings |= {"device": options.device or "cpu", "backend": options.backend, "progress": True}
+    if options.probe != "none":
+        settings["judge"] = judge(*open_dataset(options.probe))
+    folder = Path(options.output)
+    pretrain(scenes(options.data, folder / "rooms"), config, folder, data=options.data, **settings)
+    print(f'{folder}: {config.steps:,} steps; now:  msm3d.load("{folder / "student"}")')
+
+
 def _check(options: argparse.Namespace) -> None:
     from .check import report
 
@@ -272,6 +292,30 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--points", type=int, default=100_000, help="of each room (default 100000)")
     verb.add_argument("--workers", type=int, help="processes; one for each core by default")
     verb.set_defaults(run=_rooms)
+
+    verb = verbs.add_parser(
+        "pretrain",
+        help="learn features from scans without labels",
+        description="Masked Scene Modeling. A run may be interrupted at any moment and goes on with --resume.",
+        epilog="example: msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …",
+    )
+    verb.add_argument("--data", default="rooms", help="folder of scans, of ScanNet or S3DIS; or rooms:400 (default)")
+    verb.add_argument("-o", "--output", required=True, help="folder of the run")
+    verb.add_argument("--config", default="rooms", help="rooms (default), for a CPU, or scannet, the paper's")
+    verb.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="change a setting, such as steps=2000 or backbone.window=512",
+    )
+    verb.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint, if there is one")
+    verb.add_argument("--every", type=int, default=500, help="steps between checkpoints (default 500)")
+    verb.add_argument("--probe", default="rooms:24/12", help="data to watch the run by (default rooms:24/12), or none")
+    verb.add_argument("--probe-every", type=int, default=2000, help="steps between probes (default 2000)")
+    verb.add_argument("--threads", type=int, help="of the processor; all by default")
+    verb.add_argument("--device", help="such as cpu (default) or cuda")
+    verb.add_argument("--backend", help="of the operations; the best for the device by default")
+    verb.set_defaults(run=_pretrain)
 
     verb = verbs.add_parser("check", help="what this machine has; paste it into an issue")
     verb.set_defaults(run=_check)

@@ -183,7 +183,7 @@ class _Run:
             outcomes.append(outcome)
         per_level = torch.tensor([outcome.per_level for outcome in outcomes]).sum(0) / config.batch
         moments = [torch.stack(part).sum(0) / config.batch for part in zip(*(o.moments for o in outcomes), strict=True)]
-        self._sum([*(p.grad for p in self.student.parameters() if p.grad is not None), *moments, per_level])
+        self._sum([*self._gradients(), *moments, per_level])
         norm = nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
         self.optimizer.step()
         self.moments.update(moments)
@@ -197,6 +197,13 @@ class _Run:
             "gradient": round(float(norm), 4),
             "teacher": outcomes[0].teacher,
         }
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradient of every parameter, zero where a scene had no use for it: the same list everywhere."""
+        for parameter in self.student.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.student.parameters() if parameter.grad is not None]
 
     def _generator(self, turn: int, use: int = 0) -> torch.Generator:
         return torch.Generator().manual_seed((self.config.seed << 40) + (turn << 1) + use)

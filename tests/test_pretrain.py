@@ -1,0 +1,304 @@
+"""A run as a whole: it learns, goes on to the bit after any break, and computes the same on two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_scene
+
+import msm3d
+from msm3d import cli
+from msm3d.augment import Augmentation
+from msm3d.errors import FileError, InputError
+from msm3d.points import PointCloud
+from msm3d.pretrain import CollapseError, PretrainConfig, pretrain
+from msm3d.pretrain.sources import scenes as sources
+from msm3d.pretrain.trainer import _ahead
+
+
+@dataclass(frozen=True)
+class Made:
+    name: str
+    read: object
+
+
+def made(seed):
+    return PointCloud.of(make_scene(seed, 300))
+
+
+SCENES = [Made(f"scene {seed}", partial(made, seed)) for seed in range(3)]
+
+
+@pytest.fixture
+def small(config):
+    backbone = replace(
+        config,
+        channels=(8, 16),
+        decoder_channels=(8, 16),
+        conv_blocks=(1, 1),
+        attention_blocks=(0, 1),
+        heads=(0, 2),
+        voxel_size=0.1,
+        layer_scale=1.0,
+    )
+    return PretrainConfig(
+        backbone=backbone, steps=6, batch=2, prototypes=4, visible=1.0, target="centred", ramp=(0.0, 0.5), lr=5e-3
+    )
+
+
+def run(config, folder, **options):
+    return pretrain(SCENES, config, folder, backend="reference", look_every=1, **options)
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_rate(logged):
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in logged]
+
+
+def test_a_run_leaves_what_it_says(small, tmp_path):
+    judged = []
+    model = run(small, tmp_path, data="three scenes", judge=lambda m: judged.append(m) or {"score": 1.0}, judge_every=4)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.json", "checkpoint.pt", "log.jsonl", "tensorboard", "student", "teacher"}
+    assert len(judged) == 2
+    assert not judged[0].training
+    logged = lines(tmp_path)
+    assert [line["step"] for line in logged if "loss" in line] == list(range(6))
+    assert [line["judged"] for line in logged if "judged" in line] == [{"score": 1.0}] * 2
+    assert len(logged[0]["per_level"]) == len(logged[0]["rank"]) == 2
+    student, teacher = (msm3d.load(tmp_path / name) for name in ("student", "teacher"))
+    assert torch.equal(weights(student), weights(model))
+    assert not torch.equal(weights(student), weights(teacher))
+    assert (student.meta["data"], student.meta["steps"]) == ("three scenes", 6)
+    assert not any(p.requires_grad for p in model.parameters())
+    assert PretrainConfig.from_dict(json.loads((tmp_path / "config.json").read_text())["pretrain"]) == small
+
+
+def test_the_loss_falls(small, tmp_path):
+    still = Augmentation(scale=0, jitter=0.001, brightness=0, tint=0, shade=0, noise=0)
+    run(replace(small, steps=30, prototypes=0, augmentation=still, momentum=(0.9, 1.0)), tmp_path)
+    losses = [line["loss"] for line in lines(tmp_path)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[1:6])
+
+
+def test_a_broken_run_goes_on_to_the_bit(small, tmp_path):
+    expected = run(small, tmp_path / "whole", every=2)
+
+    def stop(model):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small, tmp_path / "broken", every=2, judge=stop, judge_every=5)
+    assert [line["step"] for line in lines(tmp_path / "broken")] == [0, 1, 2, 3, 4]
+    model = run(small, tmp_path / "broken", every=2, resume=True)
+    assert torch.equal(weights(model), weights(expected))
+    assert without_rate(lines(tmp_path / "broken")) == without_rate(lines(tmp_path / "whole"))
+    again = run(small, tmp_path / "broken", resume=True)
+    assert torch.equal(weights(again), weights(expected)), "a run that is done stays as it is"
+
+
+def test_a_run_is_not_overwritten_nor_mixed(small, tmp_path):
+    run(replace(small, steps=1), tmp_path)
+    with pytest.raises(InputError, match=r"has a run already; go on with --resume, or give another folder\.$"):
+        run(replace(small, steps=1), tmp_path)
+    with pytest.raises(InputError, match=r"is of another run, pretrain differs; give another name, or delete it\.$"):
+        run(replace(small, steps=1, lr=0.1), tmp_path, resume=True)
+    with pytest.raises(
+        InputError, match=r"^there are no scenes to learn from; give a folder with some, or rooms:100\.$"
+    ):
+        pretrain([], small, tmp_path / "other")
+
+
+def test_the_seed_decides(small, tmp_path):
+    one = [weights(run(replace(small, steps=1, seed=seed), tmp_path / f"{seed}")) for seed in (0, 1)]
+    assert not torch.equal(*one)
+
+
+def test_a_collapsed_run_stops(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("msm3d.pretrain.monitor.LEAST_RANK", 100.0)
+    with pytest.raises(CollapseError, match="have collapsed at step 2"):
+        run(small, tmp_path)
+
+
+def test_steps_are_made_ready_in_order():
+    assert list(_ahead(lambda step: [step], 3, 7)) == [(step, [step]) for step in range(3, 7)]
+    assert list(_ahead(lambda step: [step], 7, 7)) == []
+    with pytest.raises(ZeroDivisionError):
+        list(_ahead(lambda step: [1 // (5 - step)], 3, 7))
+
+
+# --- as programs ---
+
+PROGRAM = """
+    import sys, torch
+    sys.path.insert(0, {tests!r})
+    from test_pretrain import SCENES
+    from msm3d.pretrain import PretrainConfig, pretrain
+    import json
+    torch.set_num_threads(1)
+    config = PretrainConfig.from_dict(json.load(open({config!r})))
+    pretrain(SCENES, config, {folder!r}, backend="reference", look_every=1, every=3, resume=True)
+"""
+
+
+def program(tmp_path, config, folder):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    script = tmp_path / f"{folder.name}.py"
+    text = PROGRAM.format(tests=os.path.dirname(__file__), config=str(path), folder=str(folder))
+    script.write_text(textwrap.dedent(text))
+    return str(script)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_bit(small, tmp_path):
+    config = replace(small, steps=40)
+    expected = run(config, tmp_path / "whole")
+    script = program(tmp_path, config, tmp_path / "killed")
+    killed = 0
+    while not (done := (tmp_path / "killed" / "checkpoint.pt")).exists() or _step(done) < config.steps:
+        process = subprocess.Popen([sys.executable, script])
+        before = _step(done)
+        while process.poll() is None and (killed >= 3 or _step(done) < before + 9):
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed == 3
+    model = msm3d.load(tmp_path / "killed" / "student")
+    assert torch.equal(weights(model), weights(expected))
+    assert without_rate(lines(tmp_path / "killed")) == without_rate(lines(tmp_path / "whole"))
+
+
+def _step(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["step"] if checkpoint.exists() else 0
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(small, tmp_path):
+    config = replace(small, steps=4)
+    expected = run(config, tmp_path / "one")
+    script = program(tmp_path, config, tmp_path / "two")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    model = msm3d.load(tmp_path / "two" / "student")
+    torch.testing.assert_close(weights(model), weights(expected), rtol=1e-3, atol=1e-4)
+    for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    odd = program(tmp_path, replace(config, batch=3), tmp_path / "odd")
+    done = subprocess.run([*command[:-1], odd], capture_output=True, text=True, timeout=120, env=environment)
+    assert "a batch of 3 scenes cannot be shared by 2 processes; give batch a multiple of 2." in done.stderr
+
+
+TINY = "channels=8,16 decoder_channels=8,16 conv_blocks=1,1 attention_blocks=0,1 heads=0,2 voxel_size=0.1".split()
+
+
+def pretrain_tiny(*arguments):
+    sets = [f"backbone.{change}" for change in TINY] + ["steps=2", "batch=1", "view=2000"]
+    return cli.main(["pretrain", *arguments, *(part for change in sets for part in ("--set", change))])
+
+
+def test_the_paper_s_settings_run_on_folders_of_scannet(tmp_path, capsys):
+    """In Pointcept's layout, as preprocessing scripts write it; validation scenes and labels are left alone."""
+    for split, number in (("train", 0), ("train", 1), ("val", 2)):
+        folder = tmp_path / "scannet" / split / f"scene000{number}_00"
+        folder.mkdir(parents=True)
+        for name, values in make_scene(number, 200).items():
+            np.save(folder / f"{name}.npy", values.astype(np.float32))
+        (folder / "segment20.npy").write_bytes(b"is not read")
+    arguments = ["--data", str(tmp_path / "scannet"), "--config", "scannet", "-o", str(tmp_path / "run")]
+    assert pretrain_tiny(*arguments, "--probe", "none", "--device", "cpu") == 0
+    assert capsys.readouterr().out.endswith(f'2 steps; now:  msm3d.load("{tmp_path / "run" / "student"}")\n')
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["scenes"] == ["scene0000_00", "scene0001_00"]
+    assert settings["pretrain"]["lr"] == 1.5e-3
+    assert pretrain_tiny(*arguments, "--probe", "none") == 2
+    assert "has a run already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rooms_are_made_learned_from_and_watched(tmp_path, monkeypatch):
+    monkeypatch.setattr("msm3d.pretrain.sources.ROOMS", 2)
+    arguments = ["--data", "rooms", "-o", str(tmp_path / "run"), "--probe", "rooms:1/1", "--probe-every", "1"]
+    assert pretrain_tiny(*arguments) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert len(settings["scenes"]) == 2
+    judged = [line["judged"]["knn miou"] for line in lines(tmp_path / "run") if "judged" in line]
+    assert len(judged) == 2
+    assert all(0 < score < 100 for score in judged)
+
+
+# --- where scans come from ---
+
+
+def test_any_folder_of_scans_will_do(tmp_path):
+    (tmp_path / "below").mkdir()
+    np.savez(tmp_path / "a.npz", **make_scene(0, 20))
+    np.savez(tmp_path / "below" / "b.npz", **make_scene(1, 30))
+    (tmp_path / "notes.md").write_text("no scan")
+    found = sources(tmp_path, tmp_path / "rooms")
+    assert [(scene.name, len(scene.read())) for scene in found] == [("a.npz", 60), ("below/b.npz", 90)]
+
+
+def test_what_benchmarks_test_on_is_left_out(tmp_path):
+    for area in (1, 5):
+        folder = tmp_path / "s3dis" / f"Area_{area}" / "office_1"
+        folder.mkdir(parents=True)
+        np.save(folder / "coord.npy", make_scene(0, 5)["coord"])
+    assert [scene.name for scene in sources(tmp_path / "s3dis", tmp_path)] == ["Area_1/office_1"]
+    scans = tmp_path / "scannet" / "scans"
+    for name in ("scene0000_00", "scene0001_00"):
+        (scans / name).mkdir(parents=True)
+        (scans / name / f"{name}_vh_clean_2.ply").write_bytes(b"ply")
+    sentence = r"scannetv2_train\.txt: does not exist; it names ScanNet's scans to learn from, copy it there\.$"
+    with pytest.raises(FileError, match=sentence):
+        sources(tmp_path / "scannet", tmp_path)
+    (tmp_path / "scannet" / "scannetv2_train.txt").write_text("scene0001_00\nscene0002_00\n")
+    assert [scene.name for scene in sources(tmp_path / "scannet", tmp_path)] == ["scene0001_00"]
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "sentence"),
+    [
+        ("nowhere", FileError, r"^nowhere: is no folder; give one with scans, or rooms:400 for made rooms\.$"),
+        ("rooms:many", InputError, r"^'rooms:many' names no rooms; give rooms, or rooms:400 for as many\.$"),
+    ],
+)
+def test_what_cannot_be_learned_from_says_so(where, error, sentence, tmp_path):
+    with pytest.raises(error, match=sentence):
+        sources(where, tmp_path)
+    with pytest.raises(FileError, match=r"holds no scans; give a folder of \.ply, \.pcd, \.las, … files, or rooms:400"):
+        sources(tmp_path, tmp_path)
+
+
+def test_a_damaged_scene_is_named(tmp_path):
+    (tmp_path / "scene").mkdir()
+    (tmp_path / "scene" / "coord.npy").write_bytes(b"\x93NUMPY")
+    (scene,) = sources(tmp_path, tmp_path)
+    with pytest.raises(FileError, match=r"scene: cannot be used \(.*\); make the scene again\.$"):
+        scene.read()
+
+
+def test_the_core_does_not_load_it():
+    code = "import sys, msm3d.cli, msm3d.evaluate; print([m for m in sys.modules if 'pretrain' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n"

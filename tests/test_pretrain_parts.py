@@ -1,0 +1,357 @@
+"""The parts of the objective, each against a plain computation or a law that a wrong one breaks."""
+
+from dataclasses import replace
+from math import pi
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_scene
+
+from msm3d.augment import Augmentation
+from msm3d.errors import InputError
+from msm3d.ops import reference
+from msm3d.points import PointCloud
+from msm3d.pretrain import CollapseError, PretrainConfig, named
+from msm3d.pretrain.masking import Masked, crop, mask
+from msm3d.pretrain.monitor import PATIENCE, Monitor, effective_rank, spread
+from msm3d.pretrain.networks import Student, Teacher
+from msm3d.pretrain.objective import _middles, loss, prepare
+from msm3d.pretrain.targets import Moments, assignments, disagreement, distance
+from msm3d.pretrain.views import Counterparts, view_of
+
+CPU = torch.device("cpu")
+STILL = Augmentation(scale=0, jitter=0, brightness=0, tint=0, shade=0, noise=0)
+
+
+@pytest.fixture
+def cloud():
+    return PointCloud.of(make_scene(0, 400))
+
+
+@pytest.fixture
+def tiny(config):
+    """A run on the smallest network with attention, three levels and every term of the loss."""
+    backbone = replace(config, conv_blocks=(1, 1, 1), attention_blocks=(0, 0, 1), voxel_size=0.1, layer_scale=1.0)
+    return PretrainConfig(
+        backbone=backbone, crop=0.7, visible=0.5, prototypes=8, target="centred", batch=1, steps=10, apart=0.5
+    )
+
+
+def view(cloud, seed=0, strength=STILL, levels=3):
+    return view_of(cloud, strength, 0.1, levels, reference, CPU, torch.Generator().manual_seed(seed))
+
+
+def networks(config, seed=0):
+    torch.manual_seed(seed)
+    student = Student(config.backbone, config.predictor, config.prototypes)
+    return student, Teacher(student, config.backbone, config.prototypes), Moments(config.backbone.decoder_channels)
+
+
+# --- configuration ---
+
+
+def test_the_defaults_are_the_papers():
+    config = named("scannet")
+    assert (config.batch, config.lr, config.weight_decay, config.mask) == (12, 1.5e-3, 0.05, 0.4)
+    assert (config.momentum, config.view, config.warmup * 1800) == ((0.996, 1.0), 240_000, 60)
+    assert config.backbone.descriptor_channels == 928
+
+
+def test_settings_change_by_name():
+    config = named("rooms", ["mask=0.6", "ramp=0,0", "backbone.heads=0,0,4,4", "augmentation.lean=0.2", "view=none"])
+    assert (config.mask, config.ramp, config.backbone.heads, config.view) == (0.6, (0.0, 0.0), (0, 0, 4, 4), None)
+    assert config.augmentation.lean == 0.2
+    assert named("rooms", ["cross_view=false"]).cross_view is False
+    assert PretrainConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("room", None, r"^unknown configuration 'room'; choose one of rooms, scannet\.$"),
+        ("rooms", "masks=1", r"^'masks=1' changes nothing; give NAME=VALUE, NAME one of backbone, view, .*seed\.$"),
+        (
+            "rooms",
+            "backbone.chanels=1",
+            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*sampling\.$",
+        ),
+        ("rooms", "mask", r"^'mask' changes nothing; "),
+        ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
+        ("rooms", "mask=1", r"^mask is 1\.0; it must be within 0 to 1, below 1\.$"),
+        ("rooms", "steps=0", r"^steps is 0; it must be at least 1\.$"),
+        ("rooms", "ramp=0.5,0.2", r"^ramp is \(0\.5, 0\.2\); it must be a first share that is not above the second\.$"),
+        ("rooms", "target=raw", r"^target is 'raw'; it must be one of layernorm, centred\.$"),
+        ("rooms", "backbone.heads=0,0,7,10", r"^channels\[2\] is 128 and heads\[2\] is 7; "),
+    ],
+)
+def test_settings_that_are_none_say_what_is_needed(name, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        named(name, None if change is None else [change])
+
+
+def test_the_mask_ramps_up():
+    config = PretrainConfig(ramp=(0.2, 0.6), mask=0.4, steps=100)
+    assert [round(config.hidden_share(step), 6) for step in (0, 20, 40, 60, 99)] == [0, 0, 0.2, 0.4, 0.4]
+    assert PretrainConfig(mask=0.4).hidden_share(0) == 0.4
+    assert replace(config, masking="none").hidden_share(99) == 0
+
+
+# --- views ---
+
+
+def test_two_views_without_any_change_have_each_other_as_counterparts(cloud):
+    one = view(cloud)
+    linked = Counterparts.of(one.points, one.ancestors, one)
+    for level in range(3):
+        features = torch.randn(len(one.hierarchy.grids[level]), 5)
+        torch.testing.assert_close(linked.mean(level, features, len(features)), features)
+
+
+def test_a_counterpart_is_the_mean_over_the_points_of_the_cell(cloud):
+    one, two = view(cloud, 1, Augmentation()), view(cloud, 2, Augmentation())
+    linked = Counterparts.of(one.points, one.ancestors, two)
+    level = 1
+    features = torch.randn(len(two.hierarchy.grids[level]), 4)
+    found = linked.mean(level, features, len(one.hierarchy.grids[level]))
+    for cell in range(0, len(found), 7):
+        rows = []
+        for voxel in range(len(one.features)):
+            if one.ancestors[level][voxel] == cell:
+                point = int((one.owner == voxel).nonzero()[0])
+                rows.append(features[two.ancestors[level][two.owner[point]]])
+        torch.testing.assert_close(found[cell], torch.stack(rows).mean(0))
+
+
+def test_every_voxel_speaks_through_a_point_in_it(cloud):
+    one = view(cloud, 3, Augmentation(lean=pi / 64))
+    assert torch.equal(one.owner[one.points], torch.arange(len(one.features)))
+
+
+# --- crops and masks ---
+
+
+def test_a_crop_is_whole_coarsest_cells_around_its_middle(cloud):
+    one = view(cloud)
+    kept = crop(one, 17, 0.5, None, torch.Generator().manual_seed(0))
+    cells = one.ancestors[-1]
+    assert all(len(torch.unique(kept[cells == cell])) == 1 for cell in torch.unique(cells))
+    assert 0.3 < kept.double().mean() <= 0.5
+    assert kept[one.owner[17]]
+    place = one.hierarchy.grids[-1].cells[:, 1:3].double()
+    far = (place - place[cells[one.owner[17]]]).square().sum(1)
+    assert far[cells[kept]].max() <= far[cells[~kept]].min()
+    assert crop(one, 17, 0.5, 40, torch.Generator().manual_seed(0)).sum() <= 40
+
+
+def test_bottom_up_masks_cover_the_same_places_at_every_level(cloud):
+    one = view(cloud)
+    whole = torch.ones(len(one.features), dtype=torch.bool)
+    hidden = mask(one.hierarchy, 0.4, "bottom-up", torch.Generator().manual_seed(0))
+    masked = Masked.of(one, whole, hidden)
+    assert round(0.4 * len(one.hierarchy.grids[-1])) == int(masked.hidden(2).sum())
+    for level in range(3):
+        assert torch.equal(masked.hidden(level)[one.ancestors[level]], hidden)
+
+
+def test_top_down_masks_leave_coarse_cells_half_visible(cloud):
+    one = view(cloud)
+    hidden = mask(one.hierarchy, 0.4, "top-down", torch.Generator().manual_seed(0))
+    masked = Masked.of(one, torch.ones(len(one.features), dtype=torch.bool), hidden)
+    assert int(hidden.sum()) == round(0.4 * len(hidden))
+    assert masked.hidden(2).double().mean() < 0.1
+
+
+@pytest.mark.parametrize(("ratio", "masking"), [(0.4, "none"), (0.0, "bottom-up")])
+def test_nothing_is_hidden_where_nothing_is_asked(cloud, ratio, masking):
+    assert not mask(view(cloud).hierarchy, ratio, masking, torch.Generator().manual_seed(0)).any()
+
+
+def test_one_cell_stays_visible(cloud):
+    hidden = mask(view(cloud, levels=6).hierarchy, 0.99, "bottom-up", torch.Generator().manual_seed(0))
+    assert not hidden.all()
+
+
+def test_the_crops_overlap_and_differ(cloud):
+    for seed in range(5):
+        one, two = _middles(cloud, 0.5, torch.Generator().manual_seed(seed))
+        assert np.linalg.norm(cloud.coord[one, :2] - cloud.coord[two, :2]) <= 0.5
+
+
+# --- the objective ---
+
+
+def outcome(cloud, config, share=0.4, seed=0, **changes):
+    student, teacher, moments = networks(config)
+    student.train()
+    sample = prepare(cloud, config, share, reference, CPU, torch.Generator().manual_seed(seed))
+    for name, change in changes.items():
+        change({"student": student, "teacher": teacher, "sample": sample}[name])
+    noise = torch.Generator().manual_seed(1)
+    return loss(sample, student, teacher, moments, config, reference, noise), student, teacher, sample
+
+
+def test_the_student_learns_and_the_teacher_does_not(cloud, tiny):
+    result, student, teacher, _ = outcome(cloud, tiny)
+    result.loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters()), "all of it is used"
+    assert all(p.grad is None for p in teacher.parameters())
+    assert float(result.loss.detach()) == pytest.approx(np.mean(result.per_level), rel=1e-5)
+
+
+def test_what_is_hidden_is_not_seen(cloud, tiny):
+    """Colours of hidden voxels change nothing that the student says, and those of visible ones do."""
+
+    def repaint(sample, hidden):
+        for view, masked in zip(sample.views, sample.masked, strict=True):
+            view.features[masked.rows[0][masked.hidden(0) == hidden]] += 1.0
+
+    said = {}
+    for where in ("nowhere", "hidden", "visible"):
+        student, _, _ = networks(tiny)
+        sample = prepare(cloud, tiny, 0.4, reference, CPU, torch.Generator().manual_seed(0))
+        if where != "nowhere":
+            repaint(sample, where == "hidden")
+        view, masked = sample.views[0], sample.masked[0]
+        x = view.features[masked.rows[0][masked.seen[0]]]
+        said[where] = student.eval().backbone(x, masked, reference, None)
+    for level in range(3):
+        assert torch.equal(said["nowhere"][level], said["hidden"][level])
+        assert not torch.equal(said["nowhere"][level], said["visible"][level])
+
+
+def test_tokens_matter_only_where_something_is_hidden(cloud, tiny):
+    for share, used in ((0.4, True), (0.0, False)):
+        result, student, _, _ = outcome(cloud, tiny, share)
+        result.loss.backward()
+        grads = [token.grad for token in student.backbone.tokens]
+        assert all((g is not None and bool(g.any())) == used for g in grads)
+
+
+def test_targets_come_from_the_other_view(cloud, tiny):
+    """Painting the second view over, the first student's targets change; those from its own view do not."""
+
+    def targets(cross_view, painted):
+        config = replace(tiny, cross_view=cross_view, prototypes=0, visible=0.0)
+        student, teacher, moments = networks(config)
+        sample = prepare(cloud, config, 0.4, reference, CPU, torch.Generator().manual_seed(0))
+        if painted:
+            sample.views[1].features[:, :3] *= -1
+        seen = {}
+        mean = Counterparts.mean
+
+        def spied(self, level, features, cells):
+            if self is sample.counterparts[0]:
+                seen[level] = mean(self, level, features, cells)
+            return mean(self, level, features, cells)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Counterparts, "mean", spied)
+            loss(sample, student.train(), teacher, moments, config, reference, torch.Generator().manual_seed(1))
+        return seen[2]
+
+    assert not torch.equal(targets(True, False), targets(True, True))
+    assert torch.equal(targets(False, False), targets(False, True))
+
+
+def test_levels_can_be_left_without_a_loss(cloud, tiny):
+    result, student, _, _ = outcome(cloud, replace(tiny, levels="finest"))
+    result.loss.backward()
+    assert len(result.per_level) == 1
+    assert student.predictor[0][0].weight.grad is not None
+    assert student.predictor[1][0].weight.grad is None
+
+
+def test_a_perfect_student_has_no_loss(cloud, tiny):
+    """Without changes, masks and dropout the features are the teacher's; an identity for a head leaves nothing."""
+    backbone = replace(tiny.backbone, drop_path=0.0, attention_dropout=0.0, curves=("xyz-z",))
+    config = replace(
+        tiny,
+        backbone=backbone,
+        augmentation=STILL,
+        crop=1.0,
+        prototypes=0,
+        visible=0.0,
+        target="layernorm",
+        cross_view=False,
+    )
+
+    class Same(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.layer_norm(x, x.shape[1:])
+
+    def identity(student):
+        student.predictor = torch.nn.ModuleList([Same()] * 3)
+
+    result, *_ = outcome(cloud, config, share=0.0, student=identity)
+    assert abs(float(result.loss.detach())) < 1e-5
+
+
+def test_bf16_is_near_fp32(cloud, tiny):
+    losses = [float(outcome(cloud, replace(tiny, precision=p))[0].loss.detach()) for p in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_the_teacher_follows(tiny):
+    student, teacher, _ = networks(tiny)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    before = teacher.unet.bottleneck.scale.clone()
+    teacher.follow(student, 0.75)
+    torch.testing.assert_close(teacher.unet.bottleneck.scale, before + 0.25)
+
+
+# --- targets ---
+
+
+def test_running_moments_standardize(rng):
+    moments = Moments((3,))
+    features = torch.randn(500, 3, generator=rng) * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, 3.0, -2.0])
+    assert torch.equal(moments.standardized(0, features), features), "the first step has nothing to go by"
+    for _ in range(3):
+        moments.update(Moments.of([features]))
+    done = moments.standardized(0, features)
+    torch.testing.assert_close(done.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(done.std(0), torch.ones(3), atol=2e-2, rtol=0)
+
+
+def test_assignments_fill_clusters_evenly(rng):
+    scores = torch.randn(300, 6, generator=rng) * 0.1 + torch.tensor([0.5, 0, 0, 0, 0, 0])
+    q = assignments(scores, 0.05, rounds=20)
+    torch.testing.assert_close(q.sum(1), torch.ones(300))
+    torch.testing.assert_close(q.sum(0), torch.full((6,), 50.0), rtol=0.02, atol=0)
+    greedy = (scores / 0.05).softmax(1)
+    assert greedy.sum(0)[0] > 2 * greedy.sum(0)[1], "without the rounds they would not be"
+
+
+def test_the_losses_are_least_where_they_should_be(rng):
+    x = torch.randn(20, 5, generator=rng)
+    assert float(distance(x, 3 * x)) == pytest.approx(0, abs=1e-6)
+    assert float(distance(x, -x)) == pytest.approx(2, abs=1e-6)
+    q = torch.eye(4)
+    assert float(disagreement(10 * q, q, 0.1)) < 1e-6 < float(disagreement(-10 * q, q, 0.1))
+
+
+# --- monitors ---
+
+
+def test_ranks_count_directions(rng):
+    basis = torch.randn(3, 40, generator=rng)
+    flat = torch.randn(500, 3, generator=rng) @ basis
+    assert 2 < effective_rank(flat + 7.0) < 3.01
+    assert effective_rank(torch.randn(2000, 40, generator=rng)) > 35
+    assert spread(torch.ones(10, 4) + 1e-6) < 1e-3 < 0.5 < spread(torch.randn(500, 16, generator=rng))
+
+
+def test_a_dead_run_stops_with_a_sentence(rng):
+    monitor, dead, alive = Monitor(), torch.ones(50, 8), torch.randn(50, 8, generator=rng)
+    for step in range(PATIENCE - 1):
+        monitor.look(step, [alive, dead])
+    monitor.look(PATIENCE, [alive, alive])  # it recovers
+    for step in range(PATIENCE - 1):
+        monitor.look(step, [alive, dead])
+    sentence = r"^the features of level 1 have collapsed at step 9: effective rank .*; start again with a lower lr, "
+    with pytest.raises(CollapseError, match=sentence):
+        monitor.look(9, [alive, dead])
