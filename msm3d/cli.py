@@ -126,6 +126,7 @@ def _probe(options: argparse.Namespace) -> None:
         points=options.points,
         seed=options.seed,
         sample=options.sample,
+        test_sample=options.test_sample,
         cache=options.cache,
         progress=True,
     )
@@ -268,10 +269,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(verb)
     verb.add_argument("--protocol", default="linear,knn", help="linear, knn or both (default)")
     verb.add_argument("--levels", action="store_true", help="also each level alone, and all but each")
-    verb.add_argument("--scenes", type=float, default=1.0, help="share of the scenes to learn from, such as 0.05")
-    verb.add_argument("--points", type=int, help="labelled points per scene to learn from, such as 20")
+    verb.add_argument("--scenes", type=_shares, default=[1.0], help="share to learn from, or several: 1,0.1,0.05")
+    verb.add_argument("--points", type=_counts, default=[None], help="labelled ones per scene, or several: all,200,20")
     verb.add_argument("--seed", type=_numbers, default=[0], help="such as 0,1,2: several give means and deviations")
     verb.add_argument("--sample", type=int, default=2000, help="points kept per scene (default 2000)")
+    verb.add_argument("--test-sample", type=int, help="labelled points of each scene to test on; all by default")
     verb.add_argument("--cache", help="folder of features to go on with; a temporary one by default")
     verb.add_argument("--classes", help="scannet20, scannet200, s3dis or rooms instead of what the files suggest")
     verb.add_argument("--splits", help="folder with ScanNet's lists of scenes")
@@ -350,6 +352,20 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 3,4") from None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of shares such as 1,0.05") from None
+
+
+def _counts(text: str) -> list[int | None]:
+    try:
+        return [None if part == "all" else int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as all,20") from None
 
 
 def _targets(scans: list[str], output: str, ending: str) -> list[Path]:

@@ -71,6 +71,14 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["extract", "a.ply", "-o", "b.npz", "--levels", "fine"],
             "msm3d extract: argument --levels: 'fine' is no list of numbers such as 3,4; see msm3d extract --help",
         ),
+        (
+            ["probe", "rooms:2", "-o", "b.json", "--scenes", "few"],
+            "msm3d probe: argument --scenes: 'few' is no list of shares such as 1,0.05; see msm3d probe --help",
+        ),
+        (
+            ["probe", "rooms:2", "-o", "b.json", "--points", "20,many"],
+            "msm3d probe: argument --points: '20,many' is no list of numbers such as all,20; see msm3d probe --help",
+        ),
         (["extract", "a.ply", "-o", "b.npz"], "msm3d extract: "),
         (["info", "scanet"], "msm3d info: "),
         (["convert", "gone.pth"], "msm3d convert: "),
@@ -141,8 +149,12 @@ def test_rooms_and_probe_work_together(weights, tmp_path, capsys):
     assert cli.main(["rooms", *arguments]) == 0
     assert capsys.readouterr().out == f"{rooms}: 2 rooms of 2,000 points\n"
     arguments = ["--model", weights, "--device", "cpu", "--protocol", "knn", "--sample", "100", "-o", str(report)]
+    arguments += ["--points", "all,20", "--test-sample", "200"]
     assert cli.main(["probe", str(rooms), *arguments]) == 0
-    assert "mIoU" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "mIoU" in shown
+    assert "100 % of scenes, 20 points" in shown
+    assert "a sample of 200 labelled points" in shown
     assert report.exists()
     assert report.with_suffix(".md").exists()
     assert cli.main(["probe", str(tmp_path / "gone"), "-o", str(report)]) == 2
