@@ -8,5 +8,6 @@ from .colors import pca_colors as pca_colors
 from .colors import similarity as similarity
 from .colors import similarity_colors as similarity_colors
 from .page import write_page as write_page
+from .picture import colored_ply as colored_ply
 from .picture import render as render
 from .picture import save_picture as save_picture
