@@ -147,11 +147,11 @@ def _pretrain(options: argparse.Namespace) -> None:
 
         torch.set_num_threads(options.threads)
     settings = {"resume": options.resume, "every": options.every, "judge_every": options.probe_every}
-    settings |= {"device": options.device or "cpu", "backend": options.backend, "progress": True}
+    settings |= {"device": options.device, "backend": options.backend, "progress": True}
     if options.probe != "none":
         settings["judge"] = judge(*open_dataset(options.probe))
     folder = Path(options.output)
-    pretrain(scenes(options.data, folder / "rooms"), config, folder, data=options.data, **settings)
+    pretrain(scenes(options.data, folder / "rooms"), config, folder, data=Path(options.data).name, **settings)
     print(f'{folder}: {config.steps:,} steps; now:  msm3d.load("{folder / "student"}")')
 
 
@@ -315,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--probe", default="rooms:24/12", help="data to watch the run by (default rooms:24/12), or none")
     verb.add_argument("--probe-every", type=int, default=2000, help="steps between probes (default 2000)")
     verb.add_argument("--threads", type=int, help="of the processor; all by default")
-    verb.add_argument("--device", help="such as cpu (default) or cuda")
+    verb.add_argument("--device", help="such as cpu or cuda; a GPU if there is one, by default")
     verb.add_argument("--backend", help="of the operations; the best for the device by default")
     verb.set_defaults(run=_pretrain)
 

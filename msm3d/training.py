@@ -33,7 +33,7 @@ def optimizer(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=BETAS)
+    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, fused=True)
 
 
 def scene_at(turn: int, scenes: int, seed: int) -> int:

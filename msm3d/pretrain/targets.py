@@ -51,11 +51,13 @@ def assignments(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
 
     Source: Sinkhorn's algorithm as in SwAV [arXiv 2006.09882].
     """
-    q = (scores / temperature - (scores / temperature).max()).exp()
-    for _ in range(rounds):
-        q = q / q.sum(0).clamp(min=1e-12) * (len(q) / q.shape[1])
-        q = q / q.sum(1, keepdim=True).clamp(min=1e-12)
-    return q
+    kernel = ((scores - scores.max()) / temperature).exp()
+    rows = torch.ones(len(kernel), device=kernel.device)
+    columns = torch.ones(kernel.shape[1], device=kernel.device)
+    for _ in range(rounds):  # scale columns, then rows; the matrix itself is scaled once, at the end
+        columns = len(kernel) / kernel.shape[1] / (rows @ kernel).clamp(min=1e-30)
+        rows = 1 / (kernel @ columns).clamp(min=1e-30)
+    return kernel.mul_(columns).mul_(rows[:, None])
 
 
 def disagreement(scores: Tensor, assigned: Tensor, temperature: float) -> Tensor:

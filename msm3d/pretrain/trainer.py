@@ -1,5 +1,6 @@
 """`pretrain`: the loop around the objective, which any break may interrupt, on one process or on several."""
 
+import atexit
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ def pretrain(
     resume: bool = False,
     every: int = 500,
     look_every: int = 50,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     backend: str | None = None,
     judge: Callable[[Model], dict[str, float]] | None = None,
     judge_every: int = 2000,
@@ -74,7 +75,8 @@ def pretrain(
         resume: go on from the checkpoint in `folder`, if there is one.
         every: steps between checkpoints: at most as many are lost.
         look_every: steps between lines of the log and looks for collapse.
-        device: where to train; with several processes on GPUs, each takes the one of its LOCAL_RANK.
+        device: where to train; a GPU if there is one, by default. Of several processes on GPUs, each takes the one of
+            its LOCAL_RANK.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
         judge: called with the student in evaluation mode every `judge_every` steps and at the end; what it returns is
             logged. It sees a copy and changes nothing.
@@ -91,7 +93,8 @@ def pretrain(
     """
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
-    run = _Run(scenes, config, Path(folder), torch.device(device), backend, data)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    run = _Run(scenes, config, Path(folder), device, backend, data)
     start = run.begin(resume)
     monitor = Monitor()
     with Record(run.folder, start, config.steps, progress and run.first) if run.first else _Silent() as record:
@@ -279,6 +282,7 @@ def _join(device: torch.device) -> tuple[int, int]:
         return 0, 1
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
     return dist.get_rank(), dist.get_world_size()
 
 
