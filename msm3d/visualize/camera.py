@@ -133,7 +133,7 @@ def outside(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     flat = (cell[:, 0] * shape[1] + cell[:, 1]) * shape[2] + cell[:, 2]
     count = np.bincount(flat, minlength=int(shape.prod()))
     full = np.flatnonzero(count)
-    there = count > max(2, 0.05 * np.median(count[full]))
+    there = count >= max(1, 0.1 * np.median(count[full]))  # a few points alone are no surface
     normal = np.stack([np.bincount(flat, normals[:, k], len(count))[full] for k in range(3)], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     at = np.stack(np.unravel_index(full, tuple(shape)), 1) + 0.5

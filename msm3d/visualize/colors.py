@@ -129,7 +129,7 @@ class ColorBasis:
         try:
             with np.load(path) as file:
                 parts = {name: file[name].astype(np.float32) for name in ("mean", "components", "low", "high")}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:  # files are hostile, and so are the ways in which they fail
             raise FileError(
                 f"{path}: is no basis of colours; write one with ColorBasis.save or `msm3d pca --save-basis`."
             ) from error

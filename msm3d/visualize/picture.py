@@ -115,11 +115,14 @@ def colored_ply(path: str | os.PathLike[str], points: np.ndarray, colors: np.nda
 def spacing(points: np.ndarray) -> np.ndarray:
     """Return how far apart the points around each point are (n,) float32: of a surface, the root of area by points."""
     low, high = np.percentile(points[spaced(len(points), 40_000)], [0.5, 99.5], axis=0)
-    edge = max(float(np.linalg.norm(high - low)) / 160, 1e-9)
-    cell = np.clip((points - low) / edge, -(1 << 19), 1 << 19).astype(np.int64) + (1 << 19)
-    _, owner, count = np.unique(
-        (cell[:, 0] << 40) | (cell[:, 1] << 20) | cell[:, 2], return_inverse=True, return_counts=True
-    )
+    edge = max(float(np.linalg.norm(high - low)) / 160, 1e-6)
+    while True:
+        cell = np.clip((points - low) / edge, -(1 << 19), 1 << 19).astype(np.int64) + (1 << 19)
+        keys = (cell[:, 0] << 40) | (cell[:, 1] << 20) | cell[:, 2]
+        _, owner, count = np.unique(keys, return_inverse=True, return_counts=True)
+        if len(points) >= 4 * len(count) or len(count) < 8:
+            break
+        edge *= 1.5  # with fewer in a cell there is no telling
     apart = edge * np.sqrt(1.2 / count)  # a plane crosses 1.2 faces of the cells that it passes through
     usual = float(np.median(apart[owner]))
     return np.clip(apart, usual / 3, usual * 1.7).astype(np.float32)[owner]
@@ -130,7 +133,7 @@ def _drawn(seen: np.ndarray, apart: np.ndarray, focal: float, width: int, height
     z = seen[:, 2]
     x = seen[:, 0] / z * focal + width / 2
     y = height / 2 - seen[:, 1] / z * focal
-    radius = np.clip(0.9 * apart / z * focal, 0.5, _WIDEST)
+    radius = np.clip(0.9 * apart / z * focal, 0.75, _WIDEST)
     on = (x > -_WIDEST) & (x < width + _WIDEST) & (y > -_WIDEST) & (y < height + _WIDEST)
     while (radius[on] ** 2).sum() > _WORK and radius.max() > 4:
         radius = np.minimum(radius, radius.max() - 1)  # a close view of very many points
