@@ -67,6 +67,13 @@ if(processor MATCHES "^(x86_64|amd64)$")
       add_instruction_set(avx512bf16 DEFINE MSM3D_AVX512 MSM3D_BF16
                           FLAGS ${avx512} -mavx512bf16 -Wno-maybe-uninitialized)
     endif()
+    check_cxx_compiler_flag(-mamx-bf16 MSM3D_COMPILES_AMX)
+    if(MSM3D_COMPILES_AMX AND MSM3D_COMPILES_BF16 AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+      target_compile_definitions(msm3d_native PRIVATE MSM3D_HAS_AMX)
+      add_instruction_set(amx DEFINE MSM3D_AVX512 MSM3D_BF16 MSM3D_AMX
+                          FLAGS ${avx512} -mavx512bf16 -mamx-tile -mamx-bf16 -Wno-maybe-uninitialized)
+      target_sources(msm3d_amx PRIVATE ${source}/amx.cpp)
+    endif()
   endif()
 elseif(processor MATCHES "^(aarch64|arm64)$")
   target_compile_definitions(msm3d_native PRIVATE MSM3D_HAS_NEON)

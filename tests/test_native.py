@@ -256,6 +256,10 @@ def everything(isa=None):
     finish, leaves = random_finish(rng, m, 40, "geglu", "layernorm", True)
     leaves += [x.requires_grad_(), weight.requires_grad_()]
     results = outcome(0, leaves, partial(native.conv, x, weight, table, isa=isa, **finish))
+    rounded = weight.detach().bfloat16().requires_grad_()
+    results += outcome(0, [x, rounded], partial(native.conv, x, rounded, table, isa=isa, activation="gelu"))
+    flat = torch.randn(40, 24, generator=rng).bfloat16().requires_grad_()
+    results += outcome(0, [x, flat], partial(native.linear, x, flat, isa=isa))
     qkv = torch.randn(m, 3, 2, 8, generator=rng).requires_grad_()
     results += outcome(1, [qkv], partial(native.attend, qkv, (0, m // 2, m), 90, 0.1, isa=isa))
     features = torch.randn(m, 24, generator=rng).requires_grad_()
@@ -438,6 +442,14 @@ def test_an_instruction_set_can_be_forced(monkeypatch):
     x = torch.randn(50, 64, generator=torch.Generator().manual_seed(0))
     norm = ("rmsnorm", torch.ones(64), None)
     assert torch.equal(native.normalize(x, norm), native.normalize(x, norm, isa="portable"))
+
+
+def test_an_instruction_set_that_is_slow_is_not_chosen(monkeypatch):
+    if len(native.available()) == 1:
+        pytest.skip("this processor has the portable instruction set alone")
+    fast = [isa for isa in native.available() if not library.load().msm3d_slow(native.ISAS.index(isa))]
+    assert native.ISAS[native._best()] == fast[-1]
+    assert "portable" in fast
 
 
 def test_an_instruction_set_that_computes_wrongly_is_not_used(monkeypatch):

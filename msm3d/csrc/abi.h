@@ -18,6 +18,8 @@ enum Activation : int64_t { NONE = 0, GELU = 1, GEGLU = 2 };
 enum Norm : int64_t { NO_NORM = 0, RMSNORM = 1, LAYERNORM = 2 };
 enum Dtype : int64_t { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2, FLOAT64 = 3, UINT8 = 4 };
 
+enum Isa : int64_t { PORTABLE, NEON, AVX2, AVX512, AVX512BF16, AMX, ISAS };  // in the order of ISAS in native.py
+
 constexpr float EPS = 1e-4f;  // of every norm [released code]
 
 // What follows a product, row by row, in this order; a null pointer leaves its step out.
@@ -30,8 +32,8 @@ struct Finish {
 // out[i] = finish(sum over slots s of x[table[i, s]] * weight[s]); a null table stands for one slot, row i itself.
 struct Product {
     int64_t threads, n, m, k, c;  // rows of x, rows of out, slots, channels of x
-    int64_t dtype;                // of weight; x is FLOAT32 unless the kernels multiply BFLOAT16
-    int64_t stride;               // values from one row of x to the next, even for BFLOAT16
+    int64_t dtype, x_dtype;       // of weight and x; AVX512BF16 takes x in the type of weight, AMX in any, others FLOAT32
+    int64_t stride;               // values from one row of x to the next, even for AVX512BF16
     int64_t slot_stride, c_stride, d_stride;  // values between neighbours in weight
     const void *x, *weight;
     const int32_t* table;

@@ -3,6 +3,7 @@
 // A tile of output rows keeps its sums in cache while every slot is applied to the rows that have it. Each output row
 // is summed in the order of its slots, whatever the tile and the number of threads: same input, same bits.
 #include "finish.h"
+#include "pairs.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -10,10 +11,7 @@ namespace MSM3D_ISA {
 constexpr int64_t TILE = 256;      // rows at most: their sums for one panel fill half of a small first-level cache
 constexpr int64_t SHARE = 4;       // tiles per thread at least, so that threads end together
 constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache at least
-constexpr int64_t LISTED = 64;     // rows of the table at once: they stay in the first-level cache
 constexpr int64_t WIDE = 64;       // channels of a panel where registers are plenty
-
-struct Pair { int32_t in, row; };  // row of x, row of the tile
 
 // --- the kernel: R rows of x, read and summed through pointers, times N vectors of weights ----------------------------
 
@@ -36,7 +34,7 @@ static inline void multiply(const float* const* x, const float* weight, int64_t 
     }
 }
 
-#if defined(MSM3D_BF16)
+#if defined(MSM3D_BF16) && !defined(MSM3D_AMX)
 static inline uint32_t pair_at(const bf16* p) {
     uint32_t pair;
     memcpy(&pair, p, sizeof pair);
@@ -76,23 +74,23 @@ static inline void multiply_rest(int64_t count, const X* const* x, const X* weig
 
 // Kept out of line: on its own, the loop's addresses stay in registers.
 template <int R, int N, class X>
-NOINLINE static void multiply_all(const Pair* pairs, int64_t count, const X* x, int64_t stride, const X* weight,
-                                  int64_t depth, float* sums) {
+NOINLINE static void multiply_all(const int32_t* rows_in, const int32_t* rows_out, int64_t count, const X* x,
+                                  int64_t stride, const X* weight, int64_t depth, float* sums) {
     const X* in[R];
     float* out[R];
-    const Pair* last = pairs + count;
-    for (; pairs + R <= last; pairs += R) {
+    int64_t p = 0;
+    for (; p + R <= count; p += R) {
         UNROLL for (int r = 0; r < R; r++) {
-            in[r] = x + pairs[r].in * stride;
-            out[r] = sums + int64_t(pairs[r].row) * (N * W);
+            in[r] = x + rows_in[p + r] * stride;
+            out[r] = sums + int64_t(rows_out[p + r]) * (N * W);
         }
         multiply<R, N>(in, weight, depth, out);
     }
-    for (int r = 0; r < last - pairs; r++) {
-        in[r] = x + pairs[r].in * stride;
-        out[r] = sums + int64_t(pairs[r].row) * (N * W);
+    for (int64_t r = 0; r < count - p; r++) {
+        in[r] = x + rows_in[p + r] * stride;
+        out[r] = sums + int64_t(rows_out[p + r]) * (N * W);
     }
-    if constexpr (R > 1) multiply_rest<R - 1, N>(last - pairs, in, weight, depth, out);
+    if constexpr (R > 1) multiply_rest<R - 1, N>(count - p, in, weight, depth, out);
 }
 
 // --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
@@ -130,7 +128,7 @@ static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t de
     }
 }
 
-#if defined(MSM3D_BF16)
+#if defined(MSM3D_BF16) && !defined(MSM3D_AMX)
 static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, bf16* panel) {
     const int64_t start = slot * a.slot_stride + first * a.d_stride, columns = smaller(width, a.finish.channels - first);
     pack(a, static_cast<const bf16*>(a.weight) + start, columns, depth, width, panel);
@@ -138,33 +136,6 @@ static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t de
 #endif
 
 // --- tiles -----------------------------------------------------------------------------------------------------------
-
-// Lists the pairs of each slot of a tile; false if the table points past the rows of x.
-static bool list_pairs(const Product& a, int64_t first, int64_t rows, int64_t tile, Pair* pairs, int64_t* counts) {
-    if (!a.table) {
-        for (int64_t r = 0; r < rows; r++) pairs[r] = {int32_t(first + r), int32_t(r)};
-        counts[0] = rows;
-        return true;
-    }
-    int32_t highest = -1;
-    for (int64_t slot = 0; slot < a.k; slot++) counts[slot] = 0;
-    for (int64_t start = 0; start < rows; start += LISTED) {
-        const int64_t stop = smaller(rows, start + LISTED);
-        for (int64_t slot = 0; slot < a.k; slot++) {
-            const int32_t* column = a.table + first * a.k + slot;
-            Pair* list = pairs + slot * (tile + 1);
-            int64_t count = counts[slot];
-            for (int64_t r = start; r < stop; r++) {
-                const int32_t in = column[r * a.k];
-                list[count] = {in, int32_t(r)};
-                count += in >= 0;
-                highest = larger(highest, in);
-            }
-            counts[slot] = count;
-        }
-    }
-    return highest < a.n;
-}
 
 template <int R, int N, class X> static int32_t product_in(const Product& a) {
     constexpr int64_t width = N * W;
@@ -179,8 +150,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
         X* packed = arena.take<X>(panels * a.k * depth * width);
         float* all_sums = arena.take<float>(a.threads * panels * tile * width);
         float* lines = arena.take<float>(a.threads * wide);
-        Pair* all_pairs = arena.take<Pair>(a.threads * a.k * (tile + 1));
-        int64_t* all_counts = arena.take<int64_t>(a.threads * padded(a.k, 8));
+        const AllPairs all_pairs = AllPairs::cut(arena, a.threads, a.k, tile);
         if (pass == 0) {
             arena = {static_cast<char*>(workspace(arena.used)), 0};
             if (!arena.base) return NO_MEMORY;
@@ -191,8 +161,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
         {
             float* sums = all_sums + thread() * panels * tile * width;
             float* line = lines + thread() * wide;
-            Pair* pairs = all_pairs + thread() * a.k * (tile + 1);
-            int64_t* counts = all_counts + thread() * padded(a.k, 8);
+            const Pairs pairs = all_pairs.mine();
             memset(line, 0, size_t(wide) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
@@ -201,7 +170,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
 #pragma omp for schedule(dynamic, 1)
             for (int64_t t = 0; t < tiles; t++) {
                 const int64_t first = t * tile, rows = smaller(tile, a.m - first);
-                if (!list_pairs(a, first, rows, tile, pairs, counts)) {
+                if (!pairs.list(a.table, a.k, a.n, first, rows)) {
 #pragma omp atomic write
                     error = ROW_OUT_OF_RANGE;
                     continue;
@@ -209,7 +178,8 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
                 memset(sums, 0, size_t(panels * tile * width) * sizeof(float));
                 for (int64_t start = 0; start < depth; start += DEPTH) {
                     for (int64_t part = 0; part < panels * a.k; part++) {
-                        multiply_all<R, N>(pairs + part % a.k * (tile + 1), counts[part % a.k],
+                        const int64_t slot = part % a.k, at = slot * pairs.room;
+                        multiply_all<R, N>(pairs.in + at, pairs.row + at, pairs.counts[slot],
                                            static_cast<const X*>(a.x) + start, a.stride,
                                            packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
                                            sums + part / a.k * tile * width);
@@ -237,11 +207,17 @@ template <class X> static int32_t product_of(const Product& a) {
     return product_in<ROWS, COLS, X>(a);
 }
 
-int32_t product(const Product& a) {
-#if defined(MSM3D_BF16)
-    if (a.dtype == BFLOAT16) return product_of<bf16>(a);
+#if defined(MSM3D_AMX)
+int32_t product_in_tiles(const Product&);
 #endif
-    return product_of<float>(a);
+
+int32_t product(const Product& a) {
+#if defined(MSM3D_AMX)
+    if (a.dtype == BFLOAT16) return product_in_tiles(a);
+#elif defined(MSM3D_BF16)
+    if (a.dtype == BFLOAT16) return a.x_dtype == BFLOAT16 ? product_of<bf16>(a) : int32_t(BAD_ARGUMENT);
+#endif
+    return a.x_dtype == FLOAT32 ? product_of<float>(a) : int32_t(BAD_ARGUMENT);
 }
 
 }  // namespace MSM3D_ISA

@@ -11,6 +11,12 @@
 #include <malloc.h>
 #endif
 
+#if defined(MSM3D_HAS_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #if !defined(MSM3D_KEPT)
 #define MSM3D_KEPT (int64_t(64) << 20)
 #endif
@@ -33,14 +39,16 @@ namespace avx512bf16 {
 extern const Kernels kernels;
 }
 #endif
+#if defined(MSM3D_HAS_AMX)
+namespace amx {
+extern const Kernels kernels;
+}
+#endif
 #if defined(MSM3D_HAS_NEON)
 namespace neon {
 extern const Kernels kernels;
 }
 #endif
-
-// In the order of ISAS in native.py.
-enum Isa { PORTABLE, NEON, AVX2, AVX512, AVX512BF16, ISAS };
 
 #if defined(MSM3D_HAS_X86) && defined(_MSC_VER)
 // What GCC and clang offer as __builtin_cpu_supports: the processor has it, and the system saves its registers.
@@ -71,6 +79,18 @@ static bool has(Isa isa) {
 }
 #endif
 
+#if defined(MSM3D_HAS_AMX)
+// The processor has tiles of bfloat16, the system saves them, and this process may use them: Linux must be asked.
+static bool has_amx() {
+    if (!has(AVX512BF16)) return false;
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return (low >> 17 & 3) == 3 && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
+
 static const Kernels* kernels(int64_t isa) {
     switch (isa) {
         case PORTABLE: return &portable::kernels;
@@ -83,6 +103,12 @@ static const Kernels* kernels(int64_t isa) {
 #endif
 #if defined(MSM3D_HAS_BF16)
         case AVX512BF16: return has(AVX512BF16) ? &avx512bf16::kernels : nullptr;
+#endif
+#if defined(MSM3D_HAS_AMX)
+        case AMX: {
+            static const bool there = has_amx();
+            return there ? &amx::kernels : nullptr;
+        }
 #endif
         default: return nullptr;
     }
@@ -127,6 +153,15 @@ static bool good(const Finish& f) {
 using namespace msm3d;
 
 MSM3D_EXPORT int32_t msm3d_has(int64_t isa) { return kernels(isa) != nullptr; }
+
+// Whether a plainer set is faster: Intel's processors take the dot product of bfloat16 at a fraction of their speed.
+MSM3D_EXPORT int32_t msm3d_slow(int64_t isa) {
+#if defined(MSM3D_HAS_BF16)
+    return isa == AVX512BF16 && __builtin_cpu_is("intel");
+#else
+    return isa < 0;
+#endif
+}
 
 MSM3D_EXPORT int32_t msm3d_product(int64_t isa, const Product* a) {
     const Kernels* set = kernels(isa);

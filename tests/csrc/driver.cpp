@@ -45,6 +45,12 @@ static std::unique_ptr<float[]> numbers(int64_t n) {
     return values;
 }
 
+static std::unique_ptr<uint16_t[]> halves(int64_t n) {
+    std::unique_ptr<uint16_t[]> values(new uint16_t[size_t(n)]);
+    for (int64_t i = 0; i < n; i++) values[size_t(i)] = uint16_t(0x3f00 + below(0x100) + below(2) * 0x8000);
+    return values;
+}
+
 static std::unique_ptr<int32_t[]> table(int64_t m, int64_t k, int64_t n) {
     std::unique_ptr<int32_t[]> rows(new int32_t[size_t(m * k)]);
     for (int64_t i = 0; i < m * k; i++) rows[size_t(i)] = int32_t(below(n + 1)) - 1;
@@ -62,8 +68,17 @@ static void products(int64_t isa) {
     if (below(2)) finish.gamma = gamma.get(), finish.residual = residual.get();
     auto x = numbers(n * c), weight = numbers(k * c * d), out = numbers(m * e), sums = numbers(m * d);
     auto rows = table(m, k, n);
-    Product p{between(1, 4), n, m, k, c, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), rows.get(), out.get(), sums.get(), finish};
+    Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), rows.get(), out.get(), sums.get(), finish};
     expect(msm3d_product(isa, &p), OK, "product");
+    // bfloat16 weights, laid out as (k, c, d) or (k, d, c); x in whichever type the instruction set takes it.
+    const int64_t stride = c + c % 2;
+    auto half_x = halves(n * stride), half_weight = halves(k * c * d);
+    Product q = p;
+    q.dtype = BFLOAT16, q.weight = half_weight.get();
+    if (below(2)) q.c_stride = 1, q.d_stride = c;
+    q.x_dtype = isa == AVX512BF16 || (isa == AMX && below(2)) ? BFLOAT16 : FLOAT32;
+    if (q.x_dtype == BFLOAT16) q.x = half_x.get(), q.stride = stride;
+    expect(msm3d_product(isa, &q), OK, "product of bfloat16");
     auto grad = numbers(k * c * d), b = numbers(m * d);
     WeightGradient w{between(1, 4), n, m, k, c, d, x.get(), b.get(), rows.get(), grad.get()};
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
@@ -169,7 +184,7 @@ static void geometry() {
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
     int sets = 0;
-    for (int64_t isa = 0; isa < 5; isa++) {
+    for (int64_t isa = 0; isa < ISAS; isa++) {
         if (!msm3d_has(isa)) continue;
         sets++;
         for (int round = 0; round < rounds; round++) products(isa), attention(isa), blending(isa);
