@@ -262,6 +262,13 @@ def test_levels_can_be_left_without_a_loss(cloud, tiny):
     assert student.predictor[1][0].weight.grad is None
 
 
+def test_a_level_where_nothing_is_hidden_has_no_loss_of_its_own(cloud, tiny):
+    """Masks drawn at the finest level hide hardly any coarse cell whole; without a mask every voxel counts."""
+    config = replace(tiny, masking="top-down", mask=0.3, visible=0.0)
+    assert outcome(cloud, config, share=0.3)[0].per_level[2] == 0
+    assert min(outcome(cloud, config, share=0.0)[0].per_level) > 0
+
+
 def test_a_perfect_student_has_no_loss(cloud, tiny):
     """Without changes, masks and dropout the features are the teacher's; an identity for a head leaves nothing."""
     backbone = replace(tiny.backbone, drop_path=0.0, attention_dropout=0.0, curves=("xyz-z",))

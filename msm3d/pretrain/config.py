@@ -198,14 +198,16 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
         raise InputError(f"unknown configuration {name!r}; choose one of {', '.join(CONFIGS)}.")
     config = CONFIGS[name]
     parts = {"backbone": config.backbone, "augmentation": config.augmentation, "": config}
+    changed: dict[str, dict[str, Any]] = {part: {} for part in parts}  # together: one may need another
     for change in changes or []:
         path, equals, text = change.partition("=")
         part, _, key = path.rpartition(".")
         names = [f.name for f in fields(parts.get(part, config))]
         if not equals or part not in parts or key not in names:
             raise InputError(f"{change!r} changes nothing; give NAME=VALUE, NAME one of {', '.join(names)}.")
-        parts[part] = replace(parts[part], **{key: _parsed(change, text, getattr(parts[part], key))})
-    return replace(parts[""], backbone=parts["backbone"], augmentation=parts["augmentation"])
+        changed[part][key] = _parsed(change, text, getattr(parts[part], key))
+    nested = {part: replace(parts[part], **changed[part]) for part in ("backbone", "augmentation")}
+    return replace(config, **nested, **changed[""])
 
 
 def _parsed(change: str, text: str, like: Any) -> Any:

@@ -29,6 +29,11 @@ class Masked:
         visible, seen = crop.subset(~hidden)
         return cls(crop, rows, visible, seen)
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is hidden."""
+        return len(self.seen[0]) == len(self.crop.grids[0])
+
     def hidden(self, level: int) -> Tensor:
         """Return which voxels (m,) of the crop are hidden at a level: those without any visible voxel in them."""
         hidden = torch.ones(len(self.crop.grids[level]), dtype=torch.bool, device=self.seen[level].device)

@@ -115,10 +115,8 @@ def loss(
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
         targets = said[1 - i if config.cross_view else i]
         for level in levels:  # every level before it is scaled up
-            hidden = masked.hidden(level)
-            part = _level_loss(
-                level, features[level], targets[level], hidden, linked, student, teacher, moments, config
-            )
+            pair = features[level], targets[level]
+            part = _level_loss(level, *pair, masked, linked, student, teacher, moments, config)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
     both = [torch.stack(pair).mean(0) for pair in zip(*(Moments.of(features) for features in said), strict=True)]
@@ -129,7 +127,7 @@ def _level_loss(
     level: int,
     features: Tensor,
     target: Tensor,
-    hidden: Tensor,
+    masked: Masked,
     linked: Counterparts,
     student: Student,
     teacher: Teacher,
@@ -140,17 +138,16 @@ def _level_loss(
 
     Where nothing is hidden, every voxel counts as both: that is the objective without its mask.
     """
-    n = len(features)
-    whole = not hidden.any()
-    rows, others = (hidden | whole).nonzero()[:, 0], (~hidden).nonzero()[:, 0]
+    n, hidden = len(features), masked.hidden(level)
+    rows, others = (hidden | masked.whole).nonzero()[:, 0], (~hidden).nonzero()[:, 0]
     result = features.sum() * 0  # a mask may leave a level nothing to learn from
     if config.prototypes:
         assert student.clusters is not None
         assert teacher.clusters is not None
-        with torch.no_grad():
-            projected = linked.mean(level, teacher.clusters.heads[level](target), n)[rows]
-            assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
         if len(rows):
+            with torch.no_grad():
+                projected = linked.mean(level, teacher.clusters.heads[level](target), n)[rows]
+                assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
             scores = student.clusters.scores(level, student.clusters.heads[level](features[rows]))
             result = result + config.prototype_weight * disagreement(scores, assigned, config.temperatures[0])
     weights = [(rows, 0.0 if config.prototypes else 1.0), (others, config.visible)]
