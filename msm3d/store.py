@@ -74,6 +74,7 @@ def write(
             "sha256": sha256(stage / MODEL),
         }
         (stage / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        shutil.copymode(stage / CONFIG, stage / MODEL)  # safetensors writes for the owner alone
         if not (Path(directory) / CARD).exists():
             (stage / CARD).write_text(card(config, values), encoding="utf-8")
     return Path(directory)

@@ -18,7 +18,8 @@ from .store import load_state as load_state
 from .store import read as read
 from .store import write as write
 
-_DEFAULT: str | None = None  # the bundled release, once there is one
+DEFAULT = "rooms"
+"""The release that comes with the package, and that `load()` returns."""
 _RELEASES = Path(__file__).with_name("releases.json")
 _BUNDLED = Path(__file__).with_name("bundled")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -117,12 +118,7 @@ def resolve(
         WeightsError: the weights are unknown, unavailable or damaged; the message says what to type next.
     """
     if source is None:
-        if _DEFAULT is None:
-            raise WeightsError(
-                "no weights are bundled with msm3d yet, so a name or a directory is needed; "
-                f"try msm3d.load('scannet') (releases: {', '.join(list_models())})."
-            )
-        source = _DEFAULT
+        source = DEFAULT
     options: dict[str, Any] = {
         "refresh": refresh,
         "local_files_only": local_files_only,

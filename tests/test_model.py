@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import msm3d
-from msm3d.errors import BackendError, InputError, Msm3dWarning, WeightsError
+from msm3d.errors import BackendError, InputError, Msm3dWarning
 from tests.conftest import make_scene
 
 
@@ -191,11 +191,6 @@ def test_what_cannot_be_used_is_said_in_one_sentence(model, points, options, mes
     with pytest.raises(InputError) as caught:
         model.extract(points, **options)
     assert str(caught.value) == message
-
-
-def test_load_without_a_name_says_that_nothing_is_bundled():
-    with pytest.raises(WeightsError, match="bundled"):
-        msm3d.load()
 
 
 def test_load_refuses_unknown_backends_and_precisions(model, tmp_path):

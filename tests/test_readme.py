@@ -1,4 +1,4 @@
-"""Every block of the README runs as it stands, on a small scan and a small network installed as `scannet`."""
+"""Every block of the README runs as it stands, on a small scan, with the bundled weights."""
 
 import os
 import re
@@ -23,14 +23,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A working directory with scan.ply, and a small network of the published kind installed as `scannet`."""
-    from msm3d import results, weights
+    """A working directory with scan.ply."""
+    from msm3d import results
 
-    wide = dict(channels=(8, 8, 8, 16, 384), heads=(0, 0, 0, 2, 2), conv_blocks=(1,) * 5, window=64)
-    config = msm3d.BackboneConfig(**wide, sampling="published")  # and the published decoder widths: 928 channels
-    model = msm3d.Model(config).eval()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
-    weights.install(model.save_pretrained(tmp_path / "weights"), "scannet")
     monkeypatch.chdir(tmp_path)
     scene = make_scene(0, 200)
     columns = np.concatenate([scene["coord"], scene["color"], scene["normal"]], 1)
@@ -54,8 +49,8 @@ def test_python_blocks_run_one_after_another(place, capsys):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", msm3d.Msm3dWarning)
             exec(compile(block, "README.md", "exec"), names)
-    assert capsys.readouterr().out.startswith("(600, 928)\n")
-    assert names["coarse"].shape == (600, 640)
+    assert capsys.readouterr().out.startswith("(600, 400)\n")
+    assert names["coarse"].shape == (600, 288)
     assert names["small"].dtype == np.float16
 
 
@@ -67,8 +62,8 @@ def test_shell_commands_run(place, capsys):
         assert program == "msm3d"
         assert cli.main(arguments) == 0, arguments
     with np.load("features.npz") as file:
-        assert file["feat"].shape == (600, 928)
-    assert np.load("coarse.npy").shape == (600, 640)
+        assert file["feat"].shape == (600, 400)
+    assert np.load("coarse.npy").shape == (600, 288)
 
 
 def test_every_file_that_the_readme_links_to_exists():

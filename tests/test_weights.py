@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,6 +90,11 @@ def test_a_directory_is_replaced_but_its_other_files_stay(made, tmp_path):
     assert (made / "notes.txt").read_text() == "mine"
     assert (made / CARD).read_text() == "my card"
     assert sorted(os.listdir(tmp_path)) == ["made"]
+
+
+def test_both_files_are_for_the_same_readers(made):
+    """A model that one user installs must be readable by the others."""
+    assert (made / MODEL).stat().st_mode == (made / CONFIG).stat().st_mode
 
 
 def test_a_failed_write_leaves_what_was_there(made, tmp_path, monkeypatch):
@@ -235,10 +241,13 @@ def test_every_disagreement_is_named_and_nothing_is_loaded(rng):
 # Names
 
 
-def test_without_a_name_it_is_said_that_nothing_is_bundled():
+def test_without_a_name_the_bundled_release_is_meant(monkeypatch, tmp_path):
+    assert weights.resolve() == weights.resolve("rooms") == Path(weights.__file__).parent / "bundled" / "rooms"
+    assert weights.info("rooms").status == "bundled"
+    monkeypatch.setattr(weights, "_BUNDLED", tmp_path)
     assert sentence(weights.resolve) == (
-        "no weights are bundled with msm3d yet, so a name or a directory is needed; "
-        "try msm3d.load('scannet') (releases: scannet)."
+        "The weights of 'rooms' are part of the package, but not of this copy of it: "
+        "run pip install --force-reinstall msm3d."
     )
 
 
@@ -257,11 +266,11 @@ def test_the_release_table_is_complete_and_pins_what_it_downloads():
         assert info.licence != "not stated"
         assert info.source != "not stated"
         assert info.data != "not stated"
-        assert info.channels == sum(info.dims) == BackboneConfig().descriptor_channels
+        assert info.channels == sum(info.dims) > 0
         assert info.parameters > 0
         assert info.scores_source
         if release["repo"] is None:
-            assert "msm3d convert" in release["unavailable"]
+            assert "run " in release["unavailable"]
         else:
             assert len(bytes.fromhex(release["revision"])) == 20
             assert len(bytes.fromhex(release["sha256"])) == 32
@@ -290,7 +299,7 @@ def test_installing_again_replaces_and_does_not_change_the_first_directory(home,
 
 
 def test_only_releases_can_be_installed_and_only_intact_ones(home, made):
-    assert sentence(weights.install, made, "mine") == "'mine' is no release of msm3d; choose one of scannet."
+    assert sentence(weights.install, made, "mine") == "'mine' is no release of msm3d; choose one of rooms, scannet."
     (made / MODEL).write_bytes(b"")
     assert "is damaged" in sentence(weights.install, made, "scannet")
     assert not home.exists()
@@ -321,7 +330,7 @@ def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
 
 def test_an_unknown_name_lists_the_known_ones(home):
     assert sentence(weights.resolve, "scanet") == (
-        "unknown weights 'scanet'; choose one of scannet, or give ./DIRECTORY or OWNER/REPOSITORY."
+        "unknown weights 'scanet'; choose one of rooms, scannet, or give ./DIRECTORY or OWNER/REPOSITORY."
     )
 
 
