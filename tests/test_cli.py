@@ -129,7 +129,7 @@ def test_check_models_and_info_report(capsys):
 
 
 def test_every_verb_explains_itself(capsys):
-    for verb in ("extract", "convert", "models", "info", "download", "rooms", "probe", "check"):
+    for verb in ("extract", "pca", "view", "convert", "models", "info", "download", "rooms", "probe", "check"):
         with pytest.raises(SystemExit) as stopped:
             cli.main([verb, "--help"])
         assert stopped.value.code == 0

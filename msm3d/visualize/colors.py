@@ -13,7 +13,8 @@ from ..errors import FileError, InputError
 
 _ROWS = 50_000  # that a basis is fitted to, evenly spaced
 _CHUNK = 65_536  # rows that are worked on at once
-_ENDS = 1.0, 99.0  # percentiles of a component that become 0 and 255
+_ENDS = 1.0, 99.0  # percentiles of a component that become the two colours below
+_RANGE = 28.0, 236.0  # neither black nor glaring, so that shading is seen on every colour
 
 _HEAT = np.array(
     [(126, 3, 168), (156, 23, 158), (182, 48, 139), (203, 70, 121), (221, 94, 102)]
@@ -32,7 +33,7 @@ LABELS = np.array(
 
 @dataclass(frozen=True, eq=False)
 class ColorBasis:
-    """Which three directions of feature space are red, green and blue, and which stretch of each is 0 to 255.
+    """Which three directions of feature space are red, green and blue, and which stretch of each is dark to bright.
 
     Fit it once and give it to `pca_colors` for every scene whose colours are to be compared.
 
@@ -48,9 +49,9 @@ class ColorBasis:
     components: np.ndarray
     """(3, c) float32, unit rows of falling variance, the largest entry of each positive."""
     low: np.ndarray
-    """(3,) float32, what becomes 0."""
+    """(3,) float32, what becomes 28, dark."""
     high: np.ndarray
-    """(3,) float32, what becomes 255."""
+    """(3,) float32, what becomes 236, bright."""
 
     @classmethod
     def fit(cls, features: Any) -> "ColorBasis":
@@ -105,9 +106,10 @@ class ColorBasis:
     def linear(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the matrix (c, 3) and the shift (3,) that turn features into colours, before they are clipped."""
         span = self.high - self.low
-        scale = np.divide(255, span, out=np.zeros_like(span), where=span > 0)
+        dark, bright = _RANGE
+        scale = np.divide(bright - dark, span, out=np.zeros_like(span), where=span > 0)
         turn = np.ascontiguousarray((self.components * scale[:, None]).T)
-        shift = np.where(span > 0, -self.low * scale, 127.5) - self.mean @ turn
+        shift = np.where(span > 0, dark - self.low * scale, 127.5) - self.mean @ turn
         return turn, shift.astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -152,7 +154,7 @@ def pca_colors(features: Any, basis: ColorBasis | None = None) -> tuple[np.ndarr
         basis: of other scenes, for colours that mean the same; by default one is fitted here.
 
     Returns:
-        (n, 3) uint8, and the basis. The 1st and 99th percentile of a component are 0 and 255; the largest entry of
+        (n, 3) uint8, and the basis. The 1st and 99th percentile of a component are 28 and 236; the largest entry of
         each component is positive, so signs never flip between runs.
 
     Raises:

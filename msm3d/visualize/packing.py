@@ -14,7 +14,8 @@ CHANNELS = 64
 """Numbers that a cell's features are packed into, over all levels."""
 MOST_CELLS = 250_000
 """Cells of a packed scene; they are made larger until there are no more."""
-_FINEST = 0.02  # metres; edge of the smallest cells
+FINEST = 0.02
+"""Edge of the smallest cells where nothing is known of the network, metres."""
 _LEAST = 4  # numbers for each level
 _ROWS = 40_000  # that the packing is fitted to, evenly spaced
 _CHUNK = 32_768
@@ -37,7 +38,7 @@ class Cells:
     """(n,) int64: the point at each place."""
 
     @classmethod
-    def of(cls, coord: np.ndarray, most: int = MOST_CELLS, finest: float = _FINEST) -> "Cells":
+    def of(cls, coord: np.ndarray, most: int = MOST_CELLS, finest: float = FINEST) -> "Cells":
         """Return the finest grid of at most `most` occupied cells.
 
         Raises:

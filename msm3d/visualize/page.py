@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..points import PointCloud
 from .camera import automatic_view, outside
 from .colors import ColorBasis, checked, label_colors, spaced
-from .packing import CHANNELS, MOST_CELLS, Cells, Packed, loss, pack
+from .packing import CHANNELS, FINEST, MOST_CELLS, Cells, Packed, loss, pack
 from .picture import spacing
 
 HERE = Path(__file__).parent / "page"
@@ -87,10 +87,11 @@ def write_page(
     slices = [level.slice for level in levels] if len(levels) > 1 else [slice(0, features.shape[1])]
     if bases is None:
         bases = level_bases([features], slices)
-    grid = Cells.of(cloud.coord, cells)
+    finest = levels[0].voxel_size / 2 if len(levels) else FINEST  # a descriptor changes little within it
+    grid = Cells.of(cloud.coord, cells, finest)
     if len(cloud) > most:
         kept = np.sort(grid.rows[spaced(len(cloud), most)])
-        grid = Cells.of(cloud.coord[kept], cells)
+        grid = Cells.of(cloud.coord[kept], cells, finest)
         grid = replace(grid, rows=kept[grid.rows])
     packed = pack(features, grid, slices, bases, channels)
     lost = loss(features, grid, packed, slices)
