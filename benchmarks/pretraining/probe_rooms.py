@@ -18,12 +18,14 @@ of other seeds than those that will be reported.
 """
 
 import argparse
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import msm3d
-from msm3d.evaluate import open_dataset, probe, random_network, supervised_model
+from msm3d.evaluate import Dataset, Scene, open_dataset, probe, random_network, supervised_model
 from msm3d.evaluate.report import check_path
 from msm3d.pretrain.config import ROOMS
 
@@ -43,6 +45,15 @@ def models(names: list[str], random: list[int], backend: str | None) -> dict[str
     return found
 
 
+def without(split: Dataset, part: str | None) -> Dataset:
+    """Return the split as if its scans had no colour, or no normals: grey, or estimated."""
+    if part is None:
+        return split
+    warnings.simplefilter("ignore", msm3d.Msm3dWarning)
+    scenes = [Scene(scene.name, lambda scene=scene: replace(scene.read(), **{part: None})) for scene in split.scenes]
+    return replace(split, scenes=tuple(scenes))
+
+
 def counts(text: str) -> list[int | None]:
     return [None if part == "all" else int(part) for part in text.split(",")]
 
@@ -59,6 +70,7 @@ def main() -> None:
     parser.add_argument("--main", action="store_true", help="neither levels nor few scenes nor few points")
     parser.add_argument("--train-points", type=int, default=1000, help="of each scene (default 1000)")
     parser.add_argument("--test-points", type=counts, default=[1500], help="of each scene, or all (default 1500)")
+    parser.add_argument("--without", choices=["color", "normal"], help="what the scans shall lack")
     parser.add_argument("--threads", type=int, help="one is best where other work runs beside it")
     parser.add_argument("--backend")
     options = parser.parse_args()
@@ -66,7 +78,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     report = probe(
-        *open_dataset(options.data),
+        *(without(split, options.without) for split in open_dataset(options.data)),
         models(options.models, options.random, options.backend),
         protocol=options.protocol,
         levels=not options.main,
