@@ -44,7 +44,8 @@ struct Product {
 // grad[s, i, j] = sum over rows r of a[table[r, s], i] * b[r, j]; a null table as in Product.
 struct WeightGradient {
     int64_t threads, n, m, k, c, d;
-    const float *a, *b;
+    int64_t dtype, a_dtype, b_dtype;  // BFLOAT16 for products of rounded rows; all but AMX take FLOAT32 alone
+    const void *a, *b;
     const int32_t* table;
     float* grad;
 };

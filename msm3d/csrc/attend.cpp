@@ -8,7 +8,7 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t KEYS = 512;       // keys of a block: its scores stay in the first-level cache
+constexpr int64_t KEYS = 576;       // keys of a block at most: its scores stay in the first-level cache
 constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
 constexpr float LOG2_E = 1.44269504f;
 
@@ -54,11 +54,12 @@ static inline void weigh(const float* weights, const float* k, int64_t stride, i
 }
 
 static void weigh_all(const float* weights, const float* k, int64_t e, int64_t stride, int64_t keys, float* total) {
-    constexpr int R = 3, E = 4;
+    constexpr int R = 3, E = ROWS * COLS >= 24 ? 8 : 4;  // as many sums as there are registers for
     static_assert(ROWS % R == 0, "queries come in groups of three");
     for (int r = 0; r < ROWS; r += R) {
         int64_t i = 0;
         for (; i + E <= e; i += E) weigh<R, E>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
+        for (; E > 4 && i + 4 <= e; i += 4) weigh<R, 4>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
         for (; i < e; i++) weigh<R, 1>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
     }
 }
@@ -80,6 +81,8 @@ static void spread(const float* weights, const float* x, int64_t e, int64_t stri
 struct Band {
     int64_t first, start, stop, window, low, high;
     int64_t query(int r) const { return smaller(first + r, stop - 1); }
+    // Keys of a block: as many in each, in whole vectors.
+    int64_t block() const { return padded(blocks(high - low, blocks(high - low, KEYS)), COLS * W); }
     // Calls fill(r, from, to) for the keys of block [at, at + count) that query r may not see.
     template <class F> void outside(int64_t at, int64_t count, F fill) const {
         for (int r = 0; r < ROWS; r++) {
@@ -167,34 +170,42 @@ int32_t attend(const Attend& a) {
             memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
             float highest[ROWS], sums[ROWS];
             for (int r = 0; r < ROWS; r++) highest[r] = -INFINITY, sums[r] = 0.0f;
-            for (int64_t at = b.low; at < b.high; at += KEYS) {
-                const int64_t count = padded(smaller(KEYS, b.high - at), COLS * W);
+            for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
+                const int64_t count = padded(smaller(block, b.high - at), COLS * W);
                 score(queries, keys + at - low, e, stride, count, scores);
                 b.outside(at, count, [&](int r, int64_t from, int64_t to) {
                     for (int64_t j = from; j < to; j++) scores[r * KEYS + j] = -INFINITY;
                 });
                 for (int r = 0; r < ROWS; r++) {
                     float* s = scores + r * KEYS;
-                    V top = splat(highest[r]);
-                    for (int64_t j = 0; j < count; j += W) top = max(top, load(s + j));
+                    V top[COLS];
+                    UNROLL for (int v = 0; v < COLS; v++) top[v] = splat(highest[r]);
+                    for (int64_t j = 0; j < count; j += COLS * W) {
+                        UNROLL for (int v = 0; v < COLS; v++) top[v] = max(top[v], load(s + j + v * W));
+                    }
+                    UNROLL for (int v = 1; v < COLS; v++) top[0] = max(top[0], top[v]);
                     const float before = highest[r];
-                    highest[r] = largest(top);
+                    highest[r] = largest(top[0]);
                     if (highest[r] == -INFINITY) {  // nothing in sight yet
                         memset(s, 0, size_t(count) * sizeof(float));
                         continue;
                     }
-                    V share = splat(0.0f);
-                    for (int64_t j = 0; j < count; j += W) {
-                        const V p = exp2(load(s + j) - splat(highest[r]));
-                        share = share + p;
-                        store(s + j, p);
+                    V share[COLS];
+                    UNROLL for (int v = 0; v < COLS; v++) share[v] = splat(0.0f);
+                    for (int64_t j = 0; j < count; j += COLS * W) {
+                        UNROLL for (int v = 0; v < COLS; v++) {
+                            const V p = exp2(load(s + j + v * W) - splat(highest[r]));
+                            share[v] = share[v] + p;
+                            store(s + j + v * W, p);
+                        }
                     }
+                    UNROLL for (int v = 1; v < COLS; v++) share[0] = share[0] + share[v];
                     if (a.dropout > 0.0) {
                         keep(a, job.head, b.query(r), at, count, kept);
                         for (int64_t j = 0; j < count; j++) s[j] *= kept[j];
                     }
                     const float fade = exp2f(before - highest[r]);
-                    sums[r] = sums[r] * fade + sum(share);
+                    sums[r] = sums[r] * fade + sum(share[0]);
                     if (fade != 1.0f) {
                         for (int64_t i = 0; i < e; i++) {
                             store(total + (r * e + i) * W, load(total + (r * e + i) * W) * splat(fade));
@@ -248,8 +259,8 @@ int32_t attend_gradient(const Attend& a) {
                 mean[r] = 0.0f;
                 for (int64_t i = 0; i < e; i++) mean[r] += out[i] * grads[i * ROWS + r];
             }
-            for (int64_t at = b.low; at < b.high; at += KEYS) {
-                const int64_t count = padded(smaller(KEYS, b.high - at), COLS * W), column = at - start;
+            for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
+                const int64_t count = padded(smaller(block, b.high - at), COLS * W), column = at - start;
                 score(queries, keys + column, e, stride, count, shares);
                 score(grads, values + column, e, stride, count, slopes);
                 for (int r = 0; r < ROWS; r++) {

@@ -61,7 +61,16 @@ static void add_slot(const Rows* pairs, int64_t count, int64_t start, int64_t st
     }
 }
 
+#if defined(MSM3D_AMX)
+int32_t gradient_in_tiles(const WeightGradient&);
+#endif
+
 int32_t weight_gradient(const WeightGradient& g) {
+#if defined(MSM3D_AMX)
+    if (g.dtype == BFLOAT16) return gradient_in_tiles(g);
+#endif
+    if (g.dtype != FLOAT32 || g.a_dtype != FLOAT32 || g.b_dtype != FLOAT32) return BAD_ARGUMENT;
+    const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
     // Slots first, as a slot reads little of the table; then channels, enough for all threads.
     const int64_t wanted = g.threads * JOBS_PER_THREAD;
     const int64_t slots = larger(g.k / wanted, int64_t(1)), groups = blocks(g.k, slots);
@@ -87,7 +96,7 @@ int32_t weight_gradient(const WeightGradient& g) {
 #pragma omp atomic write
                         error = ROW_OUT_OF_RANGE;
                     } else if (in >= 0) {
-                        pairs[count++] = {g.a + in * g.c, g.b + r * g.d};
+                        pairs[count++] = {a + in * g.c, b + r * g.d};
                     }
                 }
                 add_slot(pairs, count, start, stop, g.d, g.grad + slot * g.c * g.d);

@@ -189,6 +189,10 @@ static inline void store_half(half* p, V a) {
 
 // --- the same for every set -----------------------------------------------------------------------------------------
 
+#if defined(MSM3D_AVX512)
+static inline float sum(V a) { return _mm512_reduce_add_ps(a.v); }
+static inline float largest(V a) { return _mm512_reduce_max_ps(a.v); }
+#else
 static inline float sum(V a) {
     float lanes[W];
     store(lanes, a);
@@ -204,6 +208,7 @@ static inline float largest(V a) {
     for (int i = 1; i < W; i++) lanes[0] = lanes[i] > lanes[0] ? lanes[i] : lanes[0];
     return lanes[0];
 }
+#endif
 
 // 2**x to 2e-7 relative; 0 from -100 on: what is masked must not be a tiny number, whose products are denormal and slow.
 static inline V exp2(V x) {

@@ -48,7 +48,9 @@ Product = _structure(
     finish=Finish,
 )
 WeightGradient = _structure(
-    "WeightGradient", **_fields(c_int64, "threads n m k c d"), **_fields(c_void_p, "a b table grad")
+    "WeightGradient",
+    **_fields(c_int64, "threads n m k c d dtype a_dtype b_dtype"),
+    **_fields(c_void_p, "a b table grad"),
 )
 FinishGradient = _structure(
     "FinishGradient",

@@ -404,7 +404,7 @@ def _product(
     (m, k), d = ((len(x), 1), len(weight)) if table is None else (table.shape, weight.shape[2])
     isa = _isa(rule.isa)
     if weight.dtype == torch.bfloat16 and ISAS[isa] == "amx":
-        rows = _dense("x", x, x.dtype if x.dtype == torch.bfloat16 else torch.float32)  # rounded on the way
+        rows = _dense("x", x, _kept(x))
     elif weight.dtype == torch.bfloat16 and ISAS[isa] == "avx512bf16":
         rows = x.detach().to(torch.bfloat16)
         rows = _dense("x", F.pad(rows, (0, 1)) if c % 2 else rows, torch.bfloat16)  # it takes channels in pairs
@@ -443,19 +443,24 @@ def _finish_gradient(
 
 
 def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table: Tensor | None) -> Tensor:
-    """Return the gradient of `weight`; products of bfloat16 weights are of inputs rounded to it."""
-    x, grad = x.detach(), grad.detach()
-    if weight.dtype == torch.bfloat16:
-        x, grad = x.to(torch.bfloat16), grad.to(torch.bfloat16)
-    x, grad = _dense("x", x, torch.float32), _dense("grad", grad, torch.float32)
+    """Return the gradient of `weight`, in the precision that its products are taken in."""
+    isa = _isa(rule.isa)
+    rounded = weight.dtype == torch.bfloat16 and ISAS[isa] == "amx"
+    x, grad = (_dense(name, t, _kept(t) if rounded else torch.float32) for name, t in (("x", x), ("grad", grad)))
     total = library.empty(weight.shape)
     a, b = (grad, x) if table is None else (x, grad)
     arguments = library.WeightGradient(
         *(_threads(), len(a), len(b), 1 if table is None else table.shape[1], a.shape[1], b.shape[1]),
+        *(_DTYPES[weight.dtype if rounded else torch.float32], _DTYPES[a.dtype], _DTYPES[b.dtype]),
         *(address(tensor) for tensor in (a, b, table, total)),
     )
-    library.call("weight_gradient", _isa(rule.isa), byref(arguments), name="a gradient")
+    library.call("weight_gradient", isa, byref(arguments), name="a gradient")
     return total.to(weight.dtype)
+
+
+def _kept(x: Tensor) -> torch.dtype:
+    """Return the type in which AMX takes rows: it rounds float32 on the way."""
+    return torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
 
 
 def _turned(table: Tensor, n: int) -> Tensor:

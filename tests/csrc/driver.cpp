@@ -80,8 +80,16 @@ static void products(int64_t isa) {
     if (q.x_dtype == BFLOAT16) q.x = half_x.get(), q.stride = stride;
     expect(msm3d_product(isa, &q), OK, "product of bfloat16");
     auto grad = numbers(k * c * d), b = numbers(m * d);
-    WeightGradient w{between(1, 4), n, m, k, c, d, x.get(), b.get(), rows.get(), grad.get()};
+    WeightGradient w{between(1, 4), n, m, k, c, d, FLOAT32, FLOAT32, FLOAT32, x.get(), b.get(), rows.get(), grad.get()};
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
+    if (isa == AMX) {
+        auto half_b = halves(m * d);
+        WeightGradient v = w;
+        v.dtype = BFLOAT16;
+        if (below(2)) v.a_dtype = BFLOAT16, v.a = half_x.get();
+        if (below(2)) v.b_dtype = BFLOAT16, v.b = half_b.get();
+        expect(msm3d_weight_gradient(isa, &v), OK, "weight_gradient of bfloat16");
+    }
     auto grad_out = numbers(m * e), grad_x = numbers(m * d), gb = numbers(d), gs = numbers(e), gt = numbers(e), gg = numbers(e);
     FinishGradient f{between(1, 4), m, sums.get(), grad_out.get(), grad_x.get(), gb.get(), gs.get(), gt.get(), gg.get(), finish};
     expect(msm3d_finish(isa, &f, out.get()), OK, "finish");

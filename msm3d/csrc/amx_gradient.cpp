@@ -1,0 +1,169 @@
+// The gradient of a product's weights on an AMX processor, from rows rounded to bfloat16.
+//
+// A job owns one slot and some channels of `a`, and walks the rows in order, slab by slab, so that all jobs read the same
+// part of the table. No two jobs add to the same number, and the order of the sums does not depend on the jobs.
+#include "amx.h"
+#include "abi.h"
+
+namespace msm3d {
+namespace MSM3D_ISA {
+
+constexpr int64_t SLAB = 8192;   // rows: their part of a table stays in the second-level cache
+constexpr int64_t GROUP = 512;   // pairs that are laid out at once
+constexpr int64_t STEPS = GROUP / STEP;
+constexpr int64_t JOBS_PER_THREAD = 4;
+
+struct Column { int32_t *in, *row; };  // the pairs of one slot and slab
+
+// Returns their number, or -1 if an entry is not below n.
+static int64_t list(const WeightGradient& g, int64_t slot, int64_t first, int64_t rows, Column to) {
+    if (!g.table) {
+        for (int64_t r = 0; r < rows; r++) to.in[r] = to.row[r] = int32_t(first + r);
+        return rows;
+    }
+    const int32_t* column = g.table + first * g.k + slot;
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i step = _mm512_mullo_epi32(lane, _mm512_set1_epi32(int32_t(g.k))), absent = _mm512_set1_epi32(-1);
+    __m512i highest = absent;
+    int64_t count = 0;
+    for (int64_t r = 0; r < rows; r += SIDE, column += SIDE * g.k) {
+        const __mmask16 there = rows - r >= SIDE ? __mmask16(0xffff) : __mmask16((1 << (rows - r)) - 1);
+        const __m512i entry = _mm512_mask_i32gather_epi32(absent, there, step, column, 4);
+        const __mmask16 has = _mm512_cmpgt_epi32_mask(entry, absent);
+        highest = _mm512_max_epi32(highest, entry);
+        const __m512i row = _mm512_add_epi32(lane, _mm512_set1_epi32(int32_t(first + r)));
+        _mm512_storeu_si512(to.in + count, _mm512_maskz_compress_epi32(has, entry));
+        _mm512_storeu_si512(to.row + count, _mm512_maskz_compress_epi32(has, row));
+        count += __builtin_popcount(has);
+    }
+    return _mm512_reduce_max_epi32(highest) < g.n ? count : -1;
+}
+
+// Lays `count` rows of x out, channels [start, stop), as tiles [step][tile] of 32 rows and 16 channels: pairs of rows
+// side by side for each channel (b), or for each channel its 32 values (a: the transposed tile).
+template <bool TRANSPOSED, class X>
+static void lay_out(const X* x, int64_t c, const int32_t* rows, int64_t count, int64_t start, int64_t stop, bf16* out) {
+    const int64_t tiles = blocks(stop - start, SIDE);
+    for (int64_t p = 0; p < count; p += STEP, out += tiles * TILE) {
+        for (int64_t i = start; i < stop; i += STEP) {
+            const int64_t width = smaller(STEP, stop - i);
+            bf16* tile = out + (i - start) / SIDE * TILE;
+            alignas(64) bf16 second[TILE];
+            bf16* next = width > SIDE ? tile + TILE : second;
+            for (int64_t q = 0; q < SIDE; q++) {
+                const int64_t even = p + 2 * q, odd = even + 1;
+                const Woven woven = weave(read(x + (even < count ? rows[even] * c : 0) + i, even < count ? width : 0),
+                                          read(x + (odd < count ? rows[odd] * c : 0) + i, odd < count ? width : 0));
+                _mm512_store_si512(tile + q * STEP, woven.first);
+                _mm512_store_si512(next + q * STEP, woven.second);
+            }
+            if constexpr (TRANSPOSED) {
+                for (int64_t half = 0; half < (width > SIDE ? 2 : 1); half++, tile += TILE) {
+                    __m512i words[SIDE];
+                    UNROLL for (int q = 0; q < SIDE; q++) words[q] = _mm512_load_si512(tile + q * STEP);
+                    transpose(words);
+                    UNROLL for (int q = 0; q < SIDE; q++) _mm512_store_si512(tile + q * STEP, words[q]);
+                }
+            }
+        }
+    }
+}
+
+// H x N tiles of the gradient: adds the products of `steps` tiles of a and b, which are `next_a` and `next_b` apart.
+template <int H, int N>
+static inline void add(const bf16* a, int64_t next_a, const bf16* b, int64_t next_b, int64_t steps, float* sums, int64_t wide) {
+    float* low = sums + SIDE * wide;
+    TILE_LOAD(0, sums, wide * 4);
+    if constexpr (N == 2) TILE_LOAD(1, sums + SIDE, wide * 4);
+    if constexpr (H == 2) TILE_LOAD(2, low, wide * 4);
+    if constexpr (H == 2 && N == 2) TILE_LOAD(3, low + SIDE, wide * 4);
+    for (int64_t step = 0; step < steps; step++, a += next_a, b += next_b) {
+        TILE_LOAD(4, a, 64);
+        TILE_LOAD(6, b, 64);
+        TILE_DOT(0, 4, 6);
+        if constexpr (N == 2) TILE_LOAD(7, b + TILE, 64);
+        if constexpr (N == 2) TILE_DOT(1, 4, 7);
+        if constexpr (H == 2) TILE_LOAD(5, a + TILE, 64);
+        if constexpr (H == 2) TILE_DOT(2, 5, 6);
+        if constexpr (H == 2 && N == 2) TILE_DOT(3, 5, 7);
+    }
+    TILE_STORE(0, sums, wide * 4);
+    if constexpr (N == 2) TILE_STORE(1, sums + SIDE, wide * 4);
+    if constexpr (H == 2) TILE_STORE(2, low, wide * 4);
+    if constexpr (H == 2 && N == 2) TILE_STORE(3, low + SIDE, wide * 4);
+}
+
+template <class A, class B> static int32_t gradient_of(const WeightGradient& g) {
+    const int64_t tall = padded(g.c, SIDE), wide = padded(g.d, SIDE);
+    const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
+    const int64_t share = padded(blocks(g.c, wanted), STEP), parts = blocks(g.c, share);
+    const bool whole = tall == g.c && wide == g.d;  // whole tiles are added up in place
+    int32_t error = OK;
+    Arena arena{};
+    for (int pass = 0; pass < 2; pass++) {
+        float* all_sums = whole ? g.grad : arena.take<float>(g.k * tall * wide);
+        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + SIDE));
+        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + SIDE));
+        bf16* all_a = arena.take<bf16>(g.threads * GROUP * share);
+        bf16* all_b = arena.take<bf16>(g.threads * GROUP * wide);
+        if (pass == 0) {
+            arena = {static_cast<char*>(workspace(arena.used)), 0};
+            if (!arena.base) return NO_MEMORY;
+            continue;
+        }
+#pragma omp parallel num_threads(int(g.threads))
+        {
+            const Tiles set_up;
+            const Column column = {all_in + thread() * (SLAB + SIDE), all_row + thread() * (SLAB + SIDE)};
+            bf16 *a = all_a + thread() * GROUP * share, *b = all_b + thread() * GROUP * wide;
+#pragma omp for schedule(static)
+            for (int64_t slot = 0; slot < g.k; slot++) memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * 4);
+            for (int64_t first = 0; first < g.m; first += SLAB) {
+#pragma omp for schedule(dynamic, 1)
+                for (int64_t job = 0; job < g.k * parts; job++) {
+                    const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
+                    const int64_t count = list(g, slot, first, smaller(SLAB, g.m - first), column);
+                    if (count < 0) {
+#pragma omp atomic write
+                        error = ROW_OUT_OF_RANGE;
+                    }
+                    const int64_t high = blocks(stop - start, SIDE), across = wide / SIDE;
+                    for (int64_t p = 0; p < count; p += GROUP) {
+                        const int64_t pairs = smaller(GROUP, count - p), steps = blocks(pairs, STEP);
+                        lay_out<true>(static_cast<const A*>(g.a), g.c, column.in + p, pairs, start, stop, a);
+                        lay_out<false>(static_cast<const B*>(g.b), g.d, column.row + p, pairs, 0, g.d, b);
+                        for (int64_t i = 0; i < high; i += 2) {
+                            for (int64_t j = 0; j < across; j += 2) {
+                                float* sums = all_sums + (slot * tall + start + i * SIDE) * wide + j * SIDE;
+                                const bf16 *x = a + i * TILE, *y = b + j * TILE;
+                                const int64_t next_x = high * TILE, next_y = across * TILE;
+                                if (i + 1 < high && j + 1 < across) {
+                                    add<2, 2>(x, next_x, y, next_y, steps, sums, wide);
+                                } else if (i + 1 < high) {
+                                    add<2, 1>(x, next_x, y, next_y, steps, sums, wide);
+                                } else if (j + 1 < across) {
+                                    add<1, 2>(x, next_x, y, next_y, steps, sums, wide);
+                                } else {
+                                    add<1, 1>(x, next_x, y, next_y, steps, sums, wide);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for (int64_t row = 0; !whole && row < g.k * g.c; row++) {
+            const float* from = all_sums + (row / g.c * tall + row % g.c) * wide;
+            memcpy(g.grad + row * g.d, from, size_t(g.d) * sizeof(float));
+        }
+    }
+    return error;
+}
+
+int32_t gradient_in_tiles(const WeightGradient& g) {
+    if (g.a_dtype == BFLOAT16) return g.b_dtype == BFLOAT16 ? gradient_of<bf16, bf16>(g) : gradient_of<bf16, float>(g);
+    return g.b_dtype == BFLOAT16 ? gradient_of<float, bf16>(g) : gradient_of<float, float>(g);
+}
+
+}  // namespace MSM3D_ISA
+}  // namespace msm3d
