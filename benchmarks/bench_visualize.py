@@ -27,10 +27,12 @@ WHOLE = """() => { const { stage, rig, cloud } = msm3d, gl = stage.renderer.getC
   for (; performance.now() - start < 4000; frames++) { rig.turn(0.02, 0); rig.apply(); stage.draw(cloud.n);
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, one); }
   return (1000 * frames) / (performance.now() - start); }"""
-MOVING = """() => new Promise((done) => { const { speed, rig } = msm3d; rig.held.add("arrowleft"); let frames = 0, start = 0;
-  setTimeout(() => { start = performance.now(); const f = () => { frames++; performance.now() - start < 4000 ?
-    requestAnimationFrame(f) : (rig.held.clear(), done([(1000 * frames) / (performance.now() - start), speed.budget])); };
-    f(); }, 3000); })"""
+MOVING = """() => new Promise((done) => { const { speed, rig, stage } = msm3d; rig.held.add("arrowleft");
+  let frames = 0, start = 0;
+  const f = () => { frames++; if (performance.now() - start < 4000) return requestAnimationFrame(f);
+    const { width, height } = stage.target; rig.held.clear();
+    done([(1000 * frames) / (performance.now() - start), speed.budget, width, height]); };
+  setTimeout(() => { start = performance.now(); f(); }, 6000); })"""
 
 
 def main() -> None:
@@ -86,8 +88,8 @@ def frames(path: Path) -> None:
         print(f"opened in {perf_counter() - start:.1f} s")
         points = page.evaluate("() => msm3d.cloud.n")
         print(f"all {points:,} points in every frame: {page.evaluate(WHOLE):.1f} frames/s")
-        rate, budget = page.evaluate(MOVING)
-        print(f"while it is moved: {rate:.1f} frames/s of {budget:,} points")
+        rate, budget, width, height = page.evaluate(MOVING)
+        print(f"while it is moved: {rate:.1f} frames/s of {budget:,} points, {width} x {height} pixels")
         asked = (
             "() => { const t = performance.now(); msm3d.features.similarity(7, null); return performance.now() - t; }"
         )

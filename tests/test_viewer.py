@@ -172,7 +172,7 @@ def test_similarities_and_positions_are_those_of_python(visit, made, network):
     page, cloud, features = made
     shown = visit()
     slices = [info.slice for info in network.feature_info]
-    grid = Cells.of(cloud.coord)
+    grid = Cells.of(cloud.coord, finest=network.config.voxel_size / 2)
     packed = pack(features, grid, slices, level_bases([features], slices))
     for level in (None, 0, 2):
         given = "null" if level is None else level
@@ -402,7 +402,7 @@ def test_view_and_pca_write_pages(place, capsys):
     model = ["--model", "./net", "--device", "cpu"]
     assert cli.main(["view", "scan.npz", "-o", "a.html", "--names", "floor,wall,ball", *model]) == 0
     assert re.search(
-        r"a.html: 0\.\d MB, 600 points, features for \d+ cells of 2.0 cm, similarities off by 0\.\d+",
+        r"a.html: 0\.\d MB, 600 points, features for \d+ cells of 2.5 cm, similarities off by 0\.\d+",
         capsys.readouterr().out,
     )
     assert cli.main(["pca", "scan.npz", "-o", "b.html", *model]) == 0

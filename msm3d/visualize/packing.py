@@ -115,29 +115,44 @@ def pack(
     del sample
     colored = [slice(0, checked(features).shape[1]), *(levels if len(levels) > 1 else [])]
     widths = [basis.shape[1] for basis in kept]
-    m = len(cells.cells)
-    means = np.empty((m, sum(widths) + len(levels) + 3 * len(colored)), np.float32)
-    starts = np.cumsum(cells.counts) - cells.counts
+    first, turns, shifts = 0, np.zeros((features.shape[1], sum(widths) + 3 * len(colored)), np.float32), []
+    for columns, basis in zip(levels, kept, strict=True):
+        turns[columns, first : first + basis.shape[1]] = basis
+        first += basis.shape[1]
+    for columns, basis in zip(colored, bases, strict=True):
+        turns[columns, first : first + 3], shift = basis.linear()
+        shifts.append(shift)
+        first += 3
+    means = _means(features, cells, levels, widths, turns)
+    values, colors, lengths = np.split(means, [sum(widths), sum(widths) + 3 * len(colored)], axis=1)
+    colors = np.clip(np.nan_to_num(colors + np.concatenate(shifts)), 0, 255)
+    colors = np.rint(colors).astype(np.uint8).reshape(len(means), -1, 3)
+    scales = np.maximum(np.abs(values).max(0) / 127, 1e-9).astype(np.float32)
+    share = unit(lengths)[0]
+    quantised = np.rint(values / scales).astype(np.int8)
+    return Packed(tuple(widths), quantised, scales, np.rint(share * 255).astype(np.uint8), colors)
+
+
+def _means(
+    features: np.ndarray, cells: Cells, levels: Sequence[slice], widths: Sequence[int], turns: np.ndarray
+) -> np.ndarray:
+    """Return what `turns` makes of features, levels as directions, and their lengths: the mean of each cell."""
+    m, starts = len(cells.cells), np.cumsum(cells.counts) - cells.counts
+    means = np.empty((m, turns.shape[1] + len(levels)), np.float32)
+    stops = np.cumsum(widths)
     first = 0
     while first < m:  # whole cells at a time
         last = max(int(np.searchsorted(starts, starts[first] + _CHUNK)), first + 1)
         stop = starts[last] if last < m else len(cells.rows)
         rows = np.asarray(features[cells.rows[starts[first] : stop]], np.float32)
-        found = [unit(rows[:, level]) for level in levels]
-        parts = [product(direction, basis) for (direction, _), basis in zip(found, kept, strict=True)]
-        parts += [length[:, None] for _, length in found]
-        for columns, basis in zip(colored, bases, strict=True):
-            turn, shift = basis.linear()
-            parts.append(product(rows[:, columns], turn) + shift)
-        means[first:last] = np.add.reduceat(np.concatenate(parts, 1), starts[first:last] - starts[first])
+        made = product(rows, turns)
+        lengths = np.stack([np.sqrt(np.einsum("nc,nc->n", rows[:, k], rows[:, k])) for k in levels], 1)
+        for k, (width, until) in enumerate(zip(widths, stops, strict=True)):
+            made[:, until - width : until] /= np.maximum(lengths[:, k : k + 1], 1e-20)
+        means[first:last] = np.add.reduceat(np.concatenate([made, lengths], 1), starts[first:last] - starts[first])
         first = last
     means /= cells.counts[:, None]
-    values, lengths, colors = np.split(means, [sum(widths), sum(widths) + len(levels)], axis=1)
-    colors = np.rint(np.clip(np.nan_to_num(colors), 0, 255)).astype(np.uint8).reshape(m, -1, 3)
-    scales = np.maximum(np.abs(values).max(0) / 127, 1e-9).astype(np.float32)
-    share = unit(lengths)[0]
-    quantised = np.rint(values / scales).astype(np.int8)
-    return Packed(tuple(widths), quantised, scales, np.rint(share * 255).astype(np.uint8), colors)
+    return means
 
 
 def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[slice]) -> list[tuple[float, float]]:

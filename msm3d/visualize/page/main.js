@@ -20,29 +20,31 @@ async function main() {
   const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [] };
   let features = null;
 
-  // --- frames: drawn when something changed, fewer points while it moves if the machine is slow ---
-  const speed = { budget: cloud.n, moved: -1e9, last: 0, frames: [], full: false };
+  // --- frames: drawn when something changed; while it moves, as much as the machine draws thirty times a second ---
+  const speed = { budget: cloud.n, draft: false, moved: -1e9, last: 0, moving: false, full: false };
   const moving = () => { speed.moved = performance.now(); };
+  function adapt(spent) {
+    if (spent > 60 && !speed.draft) speed.draft = true;
+    else if (spent > 40) speed.budget = Math.max(Math.round(speed.budget * Math.max(33 / spent, 0.3)), Math.min(30000, cloud.n));
+    else if (spent < 25 && speed.budget < cloud.n) speed.budget = Math.min(Math.round(speed.budget * 1.1), cloud.n);
+    else if (spent < 12) speed.draft = false;
+  }
   function frame(now) {
     requestAnimationFrame(frame);
     const spent = now - speed.last;
     speed.last = now;
     if (rig.held.size) moving();
     rig.step(Math.min(spent, 100) / 1000);
-    const inMotion = now - speed.moved < 160;
+    const inMotion = now - speed.moved < (speed.draft ? 350 : 160);
+    if (inMotion && speed.moving) adapt(spent);
     if (rig.changed || state.dirty || (!inMotion && !speed.full)) {
-      const count = inMotion ? speed.budget : cloud.n;
-      if (inMotion && spent < 1000) {
-        speed.frames = [...speed.frames.slice(-29), spent];
-        if (spent > 45) speed.budget = Math.max(Math.round(speed.budget * Math.max(33 / spent, 0.6)), Math.min(50000, cloud.n));
-        else if (spent < 25) speed.budget = Math.min(Math.round(speed.budget * 1.1), cloud.n);
-      }
       rig.apply();
-      stage.draw(count);
-      speed.full = count === cloud.n;
+      stage.draw(inMotion ? speed.budget : cloud.n, inMotion && speed.draft);
+      speed.full = !inMotion || (speed.budget === cloud.n && !speed.draft);
       rig.changed = state.dirty = false;
       mark();
     }
+    speed.moving = inMotion;
   }
 
   function mark() {

@@ -23,30 +23,29 @@ const LIGHT_FRAGMENT = `
 precision highp float;
 uniform sampler2D colors, depths; uniform vec2 pixel; uniform float near, far, strength; uniform vec3 ground;
 varying vec2 place;
-float deep(vec2 at) {
-  float d = texture2D(depths, at).x;
-  return d >= 1.0 ? 64.0 : log2(near * far / (far - d * (far - near)));
-}
+float raw(vec2 at) { return texture2D(depths, at).x; }
+float deep(float d) { return d >= 1.0 ? 64.0 : log2(near * far / (far - d * (far - near))); }
 void main() {
-  float here = deep(place);
+  float seen = raw(place);
   vec2 from = place;
-  for (int ring = 1; ring <= 3 && here > 60.0; ring++) { // gaps inside of surfaces, not their borders
+  for (int ring = 1; ring <= 2 && seen >= 1.0; ring++) { // gaps inside of surfaces, not their borders
     float full = 0.0, most = 0.0;
     for (int i = 0; i < 8; i++) {
       float angle = float(i) * 0.785398;
-      vec2 at = place + vec2(cos(angle), sin(angle)) * pixel * (float(ring) + 0.3);
-      float there = deep(at);
-      if (there < 60.0) { full += 1.0; if (there > most) { most = there; from = at; } }
+      vec2 at = place + vec2(cos(angle), sin(angle)) * pixel * (float(ring) * 1.3);
+      float there = raw(at);
+      if (there < 1.0) { full += 1.0; if (there > most) { most = there; from = at; } }
     }
-    if (full > 4.5) here = most;
+    if (full > 4.5) seen = most;
   }
-  if (here > 60.0) { gl_FragColor = vec4(ground, 1.0); return; }
+  if (seen >= 1.0) { gl_FragColor = vec4(ground, 1.0); return; }
+  float here = deep(seen);
   float hidden = 0.0;
   for (int i = 0; i < 8; i++) {
     float angle = float(i) * 0.785398;
     vec2 way = vec2(cos(angle), sin(angle)) * pixel;
-    hidden += 0.6 * clamp(here - deep(place + 1.5 * way) - 0.003, 0.0, 0.06);
-    hidden += 0.4 * clamp(here - deep(place + 4.0 * way) - 0.003, 0.0, 0.06);
+    hidden += 0.6 * clamp(here - deep(raw(place + 1.5 * way)) - 0.003, 0.0, 0.06);
+    hidden += 0.4 * clamp(here - deep(raw(place + 4.0 * way)) - 0.003, 0.0, 0.06);
   }
   gl_FragColor = vec4(texture2D(colors, from).rgb * exp2(-strength * hidden / 8.0), 1.0);
 }`;
@@ -89,12 +88,16 @@ class Stage {
     this.screen.add(quad);
     this.flat = new THREE.OrthographicCamera(-1, 1, 1, -1, 0, 1);
     this.pointSize = 1;
+    this.draft = false;
     this.resize();
   }
 
-  resize() {
+  // A draft has fewer pixels: for machines that are slow with all of them, while the picture moves.
+  resize(draft = this.draft) {
     const { clientWidth: w, clientHeight: h } = this.canvas;
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    this.draft = draft;
+    const best = Math.min(window.devicePixelRatio || 1, 2);
+    const ratio = draft ? Math.min(best, Math.max(Math.sqrt(200000 / (w * h)), 0.3)) : best;
     this.renderer.setPixelRatio(ratio);
     this.renderer.setSize(w, h, false);
     this.target.setSize(Math.round(w * ratio), Math.round(h * ratio));
@@ -110,8 +113,9 @@ class Stage {
   }
 
   // Draw the first `count` points of the spread order: a sample of all of them.
-  draw(count) {
+  draw(count, draft = false) {
     const { camera, uniforms, light } = this;
+    if (draft !== this.draft) this.resize(draft);
     const n = this.cloud.n;
     this.geometry.setDrawRange(0, count);
     uniforms.size.value = this.usual * this.pointSize * Math.min(Math.sqrt(n / count), 2.5);
