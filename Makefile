@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/installed
-	$(VENV)/bin/python examples/01_extract.py demo
+	$(VENV)/bin/python examples/01_extract.py
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest --numprocesses auto
@@ -15,6 +15,9 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
 
+docs: $(VENV)/installed
+	$(VENV)/bin/mkdocs build --strict
+
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip
@@ -22,4 +25,4 @@ $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo
+	rm -rf $(VENV) build demo site

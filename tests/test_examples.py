@@ -1,0 +1,110 @@
+"""Every example runs as it stands, on small rooms and with a small network, and does what it says."""
+
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import msm3d
+from msm3d import rooms
+
+ROOT = Path(msm3d.__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NEEDS = {"12_pytorch_geometric": "torch_geometric", "13_open3d": "open3d"}
+SCANS = {"02_batch": 2, "04_pca_picture": 2, "06_linear_probe": 2, "10_head": 2, "11_pointcept": 2}
+SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0}
+WRITES = {
+    "01_extract": ["features.npz"],
+    "04_pca_picture": ["basis.npz"],
+    "05_similarity": ["similarity.png", "similarity.html"],
+    "07_few_labels": ["labels.npy", "labels.ply"],
+    "08_clusters": ["clusters.png", "clusters.ply"],
+    "09_instances": ["instances.ply"],
+    "13_open3d": ["open3d.ply"],
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with a network of the bundled one's kind, untrained, and two scans."""
+    folder = tmp_path_factory.mktemp("small")
+    torch.manual_seed(0)
+    shape = dict(channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), conv_blocks=(1,) * 4, window=64)
+    config = msm3d.BackboneConfig(**shape, attention_blocks=(0, 0, 1, 1), heads=(0, 0, 2, 2), voxel_size=0.05)
+    msm3d.Model(config, meta={"name": "rooms"}).save_pretrained(folder / "rooms")
+    rooms.write(folder / "scans", 2, first_seed=900_001, layout="ply", split="train", points=3000, workers=1)
+    return folder
+
+
+@pytest.fixture
+def run(small, monkeypatch, tmp_path, capsys):
+    """Run an example and return what it prints."""
+    monkeypatch.setattr("msm3d.weights._BUNDLED", small)
+    monkeypatch.chdir(tmp_path)
+    make, write = rooms.make, rooms.write
+    monkeypatch.setattr(rooms, "make", lambda seed, **given: make(seed, **{**given, "points": 3000}))
+    monkeypatch.setattr(rooms, "write", lambda *args, **given: write(*args, **{**given, "points": 3000}))
+
+    def run(example: Path, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [str(example), *map(str, arguments)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if example.stem in NEEDS else "default", Warning)
+            if example.stem not in NEEDS:
+                warnings.simplefilter("error")
+                warnings.simplefilter("ignore", msm3d.Msm3dWarning)
+            runpy.run_path(str(example), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run_on_what_they_make_and_on_files(example, run, small, tmp_path):
+    if example.stem in NEEDS:
+        pytest.importorskip(NEEDS[example.stem])
+    assert len(example.read_text().splitlines()) < 60
+    scans = sorted((small / "scans").rglob("*.ply"))
+    given = [small / "scans"] if example.stem == "14_folder" else scans[: SCANS.get(example.stem, 1)]
+    for arguments in ([], given):
+        assert len(run(example, *arguments).splitlines()) >= 1
+        for name in WRITES.get(example.stem, []):
+            assert (tmp_path / "demo" / name).stat().st_size > 0
+
+
+def test_one_vector_per_point_is_written(run, small, tmp_path):
+    assert "3,000 points x 48 channels" in run(ROOT / "examples" / "01_extract.py")
+    with np.load(tmp_path / "demo" / "features.npz") as file:
+        assert (file["coord"].shape, file["feat"].shape) == ((3000, 3), (3000, 48))
+
+
+def test_a_folder_goes_on_where_it_was_interrupted(run, small, tmp_path):
+    example, source = ROOT / "examples" / "14_folder.py", small / "scans"
+    (source / "broken.ply").write_text("ply\n")
+    try:
+        first = run(example, source, "out")
+        done = sorted(Path("out").rglob("*.npy"))
+        done[0].unlink()
+        again = run(example, source, "out")
+    finally:
+        (source / "broken.ply").unlink()
+    assert len(done) == 2
+    assert "1 failed" in first
+    assert "broken.ply" in first
+    assert again.count("is there") == 1
+    assert np.load(done[0]).shape == (3000, 48)
+
+
+def test_labels_that_are_few_are_all_used(run, small, tmp_path):
+    """A scan of one's own: labels where somebody clicked, -1 elsewhere."""
+    scan = msm3d.io.read(next((small / "scans").rglob("*.ply")))
+    label = np.full(len(scan), -1)
+    label[::100] = scan.segment[::100]
+    np.savez("own.npz", coord=scan.coord, color=scan.color, normal=scan.normal, segment=label)
+    said = run(ROOT / "examples" / "07_few_labels.py", "own.npz")
+    assert f"{(label[::100] != rooms.OTHER).sum()} labelled points" in said
+    assert "mIoU" not in said
+    assert len(np.load(tmp_path / "demo" / "labels.npy")) == 3000
