@@ -335,6 +335,16 @@ def test_a_page_is_the_same_bytes_twice(made, network, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_scan_without_colours_is_first_shown_by_its_features(network, tmp_path):
+    from dataclasses import replace
+
+    cloud = scan(200)
+    features = network.extract(cloud)
+    for bare in (replace(cloud, color=None), replace(cloud, color=np.full_like(cloud.color, 127.5))):
+        page = write_page(tmp_path / "a.html", bare, features)
+        assert '"mode": "pca"' in page.path.read_text()
+
+
 def test_three_js_is_the_one_that_the_readme_says_how_to_make():
     bundle = (HERE / "three.min.js").read_bytes()
     assert len(bundle) < 1_000_000

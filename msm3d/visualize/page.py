@@ -68,7 +68,7 @@ def write_page(
         features: (n, c), row i of point i; may be a memory map.
         levels: `Model.feature_info`, so that one level alone can be shown; without it there is only the whole.
         bases: of the colours of whole descriptors, then of each level; fitted here by default.
-        mode: what the page shows first: color, pca, similarity or label.
+        mode: what the page shows first: color, pca, similarity or label; of a scan without colours pca, not color.
         title: of the page.
         model: what made the features, in words.
         names: of the labels from 0.
@@ -80,6 +80,8 @@ def write_page(
         InputError: the path, the mode or the features are not good.
     """
     path, features = check_page(path), checked(features)
+    if mode == "color" and (cloud.color is None or not np.ptp(cloud.color, axis=0).any()):
+        mode = "pca"
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; choose one of {', '.join(MODES)}.")
     if len(features) != len(cloud):
@@ -116,7 +118,6 @@ def write_page(
         if len(levels) > 1
         else [],
         "loss": lost,
-        "colored": cloud.color is not None,
         "labels": described,
     }
     blocks = {"points": points, "features": cell_arrays}
