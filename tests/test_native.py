@@ -369,6 +369,29 @@ def test_small_calls_leave_no_memory_behind(rng):
     assert resident() - before < 4 << 20
 
 
+def test_memory_of_past_tensors_is_used_again():
+    size = 1 << 20
+    first = library.empty((size,))
+    address, view = first.data_ptr(), first[5:].numpy()
+    del first
+    assert library.empty((size,)).data_ptr() != address, "a view still holds it"
+    del view
+    again = library.empty((size - 1000,), torch.float32)
+    assert again.data_ptr() == address
+    assert again.shape == (size - 1000,)
+
+
+def test_what_is_kept_is_bounded():
+    pool = library.Pool(limit=10 << 20)
+    loans = [pool.take(3 << 20) for _ in range(4)]
+    assert (pool.live, pool.kept) == (12 << 20, 0)
+    for _ in range(4):
+        pool.give(loans.pop())
+    assert (pool.live, pool.kept) == (0, 9 << 20)
+    pool.give(pool.take(8 << 20))  # longer than half of the limit: let go
+    assert (pool.live, pool.kept, pool.most) == (0, 3 << 20, 12 << 20)  # two more made room for it
+
+
 # --- what a caller can get wrong ------------------------------------------------------------------------------------
 
 X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, dtype=torch.int32)

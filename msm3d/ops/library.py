@@ -4,6 +4,8 @@ import ctypes
 import functools
 import math
 import sys
+import threading
+from collections import deque
 from collections.abc import Sequence
 from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
 from pathlib import Path
@@ -16,8 +18,8 @@ from torch import Tensor
 from ..errors import BackendError, InputError
 
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-HUGE = 4 << 20
-"""Bytes from which on numpy asks for large pages."""
+LARGE = 1 << 20
+"""Bytes from which on memory is used again."""
 FAILURES = {
     1: (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
     2: (InputError, "{name}: a table holds a row beyond the last; build the tables from these voxels."),
@@ -104,15 +106,79 @@ def call(function: str, *arguments: Any, name: str | None = None) -> None:
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return a tensor of any values.
+    """Return a tensor of any values; a large one in memory that an earlier one has left, if there is some.
 
-    A large one is numpy's, which asks the system for large pages: touching 100 MB the first time then takes 4 ms
-    instead of 18 (two threads of a Xeon).
+    The system clears every page that it hands out, which takes longer than many an operation that fills it.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < HUGE:
+    if size < LARGE:
         return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(*shape)
+    return torch.from_numpy(_POOL.take(size).view(_Loan)[:size]).view(dtype).view(*shape)
+
+
+class _Loan(np.ndarray):
+    """Memory that goes back to the pool when the last tensor on it is gone."""
+
+    def __del__(self) -> None:
+        if type(self.base) is np.ndarray:  # else a slice of a loan
+            _POOL.give(self.base)
+
+
+class Pool:
+    """Memory of past tensors for the next ones: at most `limit` bytes, and never more than were once in use at a time.
+
+    Loans may come back on any thread and while another is taken, wherever Python cleans up; so what comes back waits
+    in a queue until nobody is at work here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.live = self.kept = self.most = 0
+        self._free: list[np.ndarray] = []  # the longest unused first
+        self._back: deque[np.ndarray] = deque()
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> np.ndarray:
+        """Return at least `size` bytes; numpy asks the system for large pages if they are new."""
+        step = 1 << max(size.bit_length() - 4, 12)  # an eighth of the size or less: sizes of scenes meet again
+        size = -(-size // step) * step
+        with self._lock:
+            self._collect()
+            fits = [i for i, memory in enumerate(self._free) if size <= memory.nbytes <= size + 2 * step]
+            if fits:
+                memory = self._free.pop(min(fits, key=lambda i: (self._free[i].nbytes, -i)))
+                self.kept -= memory.nbytes
+            else:
+                memory = None
+                self.most = max(self.most, self.live + size)
+                self._drop(self.most - self.live - size)
+            self.live += size if memory is None else memory.nbytes
+        return np.empty(size, np.uint8) if memory is None else memory
+
+    def give(self, memory: np.ndarray) -> None:
+        """Take memory back; the pool keeps it or lets it go."""
+        self._back.append(memory)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+
+    def _collect(self) -> None:
+        while self._back:
+            memory = self._back.popleft()
+            self.live -= memory.nbytes
+            if memory.nbytes <= self.limit // 2:
+                self._free.append(memory)
+                self.kept += memory.nbytes
+        self._drop(self.limit)
+
+    def _drop(self, limit: int) -> None:
+        while self._free and self.kept > limit:
+            self.kept -= self._free.pop(0).nbytes
+
+
+_POOL = Pool(1 << 30)
 
 
 def address(tensor: Tensor | None) -> int | None:
