@@ -21,14 +21,14 @@ void main() {
 const LIGHT_VERTEX = `varying vec2 place; void main() { place = uv; gl_Position = vec4(position.xy, 0.0, 1.0); }`;
 const LIGHT_FRAGMENT = `
 precision highp float;
-uniform sampler2D colors, depths; uniform vec2 pixel; uniform float near, far, strength; uniform vec3 ground;
+uniform sampler2D colors, depths; uniform vec2 pixel; uniform float near, far, strength; uniform vec3 ground; uniform bool draft;
 varying vec2 place;
 float raw(vec2 at) { return texture2D(depths, at).x; }
 float deep(float d) { return d >= 1.0 ? 64.0 : log2(near * far / (far - d * (far - near))); }
 void main() {
   float seen = raw(place);
   vec2 from = place;
-  for (int ring = 1; ring <= 2 && seen >= 1.0; ring++) { // gaps inside of surfaces, not their borders
+  for (int ring = 1; ring <= 2 && seen >= 1.0 && !draft; ring++) { // gaps inside of surfaces, not their borders
     float full = 0.0, most = 0.0;
     for (int i = 0; i < 8; i++) {
       float angle = float(i) * 0.785398;
@@ -44,8 +44,8 @@ void main() {
   for (int i = 0; i < 8; i++) {
     float angle = float(i) * 0.785398;
     vec2 way = vec2(cos(angle), sin(angle)) * pixel;
-    hidden += 0.6 * clamp(here - deep(raw(place + 1.5 * way)) - 0.003, 0.0, 0.06);
-    hidden += 0.4 * clamp(here - deep(raw(place + 4.0 * way)) - 0.003, 0.0, 0.06);
+    hidden += (draft ? 1.0 : 0.6) * clamp(here - deep(raw(place + 1.5 * way)) - 0.003, 0.0, 0.06);
+    if (!draft) hidden += 0.4 * clamp(here - deep(raw(place + 4.0 * way)) - 0.003, 0.0, 0.06);
   }
   gl_FragColor = vec4(texture2D(colors, from).rgb * exp2(-strength * hidden / 8.0), 1.0);
 }`;
@@ -78,6 +78,7 @@ class Stage {
     this.light = {
       colors: { value: this.target.texture }, depths: { value: this.target.depthTexture }, pixel: { value: new THREE.Vector2() },
       near: { value: 1 }, far: { value: 1 }, strength: { value: 38 }, ground: { value: new THREE.Vector3(1, 1, 1) },
+      draft: { value: false },
     };
     const quad = new THREE.Mesh(
       new THREE.PlaneGeometry(2, 2),
@@ -92,7 +93,7 @@ class Stage {
     this.resize();
   }
 
-  // A draft has fewer pixels: for machines that are slow with all of them, while the picture moves.
+  // A draft has fewer pixels and less lighting: for machines that are slow with all of them, while the picture moves.
   resize(draft = this.draft) {
     const { clientWidth: w, clientHeight: h } = this.canvas;
     this.draft = draft;
@@ -123,6 +124,7 @@ class Stage {
     uniforms.eye.value.copy(camera.position);
     light.near.value = camera.near;
     light.far.value = camera.far;
+    light.draft.value = draft;
     this.renderer.setRenderTarget(this.target);
     this.renderer.setClearColor(0, 0);
     this.renderer.clear();
