@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from importlib.util import find_spec
 
 import hypothesis
 import numpy as np
@@ -15,13 +16,25 @@ hypothesis.settings.register_profile("msm3d", deadline=None, derandomize=bool(os
 hypothesis.settings.load_profile("msm3d")
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one thread each
     torch.set_num_threads(1)
+if not torch.cuda.is_available():  # without a GPU, Triton's kernels can still be interpreted
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
-@pytest.fixture(params=list(BACKENDS))
+def interpreted() -> str | None:
+    """Return None if Triton's interpreter is there to stand in for a GPU, else a sentence."""
+    if find_spec("triton") is None:
+        return "triton is not installed, in whose interpreter the kernels would be tested."
+    return None if os.environ.get("TRITON_INTERPRET") == "1" else "TRITON_INTERPRET is not 1."
+
+
+@pytest.fixture(
+    params=["native", "reference", *([] if interpreted() else [pytest.param("triton", marks=pytest.mark.slow)])]
+)
 def ops(request):
-    """Each backend that can run on this machine's CPU."""
+    """Each backend that can run on this machine's CPU, and Triton's kernels interpreted where it is installed."""
     module = importlib.import_module(BACKENDS[request.param])
-    if reason := module.why_not(torch.device("cpu")):
+    reason = interpreted() if request.param == "triton" else module.why_not(torch.device("cpu"))
+    if reason:
         pytest.skip(reason)
     return module
 

@@ -19,8 +19,14 @@ import torch
 
 from ..errors import BackendError
 
-BACKENDS = {"native": "msm3d.ops.native", "reference": "msm3d.ops.reference"}
-"""Name to module, best first."""
+BACKENDS = {
+    "native": "msm3d.ops.native",
+    "triton": "msm3d.ops.triton",
+    "reference": "msm3d.ops.reference",
+    "spconv": "msm3d.ops.spconv",
+}
+"""Name to module, best first: native is for CPUs, triton for NVIDIA GPUs. spconv, after one that always runs, is used
+only where it is named: it is there for those who trust it, and adds nothing that triton does not have."""
 
 
 def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
@@ -30,7 +36,7 @@ def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
     'reference'
     >>> backend("cpu", "referense")
     Traceback (most recent call last):
-    msm3d.errors.BackendError: unknown backend 'referense'; choose one of native, reference.
+    msm3d.errors.BackendError: unknown backend 'referense'; choose one of native, triton, reference, spconv.
 
     Raises:
         BackendError: the name is unknown, or the backend cannot run on `device`; a named one never falls back.

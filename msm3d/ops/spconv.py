@@ -1,0 +1,235 @@
+"""Convolutions by an installed spconv, the CUDA library of the published network; all else by the best other backend.
+
+NOT RUN ON A GPU YET: the weight's layout, the pairs, the chunks and the gradients agree with `reference` through
+spconv's CPU build on one thread; its CUDA kernels have not been tried here. Before its first use on a GPU the backend
+compares a small convolution with `reference` there.
+
+It is used only where it is named. Each slot of a table is one of spconv's matrix products ("native" algorithm), over
+pairs made from the table, so that all three kinds of convolution are the same call. A bias and whatever else follows
+is added by ours, never by spconv. spconv counts bytes in 32 bits and stops beyond; larger products are computed in
+parts. It has no bfloat16 products in its wheels, and adds the slots' products up in the weight's dtype: float16 is less
+exact than with `triton`. Never on a CPU: with two threads its results are wrong and change from run to run.
+"""
+
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError, Msm3dWarning
+from . import reference
+from .reference import Norm
+
+NAME = "spconv"
+DTYPES = (torch.float32, torch.float16)
+LIMIT = (1 << 31) - 2
+"""Bytes of an operand that spconv takes."""
+
+
+def why_not(device: torch.device) -> str | None:
+    """Return None if `device` is a GPU and an spconv is installed that agrees with `reference` there."""
+    if device.type != "cuda":
+        return f"the spconv backend runs on NVIDIA GPUs, not on {device.type}."
+    if not torch.cuda.is_available():
+        return f"there is no CUDA device, or torch {torch.__version__} was built without CUDA; see pytorch.org."
+    try:
+        _spconv()
+    except ImportError as e:
+        return f"spconv cannot be imported: {e}; pip install 'msm3d[cu126]', or 'msm3d[cu120]' up to Python 3.11."
+    return _why_not_on(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def _why_not_on(index: int) -> str | None:
+    name = torch.cuda.get_device_name(index)
+    try:
+        if _agrees(torch.device("cuda", index)):
+            return None
+        reason = f"spconv computes convolutions wrongly on {name}."
+    except Exception as e:  # whatever its own compiler and assertions may raise
+        reason = f"spconv cannot run on {name}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+    warnings.warn(f"{reason} Use the triton or the reference backend.", Msm3dWarning, stacklevel=2)
+    return reason
+
+
+def _agrees(device: torch.device) -> bool:
+    """Return whether a small convolution and its gradients are the reference's."""
+    random = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(s, generator=random).to(device).requires_grad_() for s in ((90, 32), (27, 32, 48)))
+    table = torch.stack([torch.randperm(90, generator=random) for _ in range(27)], 1).int()
+    table = torch.where(torch.rand(table.shape, generator=random) < 0.4, table, -1).to(device)
+    way = torch.randn(90, 48, generator=random).to(device)
+    with torch.enable_grad():
+        results = [conv(x, weight, table), reference.conv(x, weight, table)]
+        pairs = [results, *zip(*(torch.autograd.grad(y, (x, weight), way) for y in results), strict=True)]
+    return all(torch.allclose(a, b, rtol=1e-2, atol=1e-2 * float(b.detach().abs().max())) for a, b in pairs)
+
+
+@functools.cache
+def _spconv() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it uses what newer versions of torch call outdated
+        import spconv.pytorch.ops as ops
+    return ops
+
+
+def _rest(x: Tensor) -> ModuleType:
+    """Return the backend of all other operations."""
+    from . import backend
+
+    return backend(x.device)
+
+
+# --- what is not a convolution --------------------------------------------------------------------------------------
+
+
+def lookup(keys: Tensor, queries: Tensor) -> Tensor:
+    """Return for each query its row in `keys`, which ascend without repeats, or -1 where it is absent."""
+    return _rest(keys).lookup(keys, queries)
+
+
+def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Put what has the same key together, and pick from each group the row with the smallest `columns`."""
+    return _rest(keys).group(keys, columns)
+
+
+def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+    """Build `levels` voxel sets over ascending Morton `keys`, fine to coarse, with the tables between them."""
+    return _rest(keys).octree(keys, levels)
+
+
+def normalize(x: Tensor, norm: Norm) -> Tensor:
+    """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
+    return _rest(x).normalize(x, norm)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, **finish) -> Tensor:
+    """Multiply each row of `x` (n, c) by `weight` (d, c), as `torch.nn.Linear` does, and finish."""
+    return _rest(x).linear(x, weight, bias, **finish)
+
+
+def attend(qkv: Tensor, offsets: Sequence[int], window: int, dropout: float = 0.0, seed: int = 0) -> Tensor:
+    """Softmax attention of each row to the `window` rows before it and as many after, within its scene."""
+    return _rest(qkv).attend(qkv, offsets, window, dropout, seed)
+
+
+def blend(features: Sequence[Tensor], rows: Sequence[Tensor], weights: Sequence[Tensor], *rest, **named) -> Tensor:
+    """Concatenate, level by level, the sums of rows of `features` times `weights`."""
+    return _rest(features[0]).blend(features, rows, weights, *rest, **named)
+
+
+# --- convolutions ---------------------------------------------------------------------------------------------------
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    table: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: str | None = None,
+    norm: Norm | None = None,
+    gamma: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
+    if torch.float64 in (x.dtype, weight.dtype):
+        finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
+        return reference.conv(x, weight, table, bias, **finish)
+    if weight.dtype not in DTYPES:
+        raise InputError(
+            f"weight is {weight.dtype}, for which spconv has no products; use precision='fp32', or backend='triton'."
+        )
+    if table.dim() != 2 or table.dtype != torch.int32:
+        raise InputError(f"table is {tuple(table.shape)} of {table.dtype}; it must be (m, k) of torch.int32.")
+    if weight.dim() != 3 or x.dim() != 2 or weight.shape[:2] != (table.shape[1], x.shape[1]):
+        raise InputError(
+            f"weight is {tuple(weight.shape)}; it needs ({table.shape[1]}, channels of x, d) "
+            f"for table {tuple(table.shape)} and x {tuple(x.shape)}."
+        )
+    return reference._finish(_Conv.apply(x, weight, table), bias, activation, norm, gamma, residual)
+
+
+def filters(weight: Tensor) -> Tensor:
+    """Return `weight` (k, c, d) as spconv keeps it: (d, k, 1, 1, c)."""
+    return weight.permute(2, 0, 1)[:, :, None, None].contiguous()
+
+
+def pairs(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a table (m, k) as spconv's pairs: (2, k, m) int32 input and output rows, then -1, and (k,) their number.
+
+    >>> pairs(torch.tensor([[-1, 1], [0, -1], [2, 0]], dtype=torch.int32))[0].tolist()
+    [[[0, 2, -1], [1, 0, -1]], [[1, 2, -1], [0, 2, -1]]]
+    """
+    m, k = table.shape
+    there = table.T >= 0
+    places = torch.where(there, there.cumsum(1) - 1, m)
+    rows = torch.arange(m, dtype=torch.int32, device=table.device).expand(k, m)
+    listed = table.new_full((2, k, m + 1), -1)  # what is absent goes to a last place that is dropped
+    for part, values in zip(listed, (table.T, rows), strict=True):
+        part.scatter_(1, places, values)
+        part[:, m] = -1
+    return listed[:, :, :m].contiguous(), there.sum(1, dtype=torch.int32)
+
+
+def _parts(x: Tensor, weight: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor | None, Tensor]]:
+    """Yield output rows, the input rows that they need (None for all) and their table, each within spconv's limit."""
+    k, c, d = weight.shape
+    size = weight.element_size()
+    pending = [(slice(0, len(table)), None, table)] if len(table) else []
+    while pending:
+        rows, inputs, part = pending.pop()
+        n = len(x) if inputs is None else len(inputs)
+        if max(n * c * size, len(part) * d * size, 8 * k * len(part)) <= LIMIT or len(part) == 1:
+            yield rows, inputs, part
+            continue
+        half = (rows.start + rows.stop) // 2
+        for a, b in ((half, rows.stop), (rows.start, half)):
+            own = table[a:b]
+            used, places = own[own >= 0].unique(return_inverse=True)
+            moved = torch.full_like(own, -1)
+            moved[own >= 0] = places.int()
+            pending.append((slice(a, b), used.long(), moved))
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+        rows = x.to(weight.dtype).contiguous()
+        ctx.save_for_backward(rows, weight, table)
+        ctx.dtype = x.dtype
+        out = x.new_empty(len(table), weight.shape[2])
+        given = filters(weight)
+        with _on(x):
+            for part, inputs, own in _parts(rows, weight, table):
+                source = rows if inputs is None else rows[inputs]
+                out[part] = _spconv().indice_conv(source, given, *pairs(own), len(own)).to(x.dtype)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        rows, weight, table = ctx.saved_tensors
+        grad = grad.to(weight.dtype).contiguous()
+        grad_x, grad_weight = torch.zeros_like(rows), torch.zeros_like(weight)
+        given = filters(weight)
+        with _on(rows):
+            for part, inputs, own in _parts(rows, weight, table):
+                source = rows if inputs is None else rows[inputs]
+                of_x, of_filters = _spconv().indice_conv_backward(source, given, grad[part], *pairs(own))
+                if inputs is None:
+                    grad_x += of_x
+                else:
+                    grad_x[inputs] += of_x  # each row once, so in a fixed order
+                grad_weight += of_filters.reshape(len(given), *weight.shape[:2]).permute(1, 2, 0)
+        return grad_x.to(ctx.dtype), grad_weight, None
+
+
+def _on(x: Tensor):
+    from contextlib import nullcontext
+
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

@@ -1,0 +1,38 @@
+"""What every launch needs: the tensor's own device, block sizes, and how exact a product of float32 is."""
+
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import triton
+from torch import Tensor
+
+from ...errors import InputError
+
+PRECISIONS = ("ieee", "tf32", "tf32x3")
+
+
+def on(tensor: Tensor) -> AbstractContextManager:
+    """Return a context in which kernels start on the device of `tensor`, whichever GPU is the current one."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def padded(size: int, least: int = 16, most: int = 1 << 20) -> int:
+    """Return the power of two that holds `size`, within `least` and `most`.
+
+    >>> padded(5), padded(96), padded(600, most=128)
+    (16, 128, 128)
+    """
+    return min(max(triton.next_power_of_2(size), least), most)
+
+
+def precision(asked: str | None = None) -> str:
+    """Return how float32 is multiplied: as asked, or else as torch was told to multiply matrices on this machine."""
+    if asked is None:
+        matmul = torch.backends.cuda.matmul
+        told = getattr(matmul, "fp32_precision", None) or ("tf32" if matmul.allow_tf32 else "ieee")
+        return "tf32" if told == "tf32" else "ieee"
+    if asked not in PRECISIONS:
+        raise InputError(f"precision is {asked!r}; choose one of {', '.join(PRECISIONS)}.")
+    return asked

@@ -1,0 +1,112 @@
+"""Which backend runs where, and what is said where one cannot."""
+
+import importlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from msm3d.errors import BackendError, Msm3dWarning
+from msm3d.ops import BACKENDS, backend, reference, spconv, triton
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretend that there is a GPU, on which nothing can run."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Test Card")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    for module in (triton, spconv):
+        module._why_not_on.cache_clear()
+    yield monkeypatch
+    for module in (triton, spconv):
+        module._why_not_on.cache_clear()
+
+
+def test_every_backend_has_the_functions_of_the_reference():
+    names = ("NAME", "why_not", "lookup", "group", "octree", "normalize", "linear", "conv", "attend", "blend")
+    for name, place in BACKENDS.items():
+        module = importlib.import_module(place)
+        assert module.NAME == name
+        assert all(hasattr(module, function) for function in names)
+
+
+def test_on_a_cpu_nothing_changes():
+    for name in ("triton", "spconv"):
+        with pytest.raises(
+            BackendError, match=rf"no backend can run on cpu: {name}: the {name} backend runs on NVIDIA"
+        ):
+            backend("cpu", name)
+    assert backend("cpu").NAME in ("native", "reference")
+
+
+def test_without_a_gpu_it_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for module in (triton, spconv):
+        assert str(module.why_not(CUDA)).startswith("there is no CUDA device, or torch")
+
+
+def test_what_is_not_installed_is_named_with_its_cure(gpu):
+    gpu.setattr(triton, "find_spec", lambda name: None)
+    assert "triton is not installed; pip install triton" in str(triton.why_not(CUDA))
+
+    def missing():
+        raise ImportError("No module named 'spconv'")
+
+    gpu.setattr(spconv, "_spconv", missing)
+    assert "spconv cannot be imported: No module named 'spconv'; pip install 'msm3d[cu126]'" in str(
+        spconv.why_not(CUDA)
+    )
+    assert backend(CUDA) is reference
+
+
+def test_old_and_other_gpus_are_named(gpu):
+    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    assert "Test Card is older than compute capability 8.0" in str(triton.why_not(CUDA))
+    gpu.setattr(torch.version, "cuda", None)
+    assert "built for another maker's" in str(triton.why_not(CUDA))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sentence"),
+    [
+        ("attention", "the triton backend computes attention wrongly on Test Card"),
+        (OSError("no C compiler\nat all"), "the triton backend cannot run on Test Card: OSError: no C compiler"),
+    ],
+)
+def test_a_gpu_that_fails_the_check_is_not_used_with_one_warning_and_a_named_backend_raises(gpu, outcome, sentence):
+    from msm3d.ops.triton import agreement
+
+    def disagreement(ops, device):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(agreement, "disagreement", disagreement)
+    with pytest.warns(Msm3dWarning, match=sentence) as caught:
+        assert backend(CUDA) is reference
+    assert len(caught) == 1
+    with pytest.raises(BackendError, match=sentence) as error:  # and no second warning
+        backend(CUDA, "triton")
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_passes_is_used(gpu):
+    from msm3d.ops.triton import agreement
+
+    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(agreement, "disagreement", lambda ops, device: None)
+    assert backend(CUDA) is triton
+    assert backend(CUDA, "triton") is triton
+
+
+def test_an_spconv_that_fails_says_so(gpu):
+    gpu.setattr(spconv, "_spconv", lambda: SimpleNamespace())
+    with pytest.warns(Msm3dWarning, match="spconv cannot run on Test Card: .* Use the triton or the reference backend"):
+        assert "spconv cannot run on Test Card" in str(spconv.why_not(CUDA))
