@@ -8,14 +8,15 @@ import sys
 import numpy as np
 
 import msm3d
-from msm3d.evaluate import IGNORE, KNNProbe, LinearProbe, class_table
+from msm3d.evaluate import IGNORE, KNNProbe, LinearProbe
 from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 
 POINTS = 4000  # of each scan to learn from
 
 model = msm3d.load()
-scans = [read(path) for path in sys.argv[1:]] or [make(seed, points=40_000) for seed in range(900_001, 900_008)]
+scans = [read(path) for path in sys.argv[1:]]
+scans = scans or [make(seed, kind="bedroom", points=40_000) for seed in range(900_001, 900_007)]
 draw = np.random.default_rng(0)
 
 
@@ -37,5 +38,7 @@ for probe in (KNNProbe(k=20, blocks=levels), LinearProbe(steps=500)):
     scores = probe.fit(samples).scores(features, truth)
     name = type(probe).__name__
     print(f"{name}: mIoU {100 * scores.miou:.1f} %, {100 * scores.allacc:.1f} % of the points right")
-print(f"learned from {len(learn)} scans, {POINTS:,} points of each; tested on every point of another\n")
-print(class_table(scores, CLASSES))
+print(f"learned from {len(learn)} scans, {POINTS:,} points of each; tested on every labelled point of another")
+for name, iou, points in zip(CLASSES, scores.iou, scores.points, strict=False):
+    if points:
+        print(f"  {name}: IoU {100 * iou:.0f} %, {points:,} points")

@@ -20,7 +20,8 @@ from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 
 model = msm3d.load()
-scans = [read(path) for path in sys.argv[1:]] or [make(seed, points=20_000) for seed in range(900_001, 900_005)]
+scans = [read(path) for path in sys.argv[1:]]
+scans = scans or [make(seed, kind="bedroom", points=20_000) for seed in range(900_001, 900_006)]
 
 
 def graph(scan: msm3d.PointCloud) -> Data:
