@@ -119,7 +119,7 @@ class Stage {
     if (draft !== this.draft) this.resize(draft);
     const n = this.cloud.n;
     this.geometry.setDrawRange(0, count);
-    uniforms.size.value = this.usual * this.pointSize * Math.min(Math.sqrt(n / count), 2.5);
+    uniforms.size.value = this.usual * this.pointSize * Math.min(Math.sqrt(n / count), 4);
     uniforms.scale.value = (camera.zoom * this.target.height) / 2 / Math.tan((camera.fov * Math.PI) / 360);
     uniforms.eye.value.copy(camera.position);
     light.near.value = camera.near;
