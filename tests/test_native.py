@@ -349,14 +349,29 @@ def test_gradients_by_finite_differences(rng):
     assert torch.autograd.gradcheck(lambda x, w: native.conv(x, w, table, activation="gelu"), (x, weight))
 
 
-def test_small_calls_leave_no_memory_behind(rng):
+def resident():
+    """Return the bytes of memory in use."""
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("needs /proc to read the memory in use")
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def resident():
-        with open("/proc/self/statm") as f:
-            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+@pytest.mark.slow
+def test_a_thousand_extractions_leave_no_memory_behind():
+    config = msm3d.BackboneConfig(
+        channels=(16, 16), decoder_channels=(16, 16), conv_blocks=(1, 1), attention_blocks=(0, 1), heads=(0, 2)
+    )
+    model = msm3d.Model(config, backend="native").eval()
+    points = np.random.default_rng(0).random((600, 9)) * [0.5, 0.5, 0.5, 1, 1, 1, 1, 1, 1]
+    for turn in range(1000):
+        model.extract(points)
+        if turn == 200:
+            before = resident()
+    assert resident() - before < 8 << 20
+
+
+def test_small_calls_leave_no_memory_behind(rng):
     x, weight = torch.randn(60, 16, generator=rng), torch.randn(8, 16, 32, generator=rng).requires_grad_()
     table = random_table(rng, 60, 60, 8)
     for turn in range(1100):
