@@ -1,5 +1,6 @@
 """Voxels to descriptors: the network run on a scene at once, or tile by tile where memory is short."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -9,13 +10,17 @@ from torch import Tensor
 
 from . import memory
 from .config import BackboneConfig
+from .copies import collect
 from .errors import InputError
 from .hierarchy import Hierarchy, extents
-from .interpolate import descriptors
+from .interpolate import corners, descriptors
 from .progress import bar
 from .tiles import tiles
 from .unet import UNet
 from .voxels import Voxels
+
+BLOCK = 1 << 17
+"""Rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ def describe(
     limit: int,
     out: np.ndarray | None = None,
     progress: bool = False,
+    to: torch.device | None = None,
 ) -> Tensor:
     """Return the rows of one scene, computed at once where that takes at most `limit` bytes, else tile by tile.
 
@@ -61,6 +67,7 @@ def describe(
         limit: bytes that the work may take beside its input and output.
         out: numpy array to write the rows to as they come.
         progress: show a bar.
+        to: where the rows are wanted if there is no `out`. They are returned there or on the CPU, which is the default.
 
     Raises:
         InputError: `out` does not fit, or it is needed because the rows do not fit into memory.
@@ -71,29 +78,37 @@ def describe(
     size = shape[0] * shape[1] * reading.dtype.itemsize
     if out is not None:
         _require_fit(out, shape, reading.dtype)
-    elif size > memory.available():
+    elif size > memory.available(to):
         raise InputError(
             f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
             "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
         )
     extent = extents(voxels.cells)
     target = None if out is None else torch.from_numpy(out)
-    if len(voxels.keys) <= most:
-        owner = voxels.owner if reading.per_point else None
+    whole = voxels.keys, voxels.features, extent, None, voxels.owner if reading.per_point else None
+    at_once = len(voxels.keys) <= most
+    if at_once and (device.type == "cpu" or (target is None and to == device)):
         direct = target if target is not None and target.is_contiguous() and device == target.device else None
         with bar(unet, [len(voxels.keys)], progress):
-            rows = _rows(unet, voxels.keys, voxels.features, extent, None, owner, reading, ops, device, direct)
+            rows = _rows(unet, *whole, reading, ops, device, direct)
         return rows if target is None or direct is not None else target.copy_(rows)
 
     target = torch.empty(shape, dtype=reading.dtype) if target is None else target
-    points = _Points(voxels) if reading.per_point else None
-    parts = list(tiles(voxels.keys, unet.config.levels, most))
-    with bar(unet, [len(tile.rows) for tile in parts], progress):
+    points = _Points(voxels) if reading.per_point and not at_once else None
+    parts = [] if at_once else list(tiles(voxels.keys, unet.config.levels, most))
+    block = None if device.type == "cpu" else BLOCK
+
+    def described() -> Iterator[tuple[slice | Tensor, Tensor]]:
+        if at_once:
+            yield from _blocks(unet, *whole, reading, ops, device, block)
         for tile in parts:
             keys, features, core = voxels.keys[tile.rows], voxels.features[tile.rows], tile.core.nonzero()[:, 0]
             places, owner = (tile.rows[core], None) if points is None else points.of(tile.rows[core])
-            target[places] = _rows(unet, keys, features, extent, core, owner, reading, ops, device).cpu()
-    return target
+            for part, rows in _blocks(unet, keys, features, extent, core, owner, reading, ops, device, block):
+                yield places[part], rows
+
+    with bar(unet, [len(tile.rows) for tile in parts] or [len(voxels.keys)], progress):
+        return collect(described(), target)
 
 
 def _rows(
@@ -113,6 +128,37 @@ def _rows(
     hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
     levels = unet(features.to(device), hierarchy, ops)
     return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core, out)
+
+
+def _blocks(
+    unet: UNet,
+    keys: Tensor,
+    features: Tensor,
+    extent: Tensor,
+    core: Tensor | None,
+    owner: Tensor | None,
+    reading: Reading,
+    ops: ModuleType,
+    device: torch.device,
+    block: int | None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield what `_rows` returns, at once, or `block` rows at a time, so that few are in the device's memory."""
+    if block is None:
+        yield slice(None), _rows(unet, keys, features, extent, core, owner, reading, ops, device)
+        return
+    core, owner = (None if x is None else x.to(device) for x in (core, owner))
+    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
+    levels = unet(features.to(device), hierarchy, ops)
+    tables, weights = zip(*(corners(hierarchy, level, reading.sampling, core) for level in reading.levels), strict=True)
+    chosen = [levels[level] for level in reading.levels]
+    n = len(tables[0]) if owner is None else len(owner)
+    for start in range(0, n, block):
+        part = slice(start, min(start + block, n))
+        if owner is None:
+            read = [t[part] for t in tables], [w[part] for w in weights], None
+        else:
+            read = tables, weights, owner[part]
+        yield part, ops.blend(chosen, *read, reading.dtype)
 
 
 class _Points:

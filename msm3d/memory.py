@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import torch
+
 from .errors import InputError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -25,8 +27,11 @@ def size(amount: int | float | str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def available() -> int:
-    """Return the bytes that can be taken now: of the machine, or of the container that we are in."""
+def available(device: torch.device | None = None) -> int:
+    """Return the bytes that can be taken now: of a GPU, or of the machine or the container that we are in."""
+    if device is not None and device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it for later
+        return torch.cuda.mem_get_info(device)[0] + unused
     free = [_of_machine()]
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),

@@ -141,8 +141,8 @@ class Model(nn.Module):
             levels: which levels to read, fine to coarse, negative ones from the end; all by default.
             at: "points", or "voxels" for one row per finest voxel and the voxel of each point.
             dtype: of the result, such as "float16"; float32 by default.
-            max_memory: what the work may take beside points and result, such as "4GB"; half of what is free by
-                default. A scan that needs more is cut into tiles, see `tiles`.
+            max_memory: what the work may take beside points and result, such as "4GB", of a GPU's memory if the model
+                is on one; half of what is free by default. A scan that needs more is cut into tiles, see `tiles`.
             sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
             out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned.
             progress: show a bar once the work has taken a second.
@@ -175,10 +175,11 @@ class Model(nn.Module):
             per_point=at == "points",
             dtype=kind or torch.float32,
         )
-        limit = memory.available() // 2 if max_memory is None else memory.size(max_memory)
+        limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
+        to = torch.device("cpu") if like is None else like.device
         with torch.no_grad():
             voxels = self._voxels(_cloud(points, color, normal, up=up, units=units))
-            described = describe(self.unet, voxels, reading, self.ops, self.device, limit, out, progress)
+            described = describe(self.unet, voxels, reading, self.ops, self.device, limit, out, progress, to)
         if out is not None:
             described = out
         elif like is not None:

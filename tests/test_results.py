@@ -79,7 +79,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
         InputError, match=r"PLY has no float16; write \.npy, \.npz or \.safetensors, or leave out --dtype\."
     ):
         write(tmp_path / "a.ply", COORD, FEAT.astype(np.float16))
-    monkeypatch.setattr("msm3d.memory.available", lambda: 100)
+    monkeypatch.setattr("msm3d.memory.available", lambda *_: 100)
     with pytest.raises(
         InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy or \.safetensors instead\."
     ):

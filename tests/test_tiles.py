@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_said(model, long_scene, options, message):
 
 
 def test_a_result_that_does_not_fit_is_refused_before_the_work(model, long_scene, monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 1_000_000)
+    monkeypatch.setattr(memory, "available", lambda *_: 1_000_000)
     with pytest.raises(InputError) as caught:
         model.extract(long_scene)
     assert str(caught.value) == (
@@ -125,3 +125,20 @@ def test_a_result_that_does_not_fit_is_refused_before_the_work(model, long_scene
 
 def test_what_is_free_is_some_of_the_machine():
     assert 10**7 < memory.available() < 10**14
+
+
+@pytest.mark.parametrize("per_point", [True, False])
+@pytest.mark.parametrize("cored", [True, False])
+def test_rows_in_blocks_are_the_rows_at_once(model, scene, per_point, cored):
+    from msm3d.describe import Reading, _blocks, _rows
+    from msm3d.hierarchy import extents
+
+    voxels = model._voxels(msm3d.PointCloud.of(scene))
+    core = torch.arange(0, len(voxels.keys), 2) if cored else None
+    owner = torch.randint(0, 300, (1000,), generator=torch.Generator().manual_seed(0)) if per_point else None
+    reading = Reading(levels=[0, 2], sampling="centered", per_point=per_point, dtype=torch.float32)
+    arguments = model.unet, voxels.keys, voxels.features, extents(voxels.cells), core, owner, reading, model.ops
+    whole = _rows(*arguments, torch.device("cpu"))
+    parts = list(_blocks(*arguments, torch.device("cpu"), 170))
+    assert [part.start for part, _ in parts] == list(range(0, len(whole), 170))
+    assert torch.equal(torch.cat([rows for _, rows in parts]), whole)
