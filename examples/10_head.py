@@ -14,10 +14,10 @@ from msm3d.evaluate import IGNORE, Confusion
 from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 
-EPOCHS = 10
+EPOCHS = 8
 
 scans = [read(path) for path in sys.argv[1:]]
-scans = scans or [make(seed, kind="bedroom", points=20_000) for seed in range(900_001, 900_006)]
+scans = scans or [make(seed, kind="bedroom", points=20_000) for seed in range(900_001, 900_005)]
 labels = [torch.from_numpy(scan.segment).masked_fill(torch.from_numpy(scan.segment == OTHER), IGNORE) for scan in scans]
 
 

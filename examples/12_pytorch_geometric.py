@@ -39,7 +39,9 @@ print("a scan:", learn[0])
 torch.manual_seed(0)
 net = Sequential("x, edge_index, batch", [
     (GraphNorm(model.channels()), "x, batch -> x"),
-    (SAGEConv(model.channels(), 64), "x, edge_index -> x"),
+    torch.nn.Linear(model.channels(), 64),
+    torch.nn.ReLU(),
+    (SAGEConv(64, 64), "x, edge_index -> x"),
     torch.nn.ReLU(),
     (SAGEConv(64, len(CLASSES)), "x, edge_index -> x"),
 ])  # fmt: skip
