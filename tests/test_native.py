@@ -320,6 +320,16 @@ def test_a_batch_equals_its_scenes(rng):
     assert torch.equal(whole[250:], native.conv(x[250:], weight, table))
 
 
+def test_a_table_that_was_changed_is_turned_again(rng):
+    table = random_table(rng, 60, 50, 3)
+    turned = native._turned(table, 60)
+    assert native._turned(table, 60) is turned
+    assert len(native._turned(table, 70)) == 70
+    before = native._turned(table, 60).clone()
+    table.copy_(table.flip(0))
+    assert not torch.equal(native._turned(table, 60), before)
+
+
 def test_a_wrong_kernel_would_be_seen(rng):
     x, weight = torch.randn(60, 16, generator=rng), torch.randn(8, 16, 32, generator=rng)
     table = random_table(rng, 60, 60, 8)

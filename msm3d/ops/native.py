@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import BackendError, InputError, Msm3dWarning
 from . import library, reference
@@ -464,11 +465,21 @@ def _kept(x: Tensor) -> torch.dtype:
 
 
 def _turned(table: Tensor, n: int) -> Tensor:
-    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
+    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot.
+
+    It is kept as long as the table: every convolution of a level goes back through the same one.
+    """
+    kept = _TURNED.get(table)
+    if kept is not None and kept[0] == table._version and len(kept[1]) == n:
+        return kept[1]
     m, k = table.shape
     turned = library.empty((n, k), torch.int32)
     library.call("turn", _threads(), table, m, k, n, turned, name="a gradient")
+    _TURNED[table] = table._version, turned
     return turned
+
+
+_TURNED = WeakTensorKeyDictionary()
 
 
 def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tuple[ctypes.Structure, object]:
@@ -510,6 +521,8 @@ def _dense(name: str, tensor: Tensor, dtype: torch.dtype, dim: int | None = None
         raise InputError(f"{name} is {tensor.dtype}; it must be {dtype}.")
     if dim is not None and tensor.dim() != dim:
         raise InputError(f"{name} is {_shape(tensor)}; it needs {dim} dimensions.")
+    if tensor.dtype == dtype and tensor.is_contiguous() and not tensor.requires_grad:
+        return tensor  # itself, by which a turned table is found again
     return tensor.detach().to(dtype).contiguous()
 
 
