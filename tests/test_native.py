@@ -18,6 +18,8 @@ import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.ops import backend, library, native, reference
 from tests.conftest import voxel_keys
+from tests.test_unet import golden_network
+from tests.test_unet import test_every_level_and_the_descriptors_equal_the_published_network as equals_golden
 
 pytestmark = pytest.mark.skipif(
     native.why_not(torch.device("cpu")) is not None, reason=str(native.why_not(torch.device("cpu")))
@@ -242,6 +244,24 @@ def test_lookup_and_group_equal_reference(seed, m, spread):
     columns = [torch.randint(0, 3, (m, 2), generator=rng).double()[:, 1], torch.rand(m, generator=rng)]
     for a, b in zip(native.group(raw, columns), reference.group(raw, columns), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("file", ["tiny_rms_glu", "tiny_layernorm_gelu", "tiny_rms_glu_batch2"])
+def test_every_instruction_set_gives_the_published_numbers(isa, file, monkeypatch):
+    monkeypatch.setenv("MSM3D_ISA", isa)
+    equals_golden(native, file)
+
+
+def test_bfloat16_stays_near_the_published_numbers(isa, rng, monkeypatch):
+    monkeypatch.setenv("MSM3D_ISA", isa)
+    hierarchy = msm3d.hierarchy.Hierarchy.of(voxel_keys(rng, 3000, 40), 5, native)
+    network, features = golden_network("tiny_rms_glu"), torch.randn(len(hierarchy.grids[0]), 6, generator=rng)
+    exact = network(features, hierarchy, native)
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.bfloat16()
+    for ours, theirs in zip(network(features, hierarchy, native), exact, strict=True):
+        assert 0 < (ours - theirs).norm() / theirs.norm() < 2e-2  # 0.5 % in the wide network of the releases
 
 
 # --- laws -----------------------------------------------------------------------------------------------------------
