@@ -1,14 +1,15 @@
 """Voxels to descriptors: the network run on a scene at once, or tile by tile where memory is short."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import memory
+from . import curves, memory
 from .config import BackboneConfig
 from .copies import collect
 from .errors import InputError
@@ -37,6 +38,19 @@ class Reading:
     """Of the rows."""
 
 
+def joined(scenes: Sequence[Voxels]) -> Voxels:
+    """Return the voxels of single scenes as those of a batch, one scene after another."""
+    if len(scenes) == 1:
+        return scenes[0]
+    firsts = accumulate((len(voxels.keys) for voxels in scenes), initial=0)
+    return Voxels(
+        torch.cat([voxels.keys + (i << 3 * curves.BITS) for i, voxels in enumerate(scenes)]),
+        torch.cat([voxels.owner + first for voxels, first in zip(scenes, firsts, strict=False)]),
+        torch.cat([voxels.features for voxels in scenes]),
+        scenes[0].size,
+    )
+
+
 def bytes_per_voxel(config: BackboneConfig) -> int:
     """Return what a finest voxel and its share of the coarser levels take at the peak: tables and live features.
 
@@ -60,7 +74,7 @@ def describe(
 
     Args:
         unet: the network, in evaluation.
-        voxels: of one scene.
+        voxels: of one scene, or of a batch, see `joined`, which is never cut into tiles.
         reading: which levels, how, and at what.
         ops: the backend.
         device: where the network is.
@@ -83,10 +97,11 @@ def describe(
             f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
             "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
         )
-    extent = extents(voxels.cells)
+    scenes = int(voxels.keys[-1] >> 3 * curves.BITS) + 1
+    extent = extents(voxels.cells, scenes)
     target = None if out is None else torch.from_numpy(out)
     whole = voxels.keys, voxels.features, extent, None, voxels.owner if reading.per_point else None
-    at_once = len(voxels.keys) <= most
+    at_once = len(voxels.keys) <= most or scenes > 1
     if at_once and (device.type == "cpu" or (target is None and to == device)):
         direct = target if target is not None and target.is_contiguous() and device == target.device else None
         with bar(unet, [len(voxels.keys)], progress):
@@ -125,7 +140,7 @@ def _rows(
 ) -> Tensor:
     """Run the network on voxels and read it at the `core` of them, for each point its `owner` in the core."""
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
-    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
+    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, len(extent), extent.to(device))
     levels = unet(features.to(device), hierarchy, ops)
     return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core, out)
 
@@ -147,7 +162,7 @@ def _blocks(
         yield slice(None), _rows(unet, keys, features, extent, core, owner, reading, ops, device)
         return
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
-    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, extent=extent.to(device))
+    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, len(extent), extent.to(device))
     levels = unet(features.to(device), hierarchy, ops)
     tables, weights = zip(*(corners(hierarchy, level, reading.sampling, core) for level in reading.levels), strict=True)
     chosen = [levels[level] for level in reading.levels]

@@ -1,7 +1,7 @@
 """A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import memory, weights
+from . import curves, memory, weights
 from .config import SAMPLINGS, BackboneConfig
-from .describe import Reading, describe
+from .describe import Reading, bytes_per_voxel, describe, joined
 from .errors import InputError
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
@@ -135,7 +135,7 @@ class Model(nn.Module):
         Args:
             points: a file; an (n, 3 | 6 | 9) array or tensor of xyz, rgb and normal; a dictionary with the keys
                 coord, color and normal; a PointCloud; an Open3D or trimesh object; or a list of these, for which a
-                list is returned, each entry as if alone.
+                list is returned, each entry as if alone (up to rounding on a GPU, which computes several together).
             color: (n, 3), 0-255 or floats within 0-1. Missing colour is taken as neutral grey, with a warning.
             normal: (n, 3). Missing normals are estimated, with a warning.
             levels: which levels to read, fine to coarse, negative ones from the end; all by default.
@@ -156,39 +156,73 @@ class Model(nn.Module):
         Raises:
             InputError: the points or an argument cannot be used; the sentence says what is needed.
         """
-        if isinstance(points, (list, tuple)):
-            if color is not None or normal is not None or out is not None:
-                raise InputError(
-                    "color=, normal= and out= go with one scan; for a list give each scan as a dictionary."
-                )
-            options: dict[str, Any] = dict(levels=levels, at=at, dtype=dtype, max_memory=max_memory, sampling=sampling)
-            options |= dict(progress=progress, up=up, units=units)
-            return [self.extract(_scan(scan, i), **options) for i, scan in enumerate(points)]
-        like, kind = _tensor_in(points), _dtype(dtype)
-        if like is None and kind == torch.bfloat16:
-            raise InputError("numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.")
+        several = isinstance(points, (list, tuple))
+        if several and (color is not None or normal is not None or out is not None):
+            raise InputError("color=, normal= and out= go with one scan; for a list give each scan as a dictionary.")
         if at not in ("points", "voxels"):
             raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
+        scans = [_scan(scan, i) for i, scan in enumerate(points)] if several else [points]
         reading = Reading(
             levels=self._levels(levels),
             sampling=self._sampling(sampling),
             per_point=at == "points",
-            dtype=kind or torch.float32,
+            dtype=_dtype(dtype) or torch.float32,
         )
         limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
-        to = torch.device("cpu") if like is None else like.device
+        results = []
         with torch.no_grad():
-            voxels = self._voxels(_cloud(points, color, normal, up=up, units=units))
-            described = describe(self.unet, voxels, reading, self.ops, self.device, limit, out, progress, to)
-        if out is not None:
-            described = out
-        elif like is not None:
-            described = described.to(like.device)
-        else:
-            described = described.cpu().numpy()
-        if reading.per_point:
-            return described
-        return described, voxels.owner.to(like.device) if like is not None else voxels.owner.numpy()
+            for batch in self._batches(scans, limit, reading.dtype, color=color, normal=normal, up=up, units=units):
+                results += self._described(batch, reading, limit, out, progress)
+        return results if several else results[0]
+
+    def _batches(
+        self, scans: Sequence[Any], limit: int, dtype: torch.dtype, **read: Any
+    ) -> Iterator[list[tuple[Tensor | None, Voxels]]]:
+        """Yield the scans as voxels, each with a tensor of its input if there is one: on a GPU as many as fit."""
+        batch, most = [], self._most(limit)
+        for scan in scans:
+            like = _tensor_in(scan)
+            if like is None and dtype == torch.bfloat16:
+                raise InputError("numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.")
+            voxels = self._voxels(_cloud(scan, **read))
+            taken = sum(len(v.keys) for _, v in batch)
+            if batch and taken + len(voxels.keys) > most:
+                yield batch
+                batch = []
+            batch.append((like, voxels))
+            if taken + len(voxels.keys) >= most or len(batch) == curves.MAX_SCENES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _most(self, limit: int) -> int:
+        """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
+        return limit // bytes_per_voxel(self.config) if self.device.type == "cuda" else 0
+
+    def _described(
+        self,
+        batch: Sequence[tuple[Tensor | None, Voxels]],
+        reading: Reading,
+        limit: int,
+        out: np.ndarray | None,
+        progress: bool,
+    ) -> list[Any]:
+        """Return what `extract` returns for each scan of a batch."""
+        scenes = [voxels for _, voxels in batch]
+        like = batch[0][0]
+        to = like.device if like is not None and len({None if x is None else x.device for x, _ in batch}) == 1 else None
+        rows = describe(self.unet, joined(scenes), reading, self.ops, self.device, limit, out, progress, to)
+        sizes = [len(voxels.owner) if reading.per_point else len(voxels.keys) for voxels in scenes]
+        results = []
+        for (like, voxels), part in zip(batch, rows.split(sizes), strict=True):
+            if out is not None:
+                part = out
+            else:
+                part = part.cpu().numpy() if like is None else part.to(like.device)
+            owner = voxels.owner.numpy() if like is None else voxels.owner.to(like.device)
+            results.append(part if reading.per_point else (part, owner))
+        return results
 
     def forward(
         self, points: Any, *, levels: int | Sequence[int] | None = None, generator: torch.Generator | None = None

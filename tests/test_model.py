@@ -36,6 +36,23 @@ def test_a_list_is_its_scenes_one_by_one(model):
         assert np.array_equal(together, model.extract(scene))
 
 
+@pytest.mark.parametrize("most", [1500, 1 << 20])
+def test_scans_computed_together_are_as_if_alone(model, monkeypatch, most):
+    scenes = [make_scene(seed, 150 + 50 * seed) for seed in range(3)]
+    scenes[1] = {key: torch.from_numpy(value) for key, value in scenes[1].items()}
+    alone = [model.extract(scene, at="voxels") for scene in scenes]
+    monkeypatch.setattr(msm3d.Model, "_most", lambda self, limit: most)
+    batches = model._batches(scenes, 0, torch.float32, color=None, normal=None)
+    assert [len(batch) for batch in batches] == ([2, 1] if most == 1500 else [3])
+    for together, (rows, owner) in zip(model.extract(scenes, at="voxels"), alone, strict=True):
+        assert type(together[0]) is type(together[1]) is type(rows)
+        assert torch.allclose(*map(torch.as_tensor, (together[0], rows)), rtol=1e-4, atol=1e-5)
+        assert torch.equal(*map(torch.as_tensor, (together[1], owner)))
+    for together, (rows, owner) in zip(model.extract(scenes), alone, strict=True):
+        assert torch.allclose(*map(torch.as_tensor, (together, rows[owner])), rtol=1e-4, atol=1e-5)
+    assert model.extract([]) == []
+
+
 def test_the_callers_arrays_are_not_changed(model, scene):
     before = copy.deepcopy(scene)
     model.extract(scene)
