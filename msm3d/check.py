@@ -26,7 +26,7 @@ def report() -> str:
         f"processor      {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         f"devices        {', '.join(_devices())}",
     ]
-    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS):
+    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS, *(["triton"] if _gpus() else [])):
         lines.append(f"{name:14} {_version(name)}")
     for name, module in BACKENDS.items():
         ops = importlib.import_module(module)
@@ -46,7 +46,7 @@ def _version(package: str) -> str:
 
 
 def _gpus() -> list[str]:
-    return ["cuda"] if torch.cuda.is_available() else []
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
 def _devices() -> list[str]:
