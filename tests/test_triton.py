@@ -151,6 +151,8 @@ def test_rows_beyond_the_last_count_as_absent(rng):
     with torch.no_grad():
         beyond = ours.conv(x, weight, torch.where(table < 0, 20, table))
         assert torch.equal(beyond, ours.conv(x, weight, table))
+    runs = (outcome([x, weight], partial(ours.conv, x, weight, t)) for t in (torch.where(table < 0, 25, table), table))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 @pytest.mark.parametrize(

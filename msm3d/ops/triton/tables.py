@@ -70,8 +70,8 @@ def _blocks(table: Tensor, rows: int) -> Blocks:
     inputs = F.pad(table[order], (0, 0, 0, -m % rows), value=-1).view(-1, rows, k).transpose(1, 2)
     used = (inputs >= 0).any(2)
     slots = (~used).to(torch.uint8).argsort(dim=1, stable=True)
-    inputs = inputs.gather(1, slots[:, :, None].expand(-1, -1, rows))
-    return Blocks(rows, order, inputs, slots.int(), used.sum(1, dtype=torch.int32))
+    inputs = inputs.gather(1, slots[:, :, None].expand(-1, -1, rows)).contiguous()
+    return Blocks(rows, order, inputs, slots.int().contiguous(), used.sum(1, dtype=torch.int32).contiguous())
 
 
 def turned(table: Tensor, n: int) -> Tensor:
@@ -81,7 +81,7 @@ def turned(table: Tensor, n: int) -> Tensor:
         m, k = table.shape
         back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
         rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
-        made[n] = back.scatter_(0, torch.where(table < 0, n, table).long(), rows)[:n]
+        made[n] = back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
     return made[n]
 
 
