@@ -2,7 +2,7 @@
 
 >>> import msm3d
 >>> msm3d.list_models()
-['scannet']
+['rooms', 'scannet']
 """
 
 from .config import BackboneConfig as BackboneConfig

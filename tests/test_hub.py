@@ -265,32 +265,32 @@ def test_a_revision_is_never_a_path(hub, repo, revision):
 
 @pytest.fixture
 def release(hub, repo, files, tmp_path, monkeypatch):
-    """Pin the repository as the release `rooms`."""
+    """Pin the repository as the release `pinned`."""
     table = json.loads(weights._RELEASES.read_text())
     sha256 = json.loads(files[CONFIG])["sha256"]
-    table["rooms"] = table["scannet"] | {"repo": REPO, "revision": repo.branches["main"], "sha256": sha256}
+    table["pinned"] = table["scannet"] | {"repo": REPO, "revision": repo.branches["main"], "sha256": sha256}
     (tmp_path / "releases.json").write_text(json.dumps(table))
     monkeypatch.setattr(weights, "_RELEASES", tmp_path / "releases.json")
-    return table["rooms"]
+    return table["pinned"]
 
 
 def test_a_pinned_release_is_downloaded_by_name_and_stays_at_its_commit(hub, repo, release):
-    assert weights.list_models() == ["rooms", "scannet"]
-    assert weights.info("rooms").status == "downloadable"
-    pinned = weights.resolve("rooms")
+    assert weights.list_models() == ["pinned", "rooms", "scannet"]
+    assert weights.info("pinned").status == "downloadable"
+    pinned = weights.resolve("pinned")
     assert pinned.name == release["revision"]
     repo.commit({CONFIG: b"{}"})
     asked = len(hub.log)
-    assert weights.resolve("rooms") == pinned
-    assert weights.download("rooms") == pinned
+    assert weights.resolve("pinned") == pinned
+    assert weights.download("pinned") == pinned
     assert len(hub.log) == asked
     assert weights.read(pinned)[0] == SMALL
 
 
 def test_a_release_that_does_not_match_its_pin_is_refused(hub, repo, release, tmp_path, monkeypatch):
-    table = {"rooms": release | {"sha256": "0" * 64}}
+    table = {"pinned": release | {"sha256": "0" * 64}}
     (tmp_path / "releases.json").write_text(json.dumps(table))
-    assert f"it should be {'0' * 64}" in fails("rooms")
+    assert f"it should be {'0' * 64}" in fails("pinned")
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own

@@ -1,6 +1,6 @@
 """Do features that were learned on made rooms say something about a real scan?
 
-    python benchmarks/pretraining/transfer.py workshop.ply -o transfer.json msm=runs/student sup=runs/supervised.pt
+    python benchmarks/pretraining/transfer.py workshop.ply msm=runs/student sup=runs/supervised.pt -o transfer.json
 
 The scan is e-verse's laser scan of a furnished workshop (EverseDevelopment/Snack.Viewer.IFC.Potree, MIT), thinned to
 2 cm: a PLY file with `label`, 0 to 8 as in `NAMES`, for the nearest element of the building's model. Nobody labelled it
