@@ -4,7 +4,7 @@
     python benchmarks/pretraining/probe_rooms.py --main --data PROBE -o ladder.json full=runs/ladder/full-0/student …
 
 ROOMS is a folder of rooms to learn from, as of `msm3d rooms --split train`. Every variant is `--config rooms` on a
-network of a third of the widths, with the changes below and nothing else; a run that was interrupted goes on.
+network of a third of the parameters, with the changes below and nothing else; a run that was interrupted goes on.
 """
 
 import argparse
