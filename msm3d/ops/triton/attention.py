@@ -176,13 +176,13 @@ class Attend(torch.autograd.Function):
         window = min(window, n)
         scale = e**-0.5 * 1.4426950408889634  # so that exp2 serves
         ctx.arguments = h, e, window, scale, seed, dropout
-        ctx.options = dict(
-            DROPS=dropout > 0, PRECISION=precision, ROWS=ROWS, WIDTH=padded(e), num_warps=8 if dropout else 4
-        )
+        ctx.options = dict(DROPS=dropout > 0, PRECISION=precision, ROWS=ROWS, WIDTH=padded(e))
         ctx.blocks = _blocks(offsets, qkv.device)
         if n:
             with on(qkv):
-                _forward[(len(ctx.blocks), h)](qkv, ctx.blocks, out, lse, *ctx.arguments, num_stages=2, **ctx.options)
+                given = qkv, ctx.blocks, out, lse, *ctx.arguments
+                warps = 8 if dropout else 4
+                _forward[(len(ctx.blocks), h)](*given, num_stages=2, num_warps=warps, **ctx.options)
         ctx.save_for_backward(qkv, out, lse)
         return out
 
@@ -198,5 +198,5 @@ class Attend(torch.autograd.Function):
             given = qkv, ctx.blocks, grad, lse, delta, grad_qkv, *ctx.arguments
             with on(qkv):
                 for kernel in (_backward_queries, _backward_keys):
-                    kernel[(len(ctx.blocks), ctx.arguments[0])](*given, num_stages=1, **ctx.options)
+                    kernel[(len(ctx.blocks), ctx.arguments[0])](*given, num_stages=1, num_warps=8, **ctx.options)
         return grad_qkv, None, None, None, None, None

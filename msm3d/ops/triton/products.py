@@ -131,7 +131,7 @@ def block_sizes(m: int, c: int, d: int, dtype: torch.dtype, precision: str) -> d
     """Return the sizes of a block of the convolution, and the warps and stages that work on it.
 
     Many rows: large blocks, which read the weight less often. Few rows: small ones, so that every multiprocessor has
-    some. Chosen by compiling (nothing spills), not by timing: benchmarks/bench_gpu.py --tune times the alternatives.
+    some. Chosen by compiling, so that no registers spill, not by timing: bench_gpu.py --tune times the alternatives.
     """
     whole = dtype == torch.float32
     threefold = whole and precision == "tf32x3"
