@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, require
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
@@ -71,21 +71,21 @@ class BackboneConfig:
                 m = len(getattr(self, name))
                 raise InputError(f"channels has {n} levels but {name} has {m}; give one entry per level.")
         for name in ("channels", "decoder_channels"):
-            _require(name, getattr(self, name), all(_is_int(v, 1) for v in getattr(self, name)), "positive integers")
+            require(name, getattr(self, name), all(_is_int(v, 1) for v in getattr(self, name)), "positive integers")
         for name in ("conv_blocks", "attention_blocks", "heads"):
-            _require(name, getattr(self, name), all(_is_int(v, 0) for v in getattr(self, name)), "integers >= 0")
+            require(name, getattr(self, name), all(_is_int(v, 0) for v in getattr(self, name)), "integers >= 0")
         for name in ("in_channels", "mlp_ratio", "window"):
-            _require(name, getattr(self, name), _is_int(getattr(self, name), 1), "a positive integer")
+            require(name, getattr(self, name), _is_int(getattr(self, name), 1), "a positive integer")
         for name in ("voxel_size", "layer_scale"):
             value = getattr(self, name)
-            _require(name, value, _is_number(value) and value > 0, "a positive number")
+            require(name, value, _is_number(value) and value > 0, "a positive number")
         for name in ("drop_path", "attention_dropout"):
             value = getattr(self, name)
-            _require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
-        _require("bias", self.bias, isinstance(self.bias, bool), "true or false")
+            require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+        require("bias", self.bias, isinstance(self.bias, bool), "true or false")
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS)):
-            _require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
-        _require(
+            require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
+        require(
             "curves", self.curves, bool(self.curves) and set(self.curves) <= set(CURVES), "some of " + ", ".join(CURVES)
         )
         if self.channels[-1] != self.decoder_channels[-1]:
@@ -130,11 +130,6 @@ class BackboneConfig:
             if name not in names:
                 raise InputError(f"unknown configuration field {name!r}; {_suggest(name, names)}")
         return cls(**values)
-
-
-def _require(name: str, value: object, good: bool, needed: str) -> None:
-    if not good:
-        raise InputError(f"{name} is {value!r}; it must be {needed}.")
 
 
 def _is_int(value: object, least: int) -> bool:

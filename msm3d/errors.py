@@ -27,3 +27,9 @@ class DependencyError(Msm3dError, ImportError):
 
 class Msm3dWarning(UserWarning):
     """Something was assumed about the input; the message says what to pass instead."""
+
+
+def require(name: str, value: object, good: bool, needed: str) -> None:
+    """Raise InputError, with the value and what it must be, unless `good`."""
+    if not good:
+        raise InputError(f"{name} is {value!r}; it must be {needed}.")

@@ -128,9 +128,3 @@ def gathered(probe: Probe, X: Any, y: Any) -> Blocks:
     probe.n_features_in_ = blocks.arrays[0].shape[1]
     probe.classes_ = np.unique(blocks.labels)
     return blocks
-
-
-def require(name: str, value: Any, good: bool, needed: str) -> None:
-    """Raise InputError unless `good`."""
-    if not good:
-        raise InputError(f"{name} is {value!r}; it must be {needed}.")

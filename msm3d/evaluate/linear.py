@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import require
 from ..training import BETAS, schedule
 from .blocks import Blocks, columns_of
 from .classes import IGNORE
-from .estimator import Probe, gathered, require
+from .estimator import Probe, gathered
 
 HELD = 1 << 29
 """Bytes of features that are read once and kept; more are read again for each mini-batch."""

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import require
 from .blocks import Blocks, columns_of
 from .classes import IGNORE
-from .estimator import Probe, gathered, require
+from .estimator import Probe, gathered
 
 SIMILARITIES = 1 << 24
 """Similarities that are held at a time."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .. import training
 from ..augment import augmented, cropped
 from ..config import BackboneConfig
-from ..errors import InputError
+from ..errors import InputError, require
 from ..hierarchy import Hierarchy
 from ..interpolate import descriptors
 from ..model import Model
@@ -25,7 +25,6 @@ from ..normals import completed
 from ..points import PointCloud
 from ..voxels import voxelize
 from .datasets import Dataset
-from .estimator import require
 
 HEADS = ("finest", "all")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..augment import Augmentation
 from ..config import BackboneConfig
-from ..errors import InputError
+from ..errors import InputError, require
 
 MASKINGS = ("bottom-up", "top-down", "none")
 TARGETS = ("layernorm", "centred")
@@ -91,22 +91,22 @@ class PretrainConfig:
         for name in ("ramp", "temperatures", "momentum"):  # JSON has lists where we have tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
             values = getattr(self, name)
-            _require(name, values, len(values) == 2 and all(0 <= value <= 1 for value in values), "two within 0 to 1")
-        _require("ramp", self.ramp, self.ramp[0] <= self.ramp[1], "a first share that is not above the second")
+            require(name, values, len(values) == 2 and all(0 <= value <= 1 for value in values), "two within 0 to 1")
+        require("ramp", self.ramp, self.ramp[0] <= self.ramp[1], "a first share that is not above the second")
         for name in ("steps", "batch", "predictor"):
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("view", "crop_voxels"):
-            _require(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+            require(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
-            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+            require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("apart", "visible", "prototypes", "prototype_weight", "weight_decay", "seed"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        _require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
+            require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
         for name in ("mask", "warmup"):
-            _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "within 0 to 1, below 1")
+            require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "within 0 to 1, below 1")
         choices = {"masking": MASKINGS, "target": TARGETS, "levels": SUPERVISED, "precision": ("fp32", "bf16")}
         for name, good in choices.items():
-            _require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
+            require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
 
     def hidden_share(self, step: int) -> float:
         """Return the share of the patches that are hidden at `step`, counted from 0."""
@@ -127,11 +127,6 @@ class PretrainConfig:
         backbone = BackboneConfig.from_dict(values.pop("backbone", {}))
         augmentation = Augmentation(**values.pop("augmentation", {}))
         return cls(**values, backbone=backbone, augmentation=augmentation)
-
-
-def _require(name: str, value: object, good: bool, needed: str) -> None:
-    if not good:
-        raise InputError(f"{name} is {value!r}; it must be {needed}.")
 
 
 ROOMS = PretrainConfig(
