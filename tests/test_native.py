@@ -443,15 +443,33 @@ def test_memory_of_past_tensors_is_used_again(monkeypatch):
     assert again.shape == (size - 1000,)
 
 
+def test_pieces_of_memory_are_cut_and_joined_again():
+    pool = library.Pool(1 << 30)
+    whole = pool.take(8 << 20)
+    start = whole.ctypes.data
+    del whole
+    pieces = [pool.take(2 << 20) for _ in range(4)]
+    assert sorted(piece.ctypes.data - start for piece in pieces) == [0, 2 << 20, 4 << 20, 6 << 20]
+    assert not pool.free
+    for i in (2, 0, 1, 0):  # in no order
+        del pieces[i]
+    assert pool.free == [(0, 0, 8 << 20)]
+    assert pool.take(8 << 20).ctypes.data == start
+
+
 def test_what_is_kept_is_bounded():
     pool = library.Pool(limit=10 << 20)
     loans = [pool.take(3 << 20) for _ in range(4)]
-    assert (pool.live, pool.kept) == (12 << 20, 0)
-    for _ in range(4):
-        pool.give(loans.pop())
-    assert (pool.live, pool.kept) == (0, 9 << 20)
-    pool.give(pool.take(8 << 20))  # longer than half of the limit: let go
-    assert (pool.live, pool.kept, pool.most) == (0, 3 << 20, 12 << 20)  # two more made room for it
+    assert (len(pool.slabs), pool.free) == (4, [])
+    loans.clear()
+    assert (len(pool.slabs), sum(stop - start for _, start, stop in pool.free)) == (3, 9 << 20)
+    large = pool.take(8 << 20)  # makes room for itself
+    assert (len(pool.slabs), len(pool.free)) == (1, 0)
+    del large
+    assert (len(pool.slabs), len(pool.free)) == (1, 1)
+    del loans
+    pool.take(11 << 20)
+    assert not pool.slabs
 
 
 # --- what a caller can get wrong ------------------------------------------------------------------------------------

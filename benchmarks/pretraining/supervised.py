@@ -23,7 +23,11 @@ from msm3d.evaluate.protocols import few_scenes
 from msm3d.points import PointCloud
 from msm3d.pretrain.config import ROOMS
 
-LIMITS = [(1.0, None), *((share, None) for share in (0.01, 0.05, 0.1, 0.2)), *((1.0, k) for k in (20, 50, 100, 200))]
+ALL = (1.0, None)
+LIMITS = {
+    f"{share:g}-{points or 'all'}": (share, points)
+    for share, points in (ALL, *((s, None) for s in (0.01, 0.05, 0.1, 0.2)), *((1.0, k) for k in (20, 50, 100, 200)))
+}
 
 
 def labelled(cloud: PointCloud, sample: int, points: int, seed: int) -> PointCloud:
@@ -52,6 +56,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800, help="with all labels")
     parser.add_argument("--few-steps", type=int, default=300, help="with few")
     parser.add_argument("--crop", type=int, default=40_000, help="points of a scene and step")
+    parser.add_argument("--limits", nargs="+", default=list(LIMITS), choices=list(LIMITS), metavar="SCENES-POINTS")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sample", type=int, default=1000, help="points per scene that the probe learns from")
     parser.add_argument("--threads", type=int, default=1)
@@ -60,10 +65,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     train, test = open_dataset(options.data)
     rows = []
-    for share, points in LIMITS:
-        steps = options.steps if (share, points) == LIMITS[0] else options.few_steps
+    for name in options.limits:
+        share, points = LIMITS[name]
+        steps = options.steps if LIMITS[name] == ALL else options.few_steps
         settings = SupervisedSettings(steps=steps, crop=options.crop, seed=options.seed, lr=2e-3, warmup=0.03)
-        name = f"{share:g}-{points or 'all'}"
         start = perf_counter()
         data = limited(train, share, points, options.sample, options.seed)
         path = options.output / f"{name}.pt"

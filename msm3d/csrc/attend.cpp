@@ -8,7 +8,7 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t KEYS = 576;       // keys of a block at most: its scores stay in the first-level cache
+constexpr int64_t KEYS = 352;       // keys of a block at most: they and their scores stay in the first-level cache
 constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
 constexpr float LOG2_E = 1.44269504f;
 
@@ -93,9 +93,10 @@ struct Band {
     }
 };
 
-static Band band(int64_t first, int64_t start, int64_t stop, int64_t window) {
-    const int64_t last = smaller(first + ROWS, stop) - 1;
-    return {first, start, stop, window, larger(start, first - window), smaller(stop, last + window + 1)};
+// `origin` is the first row of the keys at hand: the band starts at a whole vector from there.
+static Band band(int64_t first, int64_t start, int64_t stop, int64_t window, int64_t origin) {
+    const int64_t last = smaller(first + ROWS, stop) - 1, low = larger(start, first - window);
+    return {first, start, stop, window, origin + (low - origin) / W * W, smaller(stop, last + window + 1)};
 }
 
 // Channel-major copy of rows [low, high) of the part of qkv that `x` points at; zeros behind, for whole vectors.
@@ -151,7 +152,7 @@ int32_t attend(const Attend& a) {
         const int64_t rows = a.offsets[scene + 1] - a.offsets[scene];
         longest = larger(longest, smaller(rows, SEGMENT + 2 * smaller(a.window, rows)));
     }
-    const int64_t stride = longest + KEYS, size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
+    const int64_t stride = padded(longest + KEYS, W), size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
     float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
     if (!all) return NO_MEMORY;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
@@ -165,7 +166,7 @@ int32_t attend(const Attend& a) {
         transpose(q + a.h * e, row, low, high, e, stride, keys);
         transpose(q + 2 * a.h * e, row, low, high, e, stride, values);
         for (int64_t first = job.first; first < job.last; first += ROWS) {
-            const Band b = band(first, job.start, job.stop, a.window);
+            const Band b = band(first, job.start, job.stop, a.window, low);
             gather(q, row, b, e, scale, queries);
             memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
             float highest[ROWS], sums[ROWS];
@@ -230,7 +231,7 @@ int32_t attend_gradient(const Attend& a) {
     int64_t longest = 0;
     for (int64_t scene = 0; scene < a.scenes; scene++) longest = larger(longest, a.offsets[scene + 1] - a.offsets[scene]);
     // A job is a head of a whole scene: what its queries send back to the keys is added up in their order.
-    const int64_t stride = longest + KEYS, jobs = a.scenes * a.h;
+    const int64_t stride = padded(longest + KEYS, W), jobs = a.scenes * a.h;
     const int64_t size = padded(4 * e * stride + ROWS * (2 * KEYS + 2 * e + e * W) + KEYS, 16);
     float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
     if (!all) return NO_MEMORY;
@@ -248,7 +249,7 @@ int32_t attend_gradient(const Attend& a) {
         transpose(q + 2 * a.h * e, row, start, stop, e, stride, values);
         memset(grad_keys, 0, size_t(2 * e * stride) * sizeof(float));
         for (int64_t first = start; first < stop; first += ROWS) {
-            const Band b = band(first, start, stop, a.window);
+            const Band b = band(first, start, stop, a.window, start);
             gather(q, row, b, e, scale * LOG2_E, queries);
             gather(a.grad_out + head * e, a.h * e, b, e, 1.0f, grads);
             memset(total, 0, size_t(ROWS * e * W) * sizeof(float));

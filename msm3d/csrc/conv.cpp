@@ -17,18 +17,25 @@ constexpr int64_t WIDE = 64;       // channels of a panel where registers are pl
 
 template <int R, int N>
 static inline void multiply(const float* const* x, const float* weight, int64_t depth, float* const* sums) {
+    constexpr int STEP = 4;  // channels per turn: so few turns that the processor foresees the last
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
         UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
     }
-    for (int64_t i = 0; i < depth; i++, weight += N * W) {
+    const auto add = [&](int64_t i) {
         V w[N];
         UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + j * W);
         UNROLL for (int r = 0; r < R; r++) {
             const V a = splat(x[r][i]);
             UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
         }
+        weight += N * W;
+    };
+    int64_t i = 0;
+    for (; i + STEP <= depth; i += STEP) {
+        UNROLL for (int s = 0; s < STEP; s++) add(i + s);
     }
+    for (; i < depth; i++) add(i);
     UNROLL for (int r = 0; r < R; r++) {
         UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
     }

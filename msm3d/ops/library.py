@@ -1,7 +1,9 @@
 """The shared library of `msm3d/csrc`: finding it, its argument structures (abi.h) and calling it."""
 
+import bisect
 import ctypes
 import functools
+import itertools
 import math
 import sys
 import threading
@@ -20,6 +22,8 @@ from ..errors import BackendError, InputError
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20
 """Bytes from which on memory is used again."""
+PAGE = 4096
+"""Bytes that a piece of memory is a multiple of."""
 FAILURES = {
     1: (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
     2: (InputError, "{name}: a table holds a row beyond the last; build the tables from these voxels."),
@@ -113,51 +117,56 @@ def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
         return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(_POOL.take(size).view(_Loan)[:size]).view(dtype).view(*shape)
+    return torch.from_numpy(_POOL.take(size)).view(dtype).view(*shape)
 
 
 class _Loan(np.ndarray):
-    """Memory that goes back to the pool when the last tensor on it is gone."""
+    """Bytes that go back to their pool when the last tensor on them is gone."""
+
+    pool: "Pool | None" = None  # a loan's own; its views have none
+    piece = (0, 0, 0)
 
     def __del__(self) -> None:
-        if type(self.base) is np.ndarray:  # else a slice of a loan
-            _POOL.give(self.base)
+        if self.pool is not None:
+            self.pool.give(self.piece)
 
 
 class Pool:
-    """Memory of past tensors for the next ones: at most `limit` bytes, and never more than were once in use at a time.
+    """Memory of past tensors for the next ones: pieces are cut from it and joined again when they come back.
 
-    Loans may come back on any thread and while another is taken, wherever Python cleans up; so what comes back waits
-    in a queue until nobody is at work here.
+    What no piece is lent of is let go while more than `limit` bytes are free. Loans may come back on any thread and
+    while another is taken, wherever Python cleans up; so what comes back waits in a queue until nobody is at work here.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.live = self.kept = self.most = 0
-        self._free: list[np.ndarray] = []  # the longest unused first
-        self._back: deque[np.ndarray] = deque()
+        self.slabs: dict[int, np.ndarray] = {}  # what the system gave, by number
+        self.free: list[tuple[int, int, int]] = []  # (slab, start, stop), ascending, no two of them side by side
+        self._back: deque[tuple[int, int, int]] = deque()
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     def take(self, size: int) -> np.ndarray:
-        """Return at least `size` bytes; numpy asks the system for large pages if they are new."""
-        step = 1 << max(size.bit_length() - 4, 12)  # an eighth of the size or less: sizes of scenes meet again
-        size = -(-size // step) * step
+        """Return `size` bytes: of the smallest free piece that holds them, else new ones."""
+        pages = -(-size // PAGE) * PAGE
         with self._lock:
             self._collect()
-            fits = [i for i, memory in enumerate(self._free) if size <= memory.nbytes <= size + 2 * step]
+            fits = [(stop - start, i) for i, (_, start, stop) in enumerate(self.free) if stop - start >= pages]
             if fits:
-                memory = self._free.pop(min(fits, key=lambda i: (self._free[i].nbytes, -i)))
-                self.kept -= memory.nbytes
+                slab, start, stop = self.free.pop(min(fits)[1])
             else:
-                memory = None
-                self.most = max(self.most, self.live + size)
-                self._drop(self.most - self.live - size)
-            self.live += size if memory is None else memory.nbytes
-        return np.empty(size, np.uint8) if memory is None else memory
+                self._let_go(self.limit - pages)
+                slab, start, stop = next(self._numbers), 0, pages
+                self.slabs[slab] = np.empty(pages, np.uint8)  # numpy asks the system for large pages
+            if start + pages < stop:
+                bisect.insort(self.free, (slab, start + pages, stop))
+            loan = self.slabs[slab][start : start + size].view(_Loan)
+        loan.pool, loan.piece = self, (slab, start, start + pages)
+        return loan
 
-    def give(self, memory: np.ndarray) -> None:
-        """Take memory back; the pool keeps it or lets it go."""
-        self._back.append(memory)
+    def give(self, piece: tuple[int, int, int]) -> None:
+        """Take a piece back."""
+        self._back.append(piece)
         if self._lock.acquire(blocking=False):
             try:
                 self._collect()
@@ -166,16 +175,21 @@ class Pool:
 
     def _collect(self) -> None:
         while self._back:
-            memory = self._back.popleft()
-            self.live -= memory.nbytes
-            if memory.nbytes <= self.limit // 2:
-                self._free.append(memory)
-                self.kept += memory.nbytes
-        self._drop(self.limit)
+            slab, start, stop = self._back.popleft()
+            at = bisect.bisect(self.free, (slab, start, stop))
+            if at < len(self.free) and self.free[at][:2] == (slab, stop):
+                stop = self.free.pop(at)[2]
+            if at > 0 and self.free[at - 1][::2] == (slab, start):
+                start = self.free.pop(at - 1)[1]
+            bisect.insort(self.free, (slab, start, stop))
+        self._let_go(self.limit)
 
-    def _drop(self, limit: int) -> None:
-        while self._free and self.kept > limit:
-            self.kept -= self._free.pop(0).nbytes
+    def _let_go(self, most: int) -> None:
+        kept = sum(stop - start for _, start, stop in self.free)
+        for slab, start, stop in self.free[::-1]:
+            if kept > most and stop - start == self.slabs[slab].nbytes:
+                self.free.remove((slab, start, stop))
+                kept -= self.slabs.pop(slab).nbytes
 
 
 _POOL = Pool(1 << 30)
