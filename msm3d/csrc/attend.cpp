@@ -11,8 +11,11 @@ namespace MSM3D_ISA {
 constexpr int64_t KEYS = 352;       // keys of a block at most: they and their scores stay in the first-level cache
 constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
 constexpr float LOG2_E = 1.44269504f;
+constexpr float TAME = 60.0f;       // powers of two of scores up to it are summed as they are: none is lost
 
-// scores[r, j] = sum over i of q[i, r] * k[i, j], for ROWS queries and `keys` keys (a multiple of COLS * W).
+// scores[r, j] = sum over i of q[i, r] * k[i, j], for ROWS queries and `keys` keys (a multiple of COLS * W); or two to
+// the power of that, if all are tame.
+template <bool POWER>
 static void score(const float* q, const float* k, int64_t e, int64_t stride, int64_t keys, float* scores) {
     for (int64_t j = 0; j < keys; j += COLS * W) {
         V total[ROWS][COLS];
@@ -28,7 +31,9 @@ static void score(const float* q, const float* k, int64_t e, int64_t stride, int
             }
         }
         UNROLL for (int r = 0; r < ROWS; r++) {
-            UNROLL for (int v = 0; v < COLS; v++) store(scores + r * KEYS + j + v * W, total[r][v]);
+            UNROLL for (int v = 0; v < COLS; v++) {
+                store(scores + r * KEYS + j + v * W, POWER ? exp2_tame(total[r][v]) : total[r][v]);
+            }
         }
     }
 }
@@ -128,6 +133,35 @@ static void keep(const Attend& a, int64_t head, int64_t query, int64_t key, int6
     }
 }
 
+// The largest square of a column's length, of (e, columns).
+static float longest_of(const float* x, int64_t e, int64_t stride, int64_t columns) {
+    float most = 0.0f;
+    for (int64_t j = 0; j < columns; j++) {
+        float square = 0.0f;
+        for (int64_t i = 0; i < e; i++) square += x[i * stride + j] * x[i * stride + j];
+        most = square <= most ? most : square;  // a NaN stays
+    }
+    return most;
+}
+
+// Turns scores of one query into powers of two below their largest, `highest` so far, and what was summed before to
+// the new one, which it returns.
+static float soften(float* s, int64_t count, float highest, V& sum_before, float* total, int64_t e) {
+    V top = splat(highest);
+    for (int64_t j = 0; j < count; j += W) top = max(top, load(s + j));
+    const float now = largest(top), fade = exp2f(highest - now);
+    if (now == -INFINITY) {  // nothing in sight yet
+        memset(s, 0, size_t(count) * sizeof(float));
+        return now;
+    }
+    for (int64_t j = 0; j < count; j += W) store(s + j, exp2(load(s + j) - splat(now)));
+    if (fade != 1.0f) {
+        sum_before = sum_before * splat(fade);
+        for (int64_t i = 0; i < e; i++) store(total + i * W, load(total + i * W) * splat(fade));
+    }
+    return now;
+}
+
 struct Job { int64_t head, start, stop, first, last; };  // scene [start, stop), queries [first, last)
 
 static int64_t segments(const Attend& a, int64_t scene, int64_t size) {
@@ -165,60 +199,42 @@ int32_t attend(const Attend& a) {
         const int64_t low = larger(job.start, job.first - a.window), high = smaller(job.stop, job.last + a.window);
         transpose(q + a.h * e, row, low, high, e, stride, keys);
         transpose(q + 2 * a.h * e, row, low, high, e, stride, values);
+        const float longest_key = longest_of(keys, e, stride, high - low);
         for (int64_t first = job.first; first < job.last; first += ROWS) {
             const Band b = band(first, job.start, job.stop, a.window, low);
             gather(q, row, b, e, scale, queries);
             memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
-            float highest[ROWS], sums[ROWS];
-            for (int r = 0; r < ROWS; r++) highest[r] = -INFINITY, sums[r] = 0.0f;
+            const bool tame = sqrtf(longest_of(queries, e, ROWS, ROWS) * longest_key) <= TAME;  // Cauchy and Schwarz
+            V sums[ROWS];
+            float highest[ROWS];  // so far; of tame scores, none is subtracted
+            for (int r = 0; r < ROWS; r++) sums[r] = splat(0.0f), highest[r] = tame ? 0.0f : -INFINITY;
             for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
                 const int64_t count = padded(smaller(block, b.high - at), COLS * W);
-                score(queries, keys + at - low, e, stride, count, scores);
+                (tame ? score<true> : score<false>)(queries, keys + at - low, e, stride, count, scores);
                 b.outside(at, count, [&](int r, int64_t from, int64_t to) {
-                    for (int64_t j = from; j < to; j++) scores[r * KEYS + j] = -INFINITY;
+                    for (int64_t j = from; j < to; j++) scores[r * KEYS + j] = tame ? 0.0f : -INFINITY;
                 });
                 for (int r = 0; r < ROWS; r++) {
-                    float* s = scores + r * KEYS;
-                    V top[COLS];
-                    UNROLL for (int v = 0; v < COLS; v++) top[v] = splat(highest[r]);
-                    for (int64_t j = 0; j < count; j += COLS * W) {
-                        UNROLL for (int v = 0; v < COLS; v++) top[v] = max(top[v], load(s + j + v * W));
-                    }
-                    UNROLL for (int v = 1; v < COLS; v++) top[0] = max(top[0], top[v]);
-                    const float before = highest[r];
-                    highest[r] = largest(top[0]);
-                    if (highest[r] == -INFINITY) {  // nothing in sight yet
-                        memset(s, 0, size_t(count) * sizeof(float));
-                        continue;
-                    }
+                    float *s = scores + r * KEYS, *t = total + r * e * W;
+                    if (!tame) highest[r] = soften(s, count, highest[r], sums[r], t, e);
                     V share[COLS];
                     UNROLL for (int v = 0; v < COLS; v++) share[v] = splat(0.0f);
                     for (int64_t j = 0; j < count; j += COLS * W) {
-                        UNROLL for (int v = 0; v < COLS; v++) {
-                            const V p = exp2(load(s + j + v * W) - splat(highest[r]));
-                            share[v] = share[v] + p;
-                            store(s + j + v * W, p);
-                        }
+                        UNROLL for (int v = 0; v < COLS; v++) share[v] = share[v] + load(s + j + v * W);
                     }
-                    UNROLL for (int v = 1; v < COLS; v++) share[0] = share[0] + share[v];
+                    UNROLL for (int v = 0; v < COLS; v++) sums[r] = sums[r] + share[v];
                     if (a.dropout > 0.0) {
                         keep(a, job.head, b.query(r), at, count, kept);
                         for (int64_t j = 0; j < count; j++) s[j] *= kept[j];
-                    }
-                    const float fade = exp2f(before - highest[r]);
-                    sums[r] = sums[r] * fade + sum(share[0]);
-                    if (fade != 1.0f) {
-                        for (int64_t i = 0; i < e; i++) {
-                            store(total + (r * e + i) * W, load(total + (r * e + i) * W) * splat(fade));
-                        }
                     }
                 }
                 weigh_all(scores, values + at - low, e, stride, count, total);
             }
             for (int r = 0; r < ROWS && first + r < job.last; r++) {
                 float* out = a.out + ((first + r) * a.h + job.head) * e;
-                for (int64_t i = 0; i < e; i++) out[i] = sum(load(total + (r * e + i) * W)) / sums[r];
-                if (a.lse) a.lse[(first + r) * a.h + job.head] = highest[r] + log2f(sums[r]);
+                const float all = sum(sums[r]);
+                for (int64_t i = 0; i < e; i++) out[i] = sum(load(total + (r * e + i) * W)) / all;
+                if (a.lse) a.lse[(first + r) * a.h + job.head] = highest[r] + log2f(all);
             }
         }
     }
@@ -262,8 +278,8 @@ int32_t attend_gradient(const Attend& a) {
             }
             for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
                 const int64_t count = padded(smaller(block, b.high - at), COLS * W), column = at - start;
-                score(queries, keys + column, e, stride, count, shares);
-                score(grads, values + column, e, stride, count, slopes);
+                score<false>(queries, keys + column, e, stride, count, shares);
+                score<false>(grads, values + column, e, stride, count, slopes);
                 for (int r = 0; r < ROWS; r++) {
                     float *share = shares + r * KEYS, *slope = slopes + r * KEYS;
                     if (a.dropout > 0.0) keep(a, head, b.query(r), at, count, kept);

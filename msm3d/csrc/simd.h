@@ -210,18 +210,25 @@ static inline float largest(V a) {
 }
 #endif
 
-// 2**x to 2e-7 relative; 0 from -100 on: what is masked must not be a tiny number, whose products are denormal and slow.
-static inline V exp2(V x) {
-    x = max(splat(-100.0f), x);  // in this order a NaN comes through
+// 2**x is the product of the two, to 2e-7 relative.
+struct Power { V part, whole; };
+static inline Power power(V x) {
     const V n = round(x), r = x - n;
-    V p = splat(1.5403530e-4f);
-    p = fma(p, r, splat(1.33335581e-3f));
-    p = fma(p, r, splat(9.61812910e-3f));
-    p = fma(p, r, splat(5.55041087e-2f));
-    p = fma(p, r, splat(2.40226507e-1f));
-    p = fma(p, r, splat(6.93147182e-1f));
-    p = fma(p, r, splat(1.0f));
-    return fma(p, pow2(n), splat(-0x1p-100f));
+    V p = splat(1.32647273e-3f);
+    p = fma(p, r, splat(9.67151299e-3f));
+    p = fma(p, r, splat(5.55073358e-2f));
+    p = fma(p, r, splat(2.40222424e-1f));
+    p = fma(p, r, splat(6.93147004e-1f));
+    return {fma(p, r, splat(1.0f)), pow2(n)};
+}
+// 0 from -100 on: what is masked must not be a tiny number, whose products are denormal and slow.
+static inline V exp2(V x) {
+    const Power p = power(max(splat(-100.0f), x));  // in this order a NaN comes through
+    return fma(p.part, p.whole, splat(-0x1p-100f));
+}
+static inline V exp2_tame(V x) {  // where |x| <= 100 is known
+    const Power p = power(x);
+    return p.part * p.whole;
 }
 
 // x times the normal distribution's share below x, and its slope. Abramowitz and Stegun 7.1.26: 1.5e-7 absolute.
