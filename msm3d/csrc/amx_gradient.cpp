@@ -3,7 +3,7 @@
 // A job owns one slot and some channels of `a`, and walks the rows in order, slab by slab, so that all jobs read the same
 // part of the table. No two jobs add to the same number, and the order of the sums does not depend on the jobs.
 #include "amx.h"
-#include "abi.h"
+#include "pairs.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -12,32 +12,6 @@ constexpr int64_t SLAB = 8192;   // rows: their part of a table stays in the sec
 constexpr int64_t GROUP = 512;   // pairs that are laid out at once
 constexpr int64_t STEPS = GROUP / STEP;
 constexpr int64_t JOBS_PER_THREAD = 4;
-
-struct Column { int32_t *in, *row; };  // the pairs of one slot and slab
-
-// Returns their number, or -1 if an entry is not below n.
-static int64_t list(const WeightGradient& g, int64_t slot, int64_t first, int64_t rows, Column to) {
-    if (!g.table) {
-        for (int64_t r = 0; r < rows; r++) to.in[r] = to.row[r] = int32_t(first + r);
-        return rows;
-    }
-    const int32_t* column = g.table + first * g.k + slot;
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i step = _mm512_mullo_epi32(lane, _mm512_set1_epi32(int32_t(g.k))), absent = _mm512_set1_epi32(-1);
-    __m512i highest = absent;
-    int64_t count = 0;
-    for (int64_t r = 0; r < rows; r += SIDE, column += SIDE * g.k) {
-        const __mmask16 there = rows - r >= SIDE ? __mmask16(0xffff) : __mmask16((1 << (rows - r)) - 1);
-        const __m512i entry = _mm512_mask_i32gather_epi32(absent, there, step, column, 4);
-        const __mmask16 has = _mm512_cmpgt_epi32_mask(entry, absent);
-        highest = _mm512_max_epi32(highest, entry);
-        const __m512i row = _mm512_add_epi32(lane, _mm512_set1_epi32(int32_t(first + r)));
-        _mm512_storeu_si512(to.in + count, _mm512_maskz_compress_epi32(has, entry));
-        _mm512_storeu_si512(to.row + count, _mm512_maskz_compress_epi32(has, row));
-        count += __builtin_popcount(has);
-    }
-    return _mm512_reduce_max_epi32(highest) < g.n ? count : -1;
-}
 
 // Lays `count` rows of x out, channels [start, stop), as tiles [step][tile] of 32 rows and 16 channels: pairs of rows
 // side by side for each channel (b), or for each channel its 32 values (a: the transposed tile).
@@ -102,8 +76,8 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
         float* all_sums = whole ? g.grad : arena.take<float>(g.k * tall * wide);
-        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + SIDE));
-        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + SIDE));
+        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
+        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
         bf16* all_a = arena.take<bf16>(g.threads * GROUP * share);
         bf16* all_b = arena.take<bf16>(g.threads * GROUP * wide);
         if (pass == 0) {
@@ -114,7 +88,8 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
 #pragma omp parallel num_threads(int(g.threads))
         {
             const Tiles set_up;
-            const Column column = {all_in + thread() * (SLAB + SIDE), all_row + thread() * (SLAB + SIDE)};
+            const int64_t mine = thread() * (SLAB + Column::AHEAD);
+            const Column column = {all_in + mine, all_row + mine};
             bf16 *a = all_a + thread() * GROUP * share, *b = all_b + thread() * GROUP * wide;
 #pragma omp for schedule(static)
             for (int64_t slot = 0; slot < g.k; slot++) memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * 4);
@@ -122,7 +97,7 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
-                    const int64_t count = list(g, slot, first, smaller(SLAB, g.m - first), column);
+                    const int64_t count = column.list(g.table, g.k, g.n, slot, first, smaller(SLAB, g.m - first));
                     if (count < 0) {
 #pragma omp atomic write
                         error = ROW_OUT_OF_RANGE;

@@ -1,64 +1,126 @@
 // The gradient of a product's weights: for each slot the sum over its pairs of rows of their outer products.
 //
-// A job owns some slots and some channels of `a`, and walks all rows in order: no two jobs add to the same number, so
-// the result does not depend on the number of threads.
-#include "abi.h"
-#include "simd.h"
+// A job owns one slot and some channels of `a`, and walks the rows in order, slab by slab, so that all jobs read the
+// same part of the table. No two jobs add to the same number, and the order of the sums does not depend on the jobs.
+#include "pairs.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t STEP = 256;          // rows at once: those of a and b that a slot reads fit the second-level cache
+constexpr int64_t SLAB = 8192;       // rows: their part of a table stays in the second-level cache
+constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about: they stay there too
 constexpr int64_t JOBS_PER_THREAD = 4;
+constexpr int64_t WIDE = 64;         // channels of b at once where registers are plenty
 
-struct Rows { const float *a, *b; };   // one pair
+// Lays channels [start, stop) of `count` rows of x out in panels of P: (panel, row, P), zeros behind the last channel.
+template <int64_t P>
+static void lay_out(const float* x, int64_t c, const int32_t* rows, int64_t count, int64_t start, int64_t stop, float* out) {
+    for (int64_t p = 0; p < count; p++) {
+        const float* from = x + rows[p] * c;
+        float* to = out + p * P;
+        int64_t i = start;
+        for (; i + P <= stop; i += P, to += count * P) memcpy(to, from + i, P * sizeof(float));
+        if (i < stop) {
+            memset(to, 0, P * sizeof(float));
+            memcpy(to, from + i, size_t(stop - i) * sizeof(float));
+        }
+    }
+}
 
-// R channels of a from `i` on, N vectors of b from `j` on, summed over the pairs into a corner of the gradient.
+// Adds the products of R channels of rows of a, which start at `places`, and a panel of b to `columns` of grad.
 template <int R, int N>
-static void outer(const Rows* pairs, int64_t count, int64_t i, int64_t j, float* grad, int64_t stride) {
+static void outer(const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns, float* grad, int64_t stride) {
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int v = 0; v < N; v++) total[r][v] = load(grad + r * stride + v * W);
+        UNROLL for (int v = 0; v < N; v++) total[r][v] = splat(0.0f);
     }
-    for (int64_t p = 0; p < count; p++) {
-        const float *a = pairs[p].a + i, *b = pairs[p].b + j;
+    for (int64_t p = 0; p < count; p++, b += N * W) {
+        const float* x_row = a + places[p];
         V w[N];
         UNROLL for (int v = 0; v < N; v++) w[v] = load(b + v * W);
         UNROLL for (int r = 0; r < R; r++) {
-            const V x = splat(a[r]);
+            const V x = splat(x_row[r]);
             UNROLL for (int v = 0; v < N; v++) total[r][v] = fma(x, w[v], total[r][v]);
         }
     }
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int v = 0; v < N; v++) store(grad + r * stride + v * W, total[r][v]);
+    if (columns == N * W) {
+        UNROLL for (int r = 0; r < R; r++) {
+            float* g = grad + r * stride;
+            UNROLL for (int v = 0; v < N; v++) store(g + v * W, load(g + v * W) + total[r][v]);
+        }
+    } else {
+        float all[R][N * W];
+        UNROLL for (int r = 0; r < R; r++) {
+            UNROLL for (int v = 0; v < N; v++) store(all[r] + v * W, total[r][v]);
+        }
+        for (int64_t r = 0; r < R; r++) {
+            for (int64_t j = 0; j < columns; j++) grad[r * stride + j] += all[r][j];
+        }
     }
 }
 
 // As above for the last `rows` <= R channels of a.
 template <int R, int N>
-static void outer_rest(int64_t rows, const Rows* pairs, int64_t count, int64_t i, int64_t j, float* grad, int64_t stride) {
+static void outer_rest(int64_t rows, const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns,
+                       float* grad, int64_t stride) {
     if (rows == R) {
-        outer<R, N>(pairs, count, i, j, grad, stride);
+        outer<R, N>(a, places, b, count, columns, grad, stride);
     } else if constexpr (R > 1) {
-        outer_rest<R - 1, N>(rows, pairs, count, i, j, grad, stride);
+        outer_rest<R - 1, N>(rows, a, places, b, count, columns, grad, stride);
     }
 }
 
-static void add_slot(const Rows* pairs, int64_t count, int64_t start, int64_t stop, int64_t d, float* grad) {
-    for (int64_t i = start; i < stop; i += ROWS) {
-        const int64_t rows = smaller(stop - i, int64_t(ROWS));
-        float* corner = grad + i * d;
-        int64_t j = 0;
-        for (; j + COLS * W <= d; j += COLS * W) outer_rest<ROWS, COLS>(rows, pairs, count, i, j, corner + j, d);
-        for (; j + W <= d; j += W) outer_rest<ROWS, 1>(rows, pairs, count, i, j, corner + j, d);
-        for (; j < d; j++) {
-            for (int64_t r = 0; r < rows; r++) {
-                float total = corner[r * d + j];
-                for (int64_t p = 0; p < count; p++) total += pairs[p].a[i + r] * pairs[p].b[j];
-                corner[r * d + j] = total;
+template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
+    constexpr int64_t width = N * W;
+    const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
+    const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
+    const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
+    const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
+    int32_t error = OK;
+    Arena arena{};
+    for (int pass = 0; pass < 2; pass++) {
+        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
+        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
+        int64_t* all_places = arena.take<int64_t>(g.threads * group);
+        float* all_right = arena.take<float>(g.threads * group * wide);
+        if (pass == 0) {
+            arena = {static_cast<char*>(workspace(arena.used)), 0};
+            if (!arena.base) return NO_MEMORY;
+            continue;
+        }
+#pragma omp parallel num_threads(int(g.threads))
+        {
+            const int64_t mine = thread() * (SLAB + Column::AHEAD);
+            const Column column = {all_in + mine, all_row + mine};
+            int64_t* places = all_places + thread() * group;
+            float* right = all_right + thread() * group * wide;
+#pragma omp for schedule(static)
+            for (int64_t slot = 0; slot < g.k; slot++) memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
+            for (int64_t first = 0; first < g.m; first += SLAB) {
+#pragma omp for schedule(dynamic, 1)
+                for (int64_t job = 0; job < g.k * parts; job++) {
+                    const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
+                    const int64_t count = column.list(g.table, g.k, g.n, slot, first, smaller(SLAB, g.m - first));
+                    if (count < 0) {
+#pragma omp atomic write
+                        error = ROW_OUT_OF_RANGE;
+                    }
+                    for (int64_t p = 0; p < count; p += group) {
+                        const int64_t pairs = smaller(group, count - p);
+                        for (int64_t q = 0; q < pairs; q++) places[q] = column.in[p + q] * g.c;
+                        lay_out<width>(b, g.d, column.row + p, pairs, 0, g.d, right);
+                        for (int64_t j = 0; j < g.d; j += width) {
+                            for (int64_t i = start; i < stop; i += R) {
+                                outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, places, right + j * pairs, pairs,
+                                                 smaller(g.d - j, width), g.grad + (slot * g.c + i) * g.d + j, g.d);
+                            }
+                        }
+                    }
+                }
             }
         }
     }
+    return error;
 }
 
 #if defined(MSM3D_AMX)
@@ -70,40 +132,10 @@ int32_t weight_gradient(const WeightGradient& g) {
     if (g.dtype == BFLOAT16) return gradient_in_tiles(g);
 #endif
     if (g.dtype != FLOAT32 || g.a_dtype != FLOAT32 || g.b_dtype != FLOAT32) return BAD_ARGUMENT;
-    const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
-    // Slots first, as a slot reads little of the table; then channels, enough for all threads.
-    const int64_t wanted = g.threads * JOBS_PER_THREAD;
-    const int64_t slots = larger(g.k / wanted, int64_t(1)), groups = blocks(g.k, slots);
-    const int64_t share = padded(blocks(g.c, blocks(wanted, groups)), ROWS), parts = blocks(g.c, share);
-    Arena arena{static_cast<char*>(workspace(g.threads * STEP * int64_t(sizeof(Rows)))), 0};
-    if (!arena.base) return NO_MEMORY;
-    Rows* all_pairs = arena.take<Rows>(g.threads * STEP);
-    int32_t error = OK;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(int(g.threads))
-    for (int64_t job = 0; job < groups * parts; job++) {
-        const int64_t first = job / parts * slots, last = smaller(first + slots, g.k);
-        const int64_t start = job % parts * share, stop = smaller(start + share, g.c);
-        Rows* pairs = all_pairs + thread() * STEP;
-        for (int64_t slot = first; slot < last; slot++) {
-            memset(g.grad + (slot * g.c + start) * g.d, 0, size_t((stop - start) * g.d) * sizeof(float));
-        }
-        for (int64_t row = 0; row < g.m; row += STEP) {
-            for (int64_t slot = first; slot < last; slot++) {
-                int64_t count = 0;
-                for (int64_t r = row; r < smaller(row + STEP, g.m); r++) {
-                    const int64_t in = g.table ? g.table[r * g.k + slot] : r;
-                    if (in >= g.n) {
-#pragma omp atomic write
-                        error = ROW_OUT_OF_RANGE;
-                    } else if (in >= 0) {
-                        pairs[count++] = {a + in * g.c, b + r * g.d};
-                    }
-                }
-                add_slot(pairs, count, start, stop, g.d, g.grad + slot * g.c * g.d);
-            }
-        }
+    if constexpr (ROWS * COLS >= 24 && W * COLS < WIDE) {
+        if (g.d % WIDE == 0) return gradient_in<24 / int(WIDE / W), int(WIDE / W)>(g);
     }
-    return error;
+    return gradient_in<ROWS, COLS>(g);
 }
 
 }  // namespace MSM3D_ISA

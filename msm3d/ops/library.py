@@ -192,7 +192,7 @@ class Pool:
                 kept -= self.slabs.pop(slab).nbytes
 
 
-_POOL = Pool(1 << 30)
+_POOL = Pool(2 << 30)
 
 
 def address(tensor: Tensor | None) -> int | None:
