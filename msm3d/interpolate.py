@@ -36,12 +36,14 @@ def descriptors(
     Returns:
         (n or r, sum of c_l).
     """
-    read = [corners(hierarchy, level, sampling, rows) for level in levels]
+    read = [corners(hierarchy, level, sampling, ops, rows) for level in levels]
     chosen, tables, weights = [features[level] for level in levels], [r for r, _ in read], [w for _, w in read]
     return ops.blend(chosen, tables, weights, owner, dtype, out)
 
 
-def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def corners(
+    hierarchy: Hierarchy, level: int, sampling: str, ops: ModuleType, at: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the rows (r, 8 or 1) of `level` around the centres of the finest voxels `at` (r,), and their weights.
 
     With u the centre in units of the level's cells, "centered" reads at u - 1/2, where a cell's value stands at its
@@ -49,22 +51,12 @@ def corners(hierarchy: Hierarchy, level: int, sampling: str, at: Tensor | None =
     coordinates of one convention to `grid_sample(align_corners=True)`: it is up to half a cell off, at the coarsest
     level 16 cm, but it is what the authors' probes were trained on. Empty corners count as zeros in both.
     """
-    grid, ancestor, fine = hierarchy.grids[level], hierarchy.ancestors()[level], hierarchy.grids[0].cells
+    grid, ancestors, cells = hierarchy.grids[level], hierarchy.ancestors()[level], hierarchy.grids[0].cells
     if at is not None:
-        ancestor, fine = ancestor[at], fine[at]
-    position = (fine[:, 1:].double() + 0.5) / 2**level
-    if sampling == "centered":
-        position -= 0.5
-    else:
-        extent = ((hierarchy.extent - 1 >> level) + 1)[fine[:, 0].long()]
-        position *= (extent - 1) / extent
-    low = position.floor()
-    high = (position - low).float()
-    lowest = low.int() - (fine[:, 1:] >> level) + 1  # 0 or 1: the corners lie among the ancestor's neighbours
-    rows = ancestor * 27 + (lowest * lowest.new_tensor([9, 3, 1])).sum(1)
-    if not high.any():  # read where the values stand
-        return grid.neighbours.flatten()[rows[:, None]], torch.ones_like(high[:, :1])
-    steps = torch.tensor([0, 1, 3, 4, 9, 10, 12, 13], device=rows.device)
-    x, y, z = torch.stack([1 - high, high], 2).unbind(1)
-    weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
-    return grid.neighbours.flatten()[rows[:, None] + steps], weights.flatten(1)
+        ancestors, cells = ancestors[at], cells[at]
+    if sampling == "published":
+        extent = ((hierarchy.extent - 1 >> level) + 1).double()
+        return ops.corners(cells, ancestors, grid.neighbours, level, (extent - 1) / extent)
+    if level == 0:  # read where the values stand
+        return ancestors.int()[:, None], torch.ones(len(ancestors), 1, device=ancestors.device)
+    return ops.corners(cells, ancestors, grid.neighbours, level)

@@ -28,7 +28,19 @@ def gpu(monkeypatch):
 
 
 def test_every_backend_has_the_functions_of_the_reference():
-    names = ("NAME", "why_not", "lookup", "group", "octree", "normalize", "linear", "conv", "attend", "blend")
+    names = (
+        "NAME",
+        "why_not",
+        "lookup",
+        "group",
+        "octree",
+        "corners",
+        "normalize",
+        "linear",
+        "conv",
+        "attend",
+        "blend",
+    )
     for name, place in BACKENDS.items():
         module = importlib.import_module(place)
         assert module.NAME == name

@@ -48,7 +48,7 @@ def test_the_finest_level_is_read_as_it_is_when_centered(ops, rng):
     hierarchy = Hierarchy.of(voxel_keys(rng, 100), 2, ops)
     features = [torch.randn(len(grid), 5, generator=rng) for grid in hierarchy.grids]
     assert torch.equal(descriptors(features, hierarchy, [0], "centered", ops), features[0])
-    assert corners(hierarchy, 0, "centered")[0].shape[1] == 1
+    assert corners(hierarchy, 0, "centered", ops)[0].shape[1] == 1
 
 
 def test_a_point_takes_its_voxels_row(ops, rng):

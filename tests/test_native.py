@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
+from msm3d.hierarchy import Hierarchy
 from msm3d.ops import backend, library, native, reference
 from tests.conftest import voxel_keys
 from tests.test_unet import golden_network
@@ -260,6 +261,19 @@ def test_lookup_and_group_equal_reference(seed, m, spread):
     columns = [torch.randint(0, 3, (m, 2), generator=rng).double()[:, 1], torch.rand(m, generator=rng)]
     for a, b in zip(native.group(raw, columns), reference.group(raw, columns), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("scenes", [1, 3])
+@pytest.mark.parametrize("level", [0, 1, 3])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_corners_are_the_references_bit_by_bit(rng, scenes, level, scaled):
+    hierarchy = Hierarchy.of(voxel_keys(rng, 300, 21, scenes), 4, native, scenes)
+    ancestors, neighbours = hierarchy.ancestors()[level], hierarchy.grids[level].neighbours
+    scale = torch.rand(scenes, 3, generator=rng).double() * 0.02 + 0.98 if scaled else None
+    arguments = hierarchy.grids[0].cells, ancestors, neighbours, level, scale
+    for ours, theirs in zip(native.corners(*arguments), reference.corners(*arguments), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("file", ["tiny_rms_glu", "tiny_layernorm_gelu", "tiny_rms_glu_batch2"])
@@ -512,6 +526,14 @@ X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, 
         (lambda: native.octree(torch.tensor([3, 2]), 2), "octree: the keys must ascend without repeats"),
         (lambda: native.octree(torch.tensor([2.0, 3.0]), 2), "keys is torch.float32; it must be torch.int64."),
         (lambda: native.octree(torch.tensor([2, 3]), 21), "levels is 21; it must be from 1 to 20."),
+        (
+            lambda: native.corners(TABLE, torch.tensor([5]), TABLE, 1),
+            r"cells is \(4, 2\); it needs \(1, 4\).",
+        ),
+        (
+            lambda: native.corners(torch.zeros(1, 4).int(), torch.tensor([5]), torch.zeros(2, 27).int(), 1),
+            "corners: a table holds a row beyond the last",
+        ),
         (lambda: native.lookup(torch.tensor([3, 3]), torch.tensor([2])), "lookup: the keys must ascend"),
         (
             lambda: native.group(torch.tensor([3, 3]), [torch.zeros(3)]),

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <vector>
 
@@ -173,6 +174,44 @@ MSM3D_EXPORT int32_t msm3d_lookup(int64_t threads, const int64_t* keys, int64_t 
         return NO_MEMORY;
     }
     return OK;
+}
+
+// The eight voxels around the centre of each finest cell (scene, x, y, z), in units of a level's cells, times the scene's
+// scale or else half a cell lower: rows (r, 8) of the level and their weights. They are neighbours of the cell's ancestor.
+MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* cells, const int64_t* ancestors,
+                                   const int32_t* neighbours, int64_t m, int64_t level, const double* scale,
+                                   int64_t scenes, int32_t* rows, float* weights) {
+    if (threads < 1 || level < 0 || level > BITS) return BAD_ARGUMENT;
+    const double unit = 1.0 / double(int64_t(1) << level);
+    int32_t error = OK;
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t i = 0; i < r; i++) {
+        const int32_t* cell = cells + i * 4;
+        bool good = ancestors[i] >= 0 && ancestors[i] < m && (!scale || (cell[0] >= 0 && cell[0] < scenes));
+        float share[3][2];
+        int64_t slot = 0;
+        for (int axis = 0; good && axis < 3; axis++) {
+            const double centre = (double(cell[axis + 1]) + 0.5) * unit;
+            const double position = scale ? centre * scale[cell[0] * 3 + axis] : centre - 0.5, low = std::floor(position);
+            const int64_t lowest = int64_t(low) - (cell[axis + 1] >> level) + 1;
+            good = lowest == 0 || lowest == 1;
+            slot = slot * 3 + lowest;
+            share[axis][1] = float(position - low);
+            share[axis][0] = 1.0f - share[axis][1];
+        }
+        if (!good) {
+#pragma omp atomic write
+            error = ROW_OUT_OF_RANGE;
+            continue;
+        }
+        const int32_t* around = neighbours + ancestors[i] * 27 + slot;
+        for (int corner = 0; corner < 8; corner++) {
+            const int x = corner >> 2, y = corner >> 1 & 1, z = corner & 1;
+            rows[i * 8 + corner] = around[x * 9 + y * 3 + z];
+            weights[i * 8 + corner] = share[0][x] * share[1][y] * share[2][z];
+        }
+    }
+    return error;
 }
 
 // The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).

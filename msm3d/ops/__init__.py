@@ -3,7 +3,8 @@
 A backend is a module with a `NAME`, `why_not(device)` (None, or a sentence that tells the user what is missing) and
 these functions. `reference` defines their numbers; each row below is documented there.
 
-| geometry  | `lookup(keys, queries)`, `octree(keys, levels)` |
+| geometry  | `lookup(keys, queries)`, `group(keys, columns)`, `octree(keys, levels)` |
+|           | `corners(cells, ancestors, neighbours, level, scale)` |
 | network   | `normalize(x, norm)`, `linear(x, weight, bias, **finish)`, `conv(x, weight, table, bias, **finish)` |
 |           | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
 

@@ -100,6 +100,33 @@ def octree(
     return list(zip(sets, parents, children, neighbours, strict=True))
 
 
+def corners(
+    cells: Tensor,
+    ancestors: Tensor,
+    neighbours: Tensor,
+    level: int,
+    scale: Tensor | None = None,
+    *,
+    isa: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the eight voxels of a level around the centres of finest cells, and their weights."""
+    cells, neighbours = _dense("cells", cells, torch.int32, 2), _dense("neighbours", neighbours, torch.int32, 2)
+    ancestors = _dense("ancestors", ancestors, torch.int64, 1)
+    scale = None if scale is None else _dense("scale", scale, torch.float64, 2)
+    r, m, scenes = len(ancestors), len(neighbours), 0 if scale is None else len(scale)
+    for name, tensor, shape in (
+        ("cells", cells, (r, 4)),
+        ("neighbours", neighbours, (m, 27)),
+        ("scale", scale, (scenes, 3)),
+    ):
+        if tensor is not None and tensor.shape != shape:
+            raise InputError(f"{name} is {_shape(tensor)}; it needs {shape}.")
+    rows, weights = library.empty((r, 8), torch.int32), library.empty((r, 8))
+    arrays = cells, ancestors, neighbours, m, level, scale if scenes else c_void_p(), scenes, rows, weights
+    library.call("corners", _threads(), r, *arrays)
+    return rows, weights
+
+
 # --- network --------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,37 @@ def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tenso
     return tables[::-1]
 
 
+def corners(
+    cells: Tensor, ancestors: Tensor, neighbours: Tensor, level: int, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the eight voxels of a level around the centres of finest cells, and their weights in a trilinear reading.
+
+    Args:
+        cells: (r, 4) int32, scene and place of the finest cells.
+        ancestors: (r,) int64, the row of each one's cell in the level.
+        neighbours: (m, 27) int32, of the level.
+        level: how many times coarser than the cells.
+        scale: (scenes, 3) float64, up to 1: what centres in units of the level's cells are multiplied by. Without it
+            they are moved by half a cell instead, so that a voxel's value stands at its centre.
+
+    Returns:
+        rows (r, 8) int32, -1 where there is no voxel, and weights (r, 8) float32 that sum to 1.
+    """
+    position = (cells[:, 1:].double() + 0.5) / 2**level
+    if scale is None:
+        position -= 0.5
+    else:
+        position *= scale[cells[:, 0].long()]
+    low = position.floor()
+    high = (position - low).float()
+    lowest = low.int() - (cells[:, 1:] >> level) + 1  # 0 or 1: the corners lie among the ancestor's neighbours
+    rows = ancestors * 27 + (lowest * lowest.new_tensor([9, 3, 1])).sum(1)
+    steps = torch.tensor([0, 1, 3, 4, 9, 10, 12, 13], device=rows.device)
+    x, y, z = torch.stack([1 - high, high], 2).unbind(1)
+    weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+    return neighbours.flatten()[rows[:, None] + steps], weights.flatten(1)
+
+
 def _root_neighbours(keys: Tensor, level: int) -> Tensor:
     """Neighbours (m, 27) of a level that has no coarser one: by search."""
     cells = curves.cells(keys, level)

@@ -102,6 +102,13 @@ def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tenso
     return _rest(keys).octree(keys, levels)
 
 
+def corners(
+    cells: Tensor, ancestors: Tensor, neighbours: Tensor, level: int, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the eight voxels of a level around the centres of finest cells, and their weights."""
+    return _rest(cells).corners(cells, ancestors, neighbours, level, scale)
+
+
 def normalize(x: Tensor, norm: Norm) -> Tensor:
     """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
     return _rest(x).normalize(x, norm)

@@ -103,6 +103,13 @@ def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tenso
     return geometry.octree(keys, levels)
 
 
+def corners(
+    cells: Tensor, ancestors: Tensor, neighbours: Tensor, level: int, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the eight voxels of a level around the centres of finest cells, and their weights."""
+    return reference.corners(cells, ancestors, neighbours, level, scale)
+
+
 # --- network --------------------------------------------------------------------------------------------------------
 
 
