@@ -106,7 +106,7 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
                     for (int64_t p = 0; p < count; p += GROUP) {
                         const int64_t pairs = smaller(GROUP, count - p), steps = blocks(pairs, STEP);
                         lay_out<true>(static_cast<const A*>(g.a), g.c, column.in + p, pairs, start, stop, a);
-                        lay_out<false>(static_cast<const B*>(g.b), g.d, column.row + p, pairs, 0, g.d, b);
+                        lay_out<false>(static_cast<const B*>(g.b) + first * g.d, g.d, column.row + p, pairs, 0, g.d, b);
                         for (int64_t i = 0; i < high; i += 2) {
                             for (int64_t j = 0; j < across; j += 2) {
                                 float* sums = all_sums + (slot * tall + start + i * SIDE) * wide + j * SIDE;

@@ -108,7 +108,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                     for (int64_t p = 0; p < count; p += group) {
                         const int64_t pairs = smaller(group, count - p);
                         for (int64_t q = 0; q < pairs; q++) places[q] = column.in[p + q] * g.c;
-                        lay_out<width>(b, g.d, column.row + p, pairs, 0, g.d, right);
+                        lay_out<width>(b + first * g.d, g.d, column.row + p, pairs, 0, g.d, right);
                         for (int64_t j = 0; j < g.d; j += width) {
                             for (int64_t i = start; i < stop; i += R) {
                                 outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, places, right + j * pairs, pairs,
