@@ -139,13 +139,13 @@ static float longest_of(const float* x, int64_t e, int64_t stride, int64_t colum
     for (int64_t j = 0; j < columns; j++) {
         float square = 0.0f;
         for (int64_t i = 0; i < e; i++) square += x[i * stride + j] * x[i * stride + j];
-        most = square <= most ? most : square;  // a NaN stays
+        most = larger(most, square);  // without NaN, which stay what they are on either way
     }
     return most;
 }
 
-// Turns scores of one query into powers of two below their largest, `highest` so far, and what was summed before to
-// the new one, which it returns.
+// Turns one query's scores into powers of two relative to the largest so far, which it returns, and scales what was
+// summed relative to `highest` before.
 static float soften(float* s, int64_t count, float highest, V& sum_before, float* total, int64_t e) {
     V top = splat(highest);
     for (int64_t j = 0; j < count; j += W) top = max(top, load(s + j));
