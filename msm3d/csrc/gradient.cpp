@@ -12,24 +12,25 @@ constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about:
 constexpr int64_t JOBS_PER_THREAD = 4;
 constexpr int64_t WIDE = 64;         // channels of b at once where registers are plenty
 
-// Lays channels [start, stop) of `count` rows of x out in panels of P: (panel, row, P), zeros behind the last channel.
+// Lays `count` rows of x out in panels of P channels: (panel, row, P), zeros behind the last channel.
 template <int64_t P>
-static void lay_out(const float* x, int64_t c, const int32_t* rows, int64_t count, int64_t start, int64_t stop, float* out) {
+static void lay_out(const float* x, int64_t c, const int32_t* rows, int64_t count, float* out) {
     for (int64_t p = 0; p < count; p++) {
         const float* from = x + rows[p] * c;
         float* to = out + p * P;
-        int64_t i = start;
-        for (; i + P <= stop; i += P, to += count * P) memcpy(to, from + i, P * sizeof(float));
-        if (i < stop) {
+        int64_t i = 0;
+        for (; i + P <= c; i += P, to += count * P) memcpy(to, from + i, P * sizeof(float));
+        if (i < c) {
             memset(to, 0, P * sizeof(float));
-            memcpy(to, from + i, size_t(stop - i) * sizeof(float));
+            memcpy(to, from + i, size_t(c - i) * sizeof(float));
         }
     }
 }
 
 // Adds the products of R channels of rows of a, which start at `places`, and a panel of b to `columns` of grad.
 template <int R, int N>
-static void outer(const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns, float* grad, int64_t stride) {
+static void outer(const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns, float* grad,
+                  int64_t stride) {
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
         UNROLL for (int v = 0; v < N; v++) total[r][v] = splat(0.0f);
@@ -95,7 +96,9 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
             int64_t* places = all_places + thread() * group;
             float* right = all_right + thread() * group * wide;
 #pragma omp for schedule(static)
-            for (int64_t slot = 0; slot < g.k; slot++) memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
+            for (int64_t slot = 0; slot < g.k; slot++) {
+                memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
+            }
             for (int64_t first = 0; first < g.m; first += SLAB) {
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
@@ -108,7 +111,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                     for (int64_t p = 0; p < count; p += group) {
                         const int64_t pairs = smaller(group, count - p);
                         for (int64_t q = 0; q < pairs; q++) places[q] = column.in[p + q] * g.c;
-                        lay_out<width>(b + first * g.d, g.d, column.row + p, pairs, 0, g.d, right);
+                        lay_out<width>(b + first * g.d, g.d, column.row + p, pairs, right);
                         for (int64_t j = 0; j < g.d; j += width) {
                             for (int64_t i = start; i < stop; i += R) {
                                 outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, places, right + j * pairs, pairs,
