@@ -164,16 +164,17 @@ def _blocks(
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
     hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, len(extent), extent.to(device))
     levels = unet(features.to(device), hierarchy, ops)
-    tables, weights = zip(*(corners(hierarchy, level, reading.sampling, core) for level in reading.levels), strict=True)
+    read = [corners(hierarchy, level, reading.sampling, ops, core) for level in reading.levels]
+    tables, weights = zip(*read, strict=True)
     chosen = [levels[level] for level in reading.levels]
     n = len(tables[0]) if owner is None else len(owner)
     for start in range(0, n, block):
         part = slice(start, min(start + block, n))
         if owner is None:
-            read = [t[part] for t in tables], [w[part] for w in weights], None
+            at = [t[part] for t in tables], [w[part] for w in weights], None
         else:
-            read = tables, weights, owner[part]
-        yield part, ops.blend(chosen, *read, reading.dtype)
+            at = tables, weights, owner[part]
+        yield part, ops.blend(chosen, *at, reading.dtype)
 
 
 class _Points:

@@ -124,7 +124,7 @@ class _Loan(np.ndarray):
     """Bytes that go back to their pool when the last tensor on them is gone."""
 
     pool: "Pool | None" = None  # a loan's own; its views have none
-    piece = (0, 0, 0)
+    piece: tuple[int, int, int] = (0, 0, 0)
 
     def __del__(self) -> None:
         if self.pool is not None:
