@@ -1,7 +1,8 @@
 """A building of 50 million points, end to end in bounded memory: `python benchmarks/bench_building.py -o FOLDER`.
 
-Rooms stand side by side. The descriptors of the coarsest level are written to a memory-mapped .npy as they come;
---points makes it smaller.
+Rooms stand side by side, and points come room by room, as from a scanner. The descriptors of the coarsest level are
+written to a memory-mapped .npy as they come. `--points` makes it smaller, `--model rooms` takes the bundled weights
+instead of the published network.
 """
 
 import argparse
@@ -23,11 +24,15 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=50_000_000)
     parser.add_argument("--max-memory", default="6GB")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--model", help="name of weights; by default the published network with random ones")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
 
     print(machine())
     model = network(precision=options.precision)
+    if options.model:
+        model = msm3d.load(options.model, precision=options.precision)
+    print(model)
     clock = perf_counter()
     scan = msm3d.PointCloud.of(room(options.points, copies=max(round(options.points / 527_020), 1)))
     print(f"{len(scan):,} points over {np.ptp(scan.coord, axis=0).round(1)} m, made in {perf_counter() - clock:.0f} s")

@@ -12,7 +12,7 @@ POINTS = 527_020
 def room(points: int = POINTS, seed: int = 0, copies: int = 1) -> dict[str, np.ndarray]:
     """Return `coord` (n, 3) float64 metres z up, `color` (n, 3) uint8 and `normal` (n, 3) float32 of one room.
 
-    `copies` rooms stand side by side on a grid, for scenes of any size, with `points` in all.
+    `copies` rooms stand side by side on a grid, for scenes of any size, with `points` in all, room by room.
     """
     rng = np.random.default_rng(seed)
     surfaces = _surfaces(np.random.default_rng(7))
@@ -25,7 +25,7 @@ def room(points: int = POINTS, seed: int = 0, copies: int = 1) -> dict[str, np.n
     coord = corner + a * u + b * v + normal * rng.normal(0, 0.005, (points, 1))
     if copies > 1:
         side = int(np.ceil(copies**0.5))
-        place = rng.integers(copies, size=points)
+        place = np.sort(rng.integers(copies, size=points))
         coord[:, :2] += np.stack([place % side * 6.6, place // side * 5.4], 1)
     shade = 90 + 60 * np.sin(3 * coord @ np.array([[1, 0.5, 0.2], [0.3, 1, 0.1], [0.2, 0.4, 1]])) + which[:, None] % 40
     return {"coord": coord, "color": shade.clip(0, 255).astype(np.uint8), "normal": normal.astype(np.float32)}

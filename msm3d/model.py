@@ -144,7 +144,8 @@ class Model(nn.Module):
             max_memory: what the work may take beside points and result, such as "4GB", of a GPU's memory if the model
                 is on one; half of what is free by default. A scan that needs more is cut into tiles, see `tiles`.
             sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
-            out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned.
+            out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned. A map larger
+                than memory is written quickly only if points near each other in space are so in their order, too.
             progress: show a bar once the work has taken a second.
             up: the axis of the data that points up: "z", "y" or "-y".
             units: the unit of the data: "m", "cm", "mm", "ft" or "in".
