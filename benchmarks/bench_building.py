@@ -29,9 +29,8 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
 
     print(machine())
-    model = network(precision=options.precision)
-    if options.model:
-        model = msm3d.load(options.model, precision=options.precision)
+    precision = options.precision
+    model = msm3d.load(options.model, precision=precision) if options.model else network(precision=precision)
     print(model)
     clock = perf_counter()
     scan = msm3d.PointCloud.of(room(options.points, copies=max(round(options.points / 527_020), 1)))

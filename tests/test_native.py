@@ -118,9 +118,9 @@ def test_conv_equals_reference(isa, seed, n, m, k, c, d, activation, norm, with_
     leaves += [x, weight]
     ours = outcome(seed, leaves, partial(native.conv, x, weight, table, isa=isa, **finish))
     theirs = outcome(seed, leaves, partial(reference.conv, x, weight, table, **finish))
-    if (norm == "layernorm" and d <= 4) or (norm and dtype == torch.bfloat16):
+    if (norm == "layernorm" and d <= 2) or (norm and dtype == torch.bfloat16):
         return  # an almost constant row's norm multiplies the last bits without bound
-    if norm and d <= 4:
+    if norm and d <= 2:
         exact = partial(reference.conv, x.double(), weight.double(), table, **in_double(finish))
         assert_as_exact(ours, theirs, outcome(seed, leaves, exact))
     else:
