@@ -27,7 +27,8 @@ if(MSM3D_SANITIZE)
   list(APPEND common -O1 -g -fsanitize=${MSM3D_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
 endif()
 
-add_library(msm3d_native SHARED ${source}/dispatch.cpp ${source}/group.cpp ${source}/octree.cpp)
+add_library(msm3d_native SHARED ${source}/dispatch.cpp ${source}/group.cpp ${source}/octree.cpp
+            ${source}/pairs.cpp)
 target_compile_options(msm3d_native PRIVATE ${common})
 set_target_properties(msm3d_native PROPERTIES PREFIX "" OUTPUT_NAME _native)
 if(APPLE)

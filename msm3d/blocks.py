@@ -38,9 +38,9 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(slots * channels) ** -0.5)
 
-    def forward(self, x: Tensor, table: Tensor, ops: ModuleType, **finish) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor, ops: ModuleType, **around) -> Tensor:
         """Return (m, out) for `table` (m, slots) over `x` (n, in)."""
-        return ops.conv(x, self.weight, table, self.bias, **finish)
+        return ops.conv(x, self.weight, table, self.bias, **around)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid, ops: ModuleType, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`."""
-        y = self.conv1(ops.normalize(x, self.norm.spec), grid.neighbours, ops, activation="gelu")
+        y = self.conv1(x, grid.neighbours, ops, pre_norm=self.norm.spec, activation="gelu")
         y = self.conv2(y, grid.neighbours, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
         return _joined(x, y, noise and noise.paths(self.drop_path, grid))
 
@@ -131,7 +131,6 @@ class AttentionBlock(nn.Module):
         y = ops.attend(qkv, grid.offsets, self.window, **dropped).reshape(len(x), -1)[place]
         y = ops.linear(y, self.proj.weight, self.proj.bias, gamma=self.gamma1, residual=x)
         x = _joined(x, y, noise and noise.paths(self.drop_path, grid))
-        y = ops.normalize(x, self.mlp_norm.spec)
-        y = ops.linear(y, self.mlp_in.weight, self.mlp_in.bias, activation=self.mlp)
+        y = ops.linear(x, self.mlp_in.weight, self.mlp_in.bias, pre_norm=self.mlp_norm.spec, activation=self.mlp)
         y = ops.linear(y, self.mlp_out.weight, self.mlp_out.bias, gamma=self.gamma2, residual=x)
         return _joined(x, y, noise and noise.paths(self.drop_path, grid))

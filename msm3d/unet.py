@@ -155,10 +155,9 @@ class DecoderStage(Stage):
     def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
         """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
         if self.up is not None and self.skip is not None:
-            skip = ops.normalize(encoded, self.skip.norm.spec)
-            skip = ops.linear(skip, self.skip.linear.weight, self.skip.linear.bias)
-            x = ops.normalize(x, self.up.norm.spec)
-            x = self.up.conv(x, grid.above, ops, gamma=self.gamma, residual=skip)
+            linear = self.skip.linear
+            skip = ops.linear(encoded, linear.weight, linear.bias, pre_norm=self.skip.norm.spec)
+            x = self.up.conv(x, grid.above, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
         return self.blocks(x, grid, ops, random)
 
 

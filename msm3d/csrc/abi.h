@@ -29,24 +29,34 @@ struct Finish {
     const float *bias, *scale, *shift, *gamma, *residual;
 };
 
-// out[i] = finish(sum over slots s of x[table[i, s]] * weight[s]); a null table stands for one slot, row i itself.
+// The entries of a table (m, k) that are not -1, slot by slot, by row within a slot: entry in[p] stands in row row[p].
+// Those of slot s begin at slots[s]; those of its rows from b * PAIR_ROWS on, starts[b * k + s] behind that.
+// Null stands for one slot in which each row has its own number. Written by msm3d_count_pairs and msm3d_list_pairs.
+constexpr int64_t PAIR_ROWS = 8;
+struct Pairs {
+    const int64_t* slots;
+    const int32_t *starts, *in, *row;
+};
+
+// out[i] = finish(sum over the pairs (j, i) of each slot s of factor[j] * (x[j] * scale) * weight[s]).
 struct Product {
     int64_t threads, n, m, k, c;  // rows of x, rows of out, slots, channels of x
     int64_t dtype, x_dtype;       // of weight and x; AVX512BF16 takes x in the type of weight, AMX in any, others FLOAT32
     int64_t stride;               // values from one row of x to the next, even for AVX512BF16
     int64_t slot_stride, c_stride, d_stride;  // values between neighbours in weight
     const void *x, *weight;
-    const int32_t* table;
+    const float *factor, *scale;  // (n) and (c), or null for ones; with weights that are widened only
+    Pairs pairs;
     float *out, *product;  // product: the sums before finishing, or null
     Finish finish;
 };
 
-// grad[s, i, j] = sum over rows r of a[table[r, s], i] * b[r, j]; a null table as in Product.
+// grad[s, i, j] = sum over the pairs (p, r) of slot s of a[p, i] * b[r, j].
 struct WeightGradient {
     int64_t threads, n, m, k, c, d;
     int64_t dtype, a_dtype, b_dtype;  // BFLOAT16 for products of rounded rows; all but AMX take FLOAT32 alone
     const void *a, *b;
-    const int32_t* table;
+    Pairs pairs;
     float* grad;
 };
 
@@ -89,6 +99,7 @@ struct Kernels {
     int32_t (*weight_gradient)(const WeightGradient&);
     int32_t (*finish)(const FinishGradient&, float* out);
     int32_t (*finish_gradient)(const FinishGradient&);
+    int32_t (*inverse_rms)(int64_t threads, int64_t n, int64_t c, const float* x, float* out);
     int32_t (*attend)(const Attend&);
     int32_t (*attend_gradient)(const Attend&);
     int32_t (*blend)(const Blend&);

@@ -91,12 +91,12 @@ template <class X> static void gather(const Product& a, const int32_t* in, int64
 
 template <int H>
 static inline void multiply_group(const bf16* a, int64_t depth, const bf16* weight, const int32_t* rows, int64_t count,
-                                  float* group, float* sums, int64_t wide) {
+                                  float* group, float* sums, int64_t wide, int64_t first) {
     multiply<H>(a, depth * 2, weight, depth / STEP);
     if (!rows) return store_tiles<H>(sums, wide);
     store_tiles<H>(group, PANEL);
     for (int64_t r = 0; r < count; r++) {
-        float* to = sums + rows[r] * wide;
+        float* to = sums + (rows[r] - first) * wide;
         UNROLL for (int64_t j = 0; j < PANEL; j += W) store(to + j, load(to + j) + load(group + r * PANEL + j));
     }
 }
@@ -104,7 +104,6 @@ static inline void multiply_group(const bf16* a, int64_t depth, const bf16* weig
 template <class X> static int32_t product_of(const Product& a) {
     const int64_t depth = padded(a.c, STEP), panels = blocks(a.finish.channels, PANEL);
     const int64_t tile = smaller(ROWS_AT_ONCE, larger(padded(blocks(a.m, SHARE * a.threads), PANEL), 2 * PANEL));
-    int32_t error = OK;
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
         Finisher finisher = Finisher::cut(a.finish, arena);
@@ -112,7 +111,7 @@ template <class X> static int32_t product_of(const Product& a) {
         bf16* packed = arena.take<bf16>(panels * a.k * depth * PANEL);
         bf16* all_staged = arena.take<bf16>(a.threads * tile * depth);
         float* all_sums = arena.take<float>(a.threads * tile * wide + W);  // geglu reads past a row
-        const AllPairs all_pairs = AllPairs::cut(arena, a.threads, a.k, tile);
+        int32_t* all_same = arena.take<int32_t>(a.threads * tile);
         if (pass == 0) {
             arena = {static_cast<char*>(workspace(arena.used)), 0};
             if (!arena.base) return NO_MEMORY;
@@ -125,36 +124,30 @@ template <class X> static int32_t product_of(const Product& a) {
             alignas(64) float group[PANEL * PANEL];
             bf16* staged = all_staged + thread() * tile * depth;
             float* sums = all_sums + thread() * tile * wide;
-            const Pairs pairs = all_pairs.mine();
+            int32_t* same = all_same + thread() * tile;
             memset(sums, 0, size_t(tile * wide) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
                 pack(a, part / a.k, part % a.k, packed + part * depth * PANEL);
             }
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t t = 0; t < blocks(a.m, tile); t++) {
-                const int64_t first = t * tile, rows = smaller(tile, a.m - first);
-                if (!pairs.list(a.table, a.k, a.n, first, rows)) {
-#pragma omp atomic write
-                    error = ROW_OUT_OF_RANGE;
-                    continue;
-                }
-                if (a.table) memset(sums, 0, size_t(rows * wide) * sizeof(float));
+            for (int64_t first = 0; first < a.m; first += tile) {
+                const int64_t rows = smaller(tile, a.m - first);
+                if (a.pairs.slots) memset(sums, 0, size_t(rows * wide) * sizeof(float));
                 for (int64_t slot = 0; slot < a.k; slot++) {
-                    const int64_t count = pairs.counts[slot];
-                    const int32_t *in = pairs.in + slot * pairs.room, *out = pairs.row + slot * pairs.room;
-                    if (count) gather<X>(a, in, count, depth, staged);
+                    const Span pairs = span(a.pairs, a.k, slot, first, rows, same);
+                    if (pairs.count) gather<X>(a, pairs.in, pairs.count, depth, staged);
                     for (int64_t panel = 0; panel < panels; panel++) {
                         const bf16* weight = packed + (panel * a.k + slot) * depth * PANEL;
                         float* column = sums + panel * PANEL;
-                        for (int64_t p = 0; p < count; p += PANEL) {
-                            const int64_t left = smaller(PANEL, count - p);
-                            const int32_t* to = a.table ? out + p : nullptr;
-                            float* at = a.table ? column : column + p * wide;
+                        for (int64_t p = 0; p < pairs.count; p += PANEL) {
+                            const int64_t left = smaller(PANEL, pairs.count - p);
+                            const int32_t* to = a.pairs.slots ? pairs.row + p : nullptr;
+                            float* at = a.pairs.slots ? column : column + p * wide;
                             if (left > SIDE) {
-                                multiply_group<2>(staged + p * depth, depth, weight, to, left, group, at, wide);
+                                multiply_group<2>(staged + p * depth, depth, weight, to, left, group, at, wide, first);
                             } else {
-                                multiply_group<1>(staged + p * depth, depth, weight, to, left, group, at, wide);
+                                multiply_group<1>(staged + p * depth, depth, weight, to, left, group, at, wide, first);
                             }
                         }
                     }
@@ -169,7 +162,7 @@ template <class X> static int32_t product_of(const Product& a) {
             }
         }
     }
-    return error;
+    return OK;
 }
 
 int32_t product_in_tiles(const Product& a) {

@@ -8,7 +8,7 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SLAB = 8192;   // rows: their part of a table stays in the second-level cache
+constexpr int64_t SLAB = 8192;   // rows: what all slots read of them stays in the caches
 constexpr int64_t GROUP = 512;   // pairs that are laid out at once
 constexpr int64_t STEPS = GROUP / STEP;
 constexpr int64_t JOBS_PER_THREAD = 4;
@@ -72,12 +72,10 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
     const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
     const int64_t share = padded(blocks(g.c, wanted), STEP), parts = blocks(g.c, share);
     const bool whole = tall == g.c && wide == g.d;  // whole tiles are added up in place
-    int32_t error = OK;
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
         float* all_sums = whole ? g.grad : arena.take<float>(g.k * tall * wide);
-        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
-        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
+        int32_t* all_same = arena.take<int32_t>(g.threads * SLAB);
         bf16* all_a = arena.take<bf16>(g.threads * GROUP * share);
         bf16* all_b = arena.take<bf16>(g.threads * GROUP * wide);
         if (pass == 0) {
@@ -88,8 +86,7 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
 #pragma omp parallel num_threads(int(g.threads))
         {
             const Tiles set_up;
-            const int64_t mine = thread() * (SLAB + Column::AHEAD);
-            const Column column = {all_in + mine, all_row + mine};
+            int32_t* same = all_same + thread() * SLAB;
             bf16 *a = all_a + thread() * GROUP * share, *b = all_b + thread() * GROUP * wide;
 #pragma omp for schedule(static)
             for (int64_t slot = 0; slot < g.k; slot++) memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * 4);
@@ -97,16 +94,12 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
-                    const int64_t count = column.list(g.table, g.k, g.n, slot, first, smaller(SLAB, g.m - first));
-                    if (count < 0) {
-#pragma omp atomic write
-                        error = ROW_OUT_OF_RANGE;
-                    }
+                    const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
                     const int64_t high = blocks(stop - start, SIDE), across = wide / SIDE;
-                    for (int64_t p = 0; p < count; p += GROUP) {
-                        const int64_t pairs = smaller(GROUP, count - p), steps = blocks(pairs, STEP);
-                        lay_out<true>(static_cast<const A*>(g.a), g.c, column.in + p, pairs, start, stop, a);
-                        lay_out<false>(static_cast<const B*>(g.b) + first * g.d, g.d, column.row + p, pairs, 0, g.d, b);
+                    for (int64_t p = 0; p < all.count; p += GROUP) {
+                        const int64_t pairs = smaller(GROUP, all.count - p), steps = blocks(pairs, STEP);
+                        lay_out<true>(static_cast<const A*>(g.a), g.c, all.in + p, pairs, start, stop, a);
+                        lay_out<false>(static_cast<const B*>(g.b), g.d, all.row + p, pairs, 0, g.d, b);
                         for (int64_t i = 0; i < high; i += 2) {
                             for (int64_t j = 0; j < across; j += 2) {
                                 float* sums = all_sums + (slot * tall + start + i * SIDE) * wide + j * SIDE;
@@ -132,7 +125,7 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
             memcpy(g.grad + row * g.d, from, size_t(g.d) * sizeof(float));
         }
     }
-    return error;
+    return OK;
 }
 
 int32_t gradient_in_tiles(const WeightGradient& g) {

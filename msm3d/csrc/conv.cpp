@@ -13,14 +13,15 @@ constexpr int64_t SHARE = 4;       // tiles per thread at least, so that threads
 constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache at least
 constexpr int64_t WIDE = 64;       // channels of a panel where registers are plenty
 
-// --- the kernel: R rows of x, read and summed through pointers, times N vectors of weights ----------------------------
+// --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ----------
 
 template <int R, int N>
-static inline void multiply(const float* const* x, const float* weight, int64_t depth, float* const* sums) {
+static inline void multiply(const float* const* x, const float* factors, const float* weight, int64_t depth,
+                            float* const* sums) {
     constexpr int STEP = 4;  // channels per turn: so few turns that the processor foresees the last
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
+        UNROLL for (int j = 0; j < N; j++) total[r][j] = splat(0.0f);
     }
     const auto add = [&](int64_t i) {
         V w[N];
@@ -37,7 +38,8 @@ static inline void multiply(const float* const* x, const float* weight, int64_t 
     }
     for (; i < depth; i++) add(i);
     UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
+        const V factor = splat(factors[r]);
+        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
     }
 }
 
@@ -50,10 +52,11 @@ static inline uint32_t pair_at(const bf16* p) {
 
 // Two channels at a time; `depth` is even.
 template <int R, int N>
-static inline void multiply(const bf16* const* x, const bf16* weight, int64_t depth, float* const* sums) {
+static inline void multiply(const bf16* const* x, const float* factors, const bf16* weight, int64_t depth,
+                            float* const* sums) {
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) total[r][j] = load(sums[r] + j * W);
+        UNROLL for (int j = 0; j < N; j++) total[r][j] = splat(0.0f);
     }
     for (int64_t i = 0; i < depth; i += 2, weight += 2 * N * W) {
         B w[N];
@@ -64,47 +67,57 @@ static inline void multiply(const bf16* const* x, const bf16* weight, int64_t de
         }
     }
     UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, total[r][j]);
+        const V factor = splat(factors[r]);
+        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
     }
 }
 #endif
 
-// The last `count` <= R pairs of a list.
+// The last `count` <= R pairs of a span.
 template <int R, int N, class X>
-static inline void multiply_rest(int64_t count, const X* const* x, const X* weight, int64_t depth, float* const* sums) {
+static inline void multiply_rest(int64_t count, const X* const* x, const float* factors, const X* weight, int64_t depth,
+                                 float* const* sums) {
     if (count == R) {
-        multiply<R, N>(x, weight, depth, sums);
+        multiply<R, N>(x, factors, weight, depth, sums);
     } else if constexpr (R > 1) {
-        multiply_rest<R - 1, N>(count, x, weight, depth, sums);
+        multiply_rest<R - 1, N>(count, x, factors, weight, depth, sums);
     }
 }
 
+// Adds to the rows of `sums`, `wide` floats apart, of which the first belongs to row `first`.
 // Kept out of line: on its own, the loop's addresses stay in registers.
 template <int R, int N, class X>
-NOINLINE static void multiply_all(const int32_t* rows_in, const int32_t* rows_out, int64_t count, const X* x,
-                                  int64_t stride, const X* weight, int64_t depth, float* sums) {
+NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride, const float* factor, const X* weight,
+                                  int64_t depth, float* sums, int64_t wide, int64_t first) {
     const X* in[R];
     float* out[R];
+    float factors[R];
+    const auto point = [&](int64_t p, int r) {
+        in[r] = x + pairs.in[p + r] * stride;
+        out[r] = sums + (pairs.row[p + r] - first) * wide;
+        factors[r] = factor ? factor[pairs.in[p + r]] : 1.0f;
+    };
     int64_t p = 0;
-    for (; p + R <= count; p += R) {
-        UNROLL for (int r = 0; r < R; r++) {
-            in[r] = x + rows_in[p + r] * stride;
-            out[r] = sums + int64_t(rows_out[p + r]) * (N * W);
+    for (; p + R <= pairs.count; p += R) {
+        UNROLL for (int r = 0; r < R; r++) point(p, r);
+        if (p + 2 * R <= pairs.count) {  // the next rows, of which the processor foresees what is behind two lines
+            UNROLL for (int r = 0; r < R; r++) {
+                const X* next = x + pairs.in[p + R + r] * stride;
+                prefetch(next);
+                prefetch(next + LINE / sizeof(X));
+            }
         }
-        multiply<R, N>(in, weight, depth, out);
+        multiply<R, N>(in, factors, weight, depth, out);
     }
-    for (int64_t r = 0; r < count - p; r++) {
-        in[r] = x + rows_in[p + r] * stride;
-        out[r] = sums + int64_t(rows_out[p + r]) * (N * W);
-    }
-    if constexpr (R > 1) multiply_rest<R - 1, N>(count - p, in, weight, depth, out);
+    for (int r = 0; r < int(pairs.count - p); r++) point(p, r);
+    if constexpr (R > 1) multiply_rest<R - 1, N>(pairs.count - p, in, factors, weight, depth, out);
 }
 
 // --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
 
-static inline void widen(float from, float* to) { *to = from; }
-static inline void widen(bf16 from, float* to) { *to = from_bf16(from); }
-static inline void widen(bf16 from, bf16* to) { *to = from; }
+static inline void widen(float from, float scale, float* to) { *to = from * scale; }
+static inline void widen(bf16 from, float scale, float* to) { *to = from_bf16(from) * scale; }
+static inline void widen(bf16 from, float, bf16* to) { *to = from; }
 
 // Where channel i of x and j of the panel stand; the bfloat16 instruction takes pairs of channels of x side by side.
 static inline int64_t place(const float*, int64_t i, int64_t j, int64_t width) { return i * width + j; }
@@ -113,14 +126,17 @@ static inline int64_t place(const bf16*, int64_t i, int64_t j, int64_t width) { 
 template <class T, class X>
 static void pack(const Product& a, const T* weight, int64_t columns, int64_t depth, int64_t width, X* panel) {
     if (columns < width || a.c < depth) memset(panel, 0, size_t(depth * width) * sizeof(X));
+    const auto scale = [&](int64_t i) { return a.scale ? a.scale[i] : 1.0f; };
     if (a.d_stride == 1) {
         for (int64_t i = 0; i < a.c; i++) {
-            for (int64_t j = 0; j < columns; j++) widen(weight[i * a.c_stride + j], panel + place(panel, i, j, width));
+            const T* from = weight + i * a.c_stride;
+            for (int64_t j = 0; j < columns; j++) widen(from[j], scale(i), panel + place(panel, i, j, width));
         }
     } else {  // along the rows of a transposed weight
         for (int64_t j = 0; j < columns; j++) {
+            const T* from = weight + j * a.d_stride;
             for (int64_t i = 0; i < a.c; i++) {
-                widen(weight[i * a.c_stride + j * a.d_stride], panel + place(panel, i, j, width));
+                widen(from[i * a.c_stride], scale(i), panel + place(panel, i, j, width));
             }
         }
     }
@@ -145,19 +161,16 @@ static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t de
 // --- tiles -----------------------------------------------------------------------------------------------------------
 
 template <int R, int N, class X> static int32_t product_in(const Product& a) {
-    constexpr int64_t width = N * W;
+    constexpr int64_t width = N * W, fewest = R <= PAIR_ROWS ? 3 * PAIR_ROWS : 6 * PAIR_ROWS;  // rows of a tile
     const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
-    const int64_t tile = smaller(TILE, larger(padded(blocks(a.m, SHARE * a.threads), R), int64_t(4 * R)));
-    const int64_t tiles = blocks(a.m, tile);
-    int32_t error = OK;
+    const int64_t tile = smaller(TILE, larger(padded(blocks(a.m, SHARE * a.threads), PAIR_ROWS), fewest));
+    const int64_t wide = panels * width + W;  // of a row of sums: as much as the finisher may read
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
         Finisher finisher = Finisher::cut(a.finish, arena);
-        const int64_t wide = larger(padded(finisher.line(), 16), panels * width + W);
         X* packed = arena.take<X>(panels * a.k * depth * width);
-        float* all_sums = arena.take<float>(a.threads * panels * tile * width);
-        float* lines = arena.take<float>(a.threads * wide);
-        const AllPairs all_pairs = AllPairs::cut(arena, a.threads, a.k, tile);
+        float* all_sums = arena.take<float>(a.threads * tile * wide);
+        int32_t* all_same = arena.take<int32_t>(a.threads * tile);
         if (pass == 0) {
             arena = {static_cast<char*>(workspace(arena.used)), 0};
             if (!arena.base) return NO_MEMORY;
@@ -166,36 +179,26 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
         finisher.fill(a.finish);
 #pragma omp parallel num_threads(int(a.threads))
         {
-            float* sums = all_sums + thread() * panels * tile * width;
-            float* line = lines + thread() * wide;
-            const Pairs pairs = all_pairs.mine();
-            memset(line, 0, size_t(wide) * sizeof(float));
+            float* sums = all_sums + thread() * tile * wide;
+            int32_t* same = all_same + thread() * tile;
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
                 pack_panel(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
             }
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t t = 0; t < tiles; t++) {
-                const int64_t first = t * tile, rows = smaller(tile, a.m - first);
-                if (!pairs.list(a.table, a.k, a.n, first, rows)) {
-#pragma omp atomic write
-                    error = ROW_OUT_OF_RANGE;
-                    continue;
-                }
-                memset(sums, 0, size_t(panels * tile * width) * sizeof(float));
+            for (int64_t first = 0; first < a.m; first += tile) {
+                const int64_t rows = smaller(tile, a.m - first);
+                memset(sums, 0, size_t(rows * wide) * sizeof(float));
                 for (int64_t start = 0; start < depth; start += DEPTH) {
                     for (int64_t part = 0; part < panels * a.k; part++) {
-                        const int64_t slot = part % a.k, at = slot * pairs.room;
-                        multiply_all<R, N>(pairs.in + at, pairs.row + at, pairs.counts[slot],
-                                           static_cast<const X*>(a.x) + start, a.stride,
+                        multiply_all<R, N>(span(a.pairs, a.k, part % a.k, first, rows, same),
+                                           static_cast<const X*>(a.x) + start, a.stride, a.factor,
                                            packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
-                                           sums + part / a.k * tile * width);
+                                           sums + part / a.k * width, wide, first);
                     }
                 }
                 for (int64_t r = 0; r < rows; r++) {
-                    for (int64_t panel = 0; panel < panels; panel++) {
-                        memcpy(line + panel * width, sums + (panel * tile + r) * width, width * sizeof(float));
-                    }
+                    float* line = sums + r * wide;
                     const int64_t i = first + r;
                     if (a.product) memcpy(a.product + i * finisher.d, line, size_t(finisher.d) * sizeof(float));
                     finisher.row(line, a.finish.residual ? a.finish.residual + i * finisher.e : nullptr,
@@ -204,7 +207,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
             }
         }
     }
-    return error;
+    return OK;
 }
 
 template <class X> static int32_t product_of(const Product& a) {
@@ -219,6 +222,9 @@ int32_t product_in_tiles(const Product&);
 #endif
 
 int32_t product(const Product& a) {
+#if defined(MSM3D_BF16)
+    if (a.dtype == BFLOAT16 && (a.factor || a.scale)) return BAD_ARGUMENT;
+#endif
 #if defined(MSM3D_AMX)
     if (a.dtype == BFLOAT16) return product_in_tiles(a);
 #elif defined(MSM3D_BF16)

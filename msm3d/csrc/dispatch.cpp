@@ -167,7 +167,7 @@ MSM3D_EXPORT int32_t msm3d_product(int64_t isa, const Product* a) {
     const Kernels* set = kernels(isa);
     if (!set) return NO_SUCH_ISA;
     if (a->threads < 1 || a->n < 0 || a->m < 0 || a->k < 1 || a->c < 1 || !good(a->finish)) return BAD_ARGUMENT;
-    if (a->finish.channels == 0 || (!a->table && (a->k != 1 || a->m > a->n))) return BAD_ARGUMENT;
+    if (a->finish.channels == 0 || (!a->pairs.slots && (a->k != 1 || a->m > a->n))) return BAD_ARGUMENT;
     return set->product(*a);
 }
 
@@ -175,7 +175,7 @@ MSM3D_EXPORT int32_t msm3d_weight_gradient(int64_t isa, const WeightGradient* a)
     const Kernels* set = kernels(isa);
     if (!set) return NO_SUCH_ISA;
     if (a->threads < 1 || a->n < 0 || a->m < 0 || a->k < 1 || a->c < 1 || a->d < 1) return BAD_ARGUMENT;
-    if (!a->table && (a->k != 1 || a->m > a->n)) return BAD_ARGUMENT;
+    if (!a->pairs.slots && (a->k != 1 || a->m > a->n)) return BAD_ARGUMENT;
     return set->weight_gradient(*a);
 }
 
@@ -191,6 +191,14 @@ MSM3D_EXPORT int32_t msm3d_finish_gradient(int64_t isa, const FinishGradient* a)
     if (!set) return NO_SUCH_ISA;
     if (a->threads < 1 || a->n < 0 || !good(a->finish)) return BAD_ARGUMENT;
     return set->finish_gradient(*a);
+}
+
+// out[i]: what a norm by the root mean square multiplies row i of x (n, c) by.
+MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+    const Kernels* set = kernels(isa);
+    if (!set) return NO_SUCH_ISA;
+    if (threads < 1 || n < 0 || c < 1) return BAD_ARGUMENT;
+    return set->inverse_rms(threads, n, c, x, out);
 }
 
 static bool good(const Attend& a) {

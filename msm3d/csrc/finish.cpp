@@ -31,6 +31,12 @@ int32_t finish(const FinishGradient& a, float* out) {
     return OK;
 }
 
+int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + EPS);
+    return OK;
+}
+
 // Rows whose sums for the parameters are added up together: the sums do not depend on the number of threads.
 constexpr int64_t CHUNK = 512;
 

@@ -9,6 +9,19 @@ namespace MSM3D_ISA {
 // A row's statistics: of `x` after the activation the norm subtracts `mean` and multiplies by `inverse`.
 struct Statistics { float mean, inverse, rms; };
 
+// Of the c values of a row, each less `middle`.
+static inline float mean_square(const float* row, int64_t c, float middle) {
+    V squares = splat(0.0f);
+    int64_t j = 0;
+    for (; j + W <= c; j += W) {
+        const V x = load(row + j) - splat(middle);
+        squares = fma(x, x, squares);
+    }
+    float total = sum(squares);
+    for (; j < c; j++) total += (row[j] - middle) * (row[j] - middle);
+    return total / float(c);
+}
+
 // The parameters, copied to whole vectors: zeros past the last channel keep every sum right.
 struct Finisher {
     int64_t d, e, wide_d, wide_e;  // channels before and after the activation, and their whole vectors
@@ -63,15 +76,7 @@ struct Finisher {
             for (int64_t j = 0; j < wide_e; j += W) total = total + load(line + j);
             mean = sum(total) / float(e);
         }
-        V squares = splat(0.0f);
-        int64_t j = 0;
-        for (; j + W <= e; j += W) {
-            const V x = load(line + j) - splat(mean);
-            squares = fma(x, x, squares);
-        }
-        float total = sum(squares);
-        for (; j < e; j++) total += (line[j] - mean) * (line[j] - mean);
-        const float variance = total / float(e), rms = sqrtf(variance);
+        const float variance = mean_square(line, e, mean), rms = sqrtf(variance);
         return {mean, norm == LAYERNORM ? 1.0f / sqrtf(variance + EPS) : 1.0f / (rms + EPS), rms};
     }
 

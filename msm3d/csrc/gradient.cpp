@@ -7,7 +7,7 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SLAB = 8192;       // rows: their part of a table stays in the second-level cache
+constexpr int64_t SLAB = 8192;       // rows: what all slots read of them stays in the caches
 constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about: they stay there too
 constexpr int64_t JOBS_PER_THREAD = 4;
 constexpr int64_t WIDE = 64;         // channels of b at once where registers are plenty
@@ -77,11 +77,9 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
     const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
     const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
-    int32_t error = OK;
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
-        int32_t* all_in = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
-        int32_t* all_row = arena.take<int32_t>(g.threads * (SLAB + Column::AHEAD));
+        int32_t* all_same = arena.take<int32_t>(g.threads * SLAB);
         int64_t* all_places = arena.take<int64_t>(g.threads * group);
         float* all_right = arena.take<float>(g.threads * group * wide);
         if (pass == 0) {
@@ -91,8 +89,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
         }
 #pragma omp parallel num_threads(int(g.threads))
         {
-            const int64_t mine = thread() * (SLAB + Column::AHEAD);
-            const Column column = {all_in + mine, all_row + mine};
+            int32_t* same = all_same + thread() * SLAB;
             int64_t* places = all_places + thread() * group;
             float* right = all_right + thread() * group * wide;
 #pragma omp for schedule(static)
@@ -103,15 +100,11 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
-                    const int64_t count = column.list(g.table, g.k, g.n, slot, first, smaller(SLAB, g.m - first));
-                    if (count < 0) {
-#pragma omp atomic write
-                        error = ROW_OUT_OF_RANGE;
-                    }
-                    for (int64_t p = 0; p < count; p += group) {
-                        const int64_t pairs = smaller(group, count - p);
-                        for (int64_t q = 0; q < pairs; q++) places[q] = column.in[p + q] * g.c;
-                        lay_out<width>(b + first * g.d, g.d, column.row + p, pairs, right);
+                    const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
+                    for (int64_t p = 0; p < all.count; p += group) {
+                        const int64_t pairs = smaller(group, all.count - p);
+                        for (int64_t q = 0; q < pairs; q++) places[q] = all.in[p + q] * g.c;
+                        lay_out<width>(b, g.d, all.row + p, pairs, right);
                         for (int64_t j = 0; j < g.d; j += width) {
                             for (int64_t i = start; i < stop; i += R) {
                                 outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, places, right + j * pairs, pairs,
@@ -123,7 +116,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
             }
         }
     }
-    return error;
+    return OK;
 }
 
 #if defined(MSM3D_AMX)

@@ -9,6 +9,7 @@ int32_t product(const Product&);
 int32_t weight_gradient(const WeightGradient&);
 int32_t finish(const FinishGradient&, float*);
 int32_t finish_gradient(const FinishGradient&);
+int32_t inverse_rms(int64_t, int64_t, int64_t, const float*, float*);
 int32_t attend(const Attend&);
 int32_t attend_gradient(const Attend&);
 int32_t blend(const Blend&);
@@ -34,8 +35,8 @@ static double multiply_add(int64_t threads, int64_t repeats) {
 }
 
 extern const Kernels kernels;
-const Kernels kernels = {product, weight_gradient, finish,         finish_gradient, attend,
-                         attend_gradient, blend,   blend_gradient, multiply_add};
+const Kernels kernels = {product, weight_gradient, finish, finish_gradient, inverse_rms,
+                         attend,  attend_gradient, blend,  blend_gradient,  multiply_add};
 
 }  // namespace MSM3D_ISA
 }  // namespace msm3d

@@ -213,26 +213,3 @@ MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* ce
     }
     return error;
 }
-
-// The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).
-MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n, int32_t* turned) {
-    int32_t error = OK;
-#pragma omp parallel num_threads(int(threads))
-    {
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < n * k; i++) turned[i] = -1;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < m; i++) {
-            for (int64_t slot = 0; slot < k; slot++) {
-                const int32_t row = table[i * k + slot];
-                if (row >= n) {
-#pragma omp atomic write
-                    error = ROW_OUT_OF_RANGE;
-                } else if (row >= 0) {
-                    turned[int64_t(row) * k + slot] = int32_t(i);
-                }
-            }
-        }
-    }
-    return error;
-}

@@ -33,6 +33,18 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
+constexpr int64_t LINE = 64;  // bytes of a line of the cache
+
+static inline void prefetch(const void* p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p);
+#elif defined(MSM3D_AVX2) || defined(MSM3D_AVX512)
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+#else
+    (void)p;
+#endif
+}
+
 using bf16 = uint16_t;
 using half = uint16_t;
 

@@ -5,11 +5,11 @@ these functions. `reference` defines their numbers; each row below is documented
 
 | geometry  | `lookup(keys, queries)`, `group(keys, columns)`, `octree(keys, levels)` |
 |           | `corners(cells, ancestors, neighbours, level, scale)` |
-| network   | `normalize(x, norm)`, `linear(x, weight, bias, **finish)`, `conv(x, weight, table, bias, **finish)` |
+| network   | `normalize(x, norm)`, `linear(x, weight, bias, **around)`, `conv(x, weight, table, bias, **around)` |
 |           | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
 
-`finish` is what follows a product while its rows are at hand, in this order: `activation` ("gelu" or "geglu"),
-`norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the precision of the products; what goes
+`around` is what precedes a product, `pre_norm`, and what follows it while its rows are at hand, in this order:
+`activation` ("gelu" or "geglu"), `norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the precision of the products; what goes
 in and out keeps the dtype of the features.
 """
 

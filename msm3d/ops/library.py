@@ -22,6 +22,8 @@ from ..errors import BackendError, InputError
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20
 """Bytes from which on memory is used again."""
+PAIR_ROWS = 8
+"""Rows of a table between which a slot's pairs can be found, as in abi.h."""
 PAGE = 4096
 """Bytes that a piece of memory is a multiple of."""
 FAILURES = {
@@ -47,16 +49,21 @@ Finish = _structure(
     **_fields(c_int64, "channels activation norm"),
     **_fields(c_void_p, "bias scale shift gamma residual"),
 )
+Pairs = _structure("Pairs", **_fields(c_void_p, "slots starts in row"))
 Product = _structure(
     "Product",
     **_fields(c_int64, "threads n m k c dtype x_dtype stride slot_stride c_stride d_stride"),
-    **_fields(c_void_p, "x weight table out product"),
+    **_fields(c_void_p, "x weight factor scale"),
+    pairs=Pairs,
+    **_fields(c_void_p, "out product"),
     finish=Finish,
 )
 WeightGradient = _structure(
     "WeightGradient",
     **_fields(c_int64, "threads n m k c d dtype a_dtype b_dtype"),
-    **_fields(c_void_p, "a b table grad"),
+    **_fields(c_void_p, "a b"),
+    pairs=Pairs,
+    grad=c_void_p,
 )
 FinishGradient = _structure(
     "FinishGradient",

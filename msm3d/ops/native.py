@@ -11,8 +11,9 @@ import ctypes
 import functools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from ctypes import byref, c_int64, c_void_p
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -134,7 +135,7 @@ def normalize(x: Tensor, norm: Norm, *, isa: str | None = None) -> Tensor:
     """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
     if x.dtype == torch.float64:
         return reference.normalize(x, norm)
-    return _finished(_Finish, (x,), x, None, None, norm, None, None, isa)
+    return _finished(_Finish, (x,), x, None, None, norm, None, None, _Rule(isa))
 
 
 def linear(
@@ -142,6 +143,7 @@ def linear(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
@@ -151,11 +153,12 @@ def linear(
     """Multiply each row of `x` (n, c) by `weight` (d, c), as `torch.nn.Linear` does, and finish."""
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
-        return reference.linear(x, weight, bias, **finish)
+        return reference.linear(x, weight, bias, pre_norm=pre_norm, **finish)
     _require_matrix("x", x)
     if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
         raise InputError(f"weight is {_shape(weight)}; it needs (d, {x.shape[1]}) for x {_shape(x)}.")
-    return _finished(_Product, (x, weight, None), x, bias, activation, norm, gamma, residual, isa)
+    x, rule = _prepared(x, weight, pre_norm, isa)
+    return _finished(_Product, (x, weight, None), x, bias, activation, norm, gamma, residual, rule)
 
 
 def conv(
@@ -164,6 +167,7 @@ def conv(
     table: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
@@ -173,7 +177,7 @@ def conv(
     """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
-        return reference.conv(x, weight, table, bias, **finish)
+        return reference.conv(x, weight, table, bias, pre_norm=pre_norm, **finish)
     _require_matrix("x", x)
     table = _dense("table", table, torch.int32, 2)
     if weight.dim() != 3 or weight.shape[:2] != (table.shape[1], x.shape[1]):
@@ -181,7 +185,8 @@ def conv(
             f"weight is {_shape(weight)}; it needs ({table.shape[1]}, {x.shape[1]}, d) "
             f"for table {_shape(table)} and x {_shape(x)}."
         )
-    return _finished(_Product, (x, weight, table), x, bias, activation, norm, gamma, residual, isa)
+    x, rule = _prepared(x, weight, pre_norm, isa)
+    return _finished(_Product, (x, weight, table), x, bias, activation, norm, gamma, residual, rule)
 
 
 def attend(
@@ -269,8 +274,7 @@ class _Product(torch.autograd.Function):
         if need_x:
             turned = None if table is None else _turned(table, len(x))
             back = weight.t() if table is None else weight.transpose(1, 2)  # views: the kernel packs its weights
-            plain = _Rule(None, None, rule.isa)
-            grad_x = _product(plain, of_product, back, turned, (None,) * 5, False)[0].to(x.dtype)
+            grad_x = _product(_Rule(rule.isa), of_product, back, turned, (None,) * 5, False)[0].to(x.dtype)
         if need_weight:
             grad_weight = _weight_gradient(rule, x, of_product, weight, table)
         return None, grad_x, grad_weight, None, *grads, grad_residual
@@ -378,11 +382,16 @@ def _blended(
 # --- calls ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class _Rule:
-    """What of an operation is not a tensor."""
+    """What of an operation is not a tensor with a gradient."""
 
-    def __init__(self, activation: str | None, norm: str | None, isa: str | None) -> None:
-        self.activation, self.norm, self.isa = activation, norm, isa
+    isa: str | None
+    activation: str | None = None
+    norm: str | None = None
+    factor: Tensor | None = None  # of each row of the input
+    scale: Tensor | None = None  # of each channel of the input
+
 
     def fill(self, finish: Any, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
@@ -393,7 +402,25 @@ class _Rule:
         return kept
 
 
-def _finished(function, tensors, x, bias, activation, norm, gamma, residual, isa) -> Tensor:
+def _prepared(x: Tensor, weight: Tensor, pre_norm: Norm | None, isa: str | None) -> tuple[Tensor, _Rule]:
+    """Return the rows to multiply, and the rule with what a norm before the product asks for.
+
+    A division by the root mean square commutes with a product: without gradients, and if no row is rounded, the rows
+    are multiplied as they are, the weights by the norm's scale and the sums by each row's factor.
+    """
+    if pre_norm is None:
+        return x, _Rule(isa)
+    kind, scale, shift = pre_norm
+    learning = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or scale.requires_grad)
+    if kind != "rmsnorm" or learning or weight.dtype != torch.float32 or scale.shape != x.shape[1:] or shift is not None:
+        return normalize(x, pre_norm, isa=isa), _Rule(isa)
+    rows = _dense("x", x, torch.float32)
+    factor = library.empty((len(rows),))
+    library.call("inverse_rms", _isa(isa), _threads(), *rows.shape, rows, factor)
+    return x, _Rule(isa, factor=factor, scale=_dense("scale", scale, torch.float32))
+
+
+def _finished(function, tensors, x, bias, activation, norm, gamma, residual, rule: _Rule) -> Tensor:
     """Check what follows a product, and run it."""
     if activation not in _ACTIVATIONS:
         raise InputError(f"activation is {activation!r}; it must be 'gelu', 'geglu' or None.")
@@ -418,7 +445,8 @@ def _finished(function, tensors, x, bias, activation, norm, gamma, residual, isa
     for name, (value, shape) in zip(names, parameters, strict=True):
         if value is not None and tuple(value.shape) != shape:
             raise InputError(f"{name} is {_shape(value)}; it needs {shape}.")
-    return function.apply(_Rule(activation, kind, isa), *tensors, bias, scale, shift, gamma, residual)
+    rule.activation, rule.norm = activation, kind
+    return function.apply(rule, *tensors, bias, scale, shift, gamma, residual)
 
 
 def _product(
@@ -441,13 +469,17 @@ def _product(
     out = library.empty((m, d // 2 if rule.activation == "geglu" else d))
     product = library.empty((m, d)) if keep else None
     strides = (0, weight.stride(1), weight.stride(0)) if table is None else weight.stride()
+    name = "linear" if table is None else "conv"
+    pairs, *listed = _pairs(table, len(x), name)
     arguments = library.Product(
         *(_threads(), len(x), m, k, c, _DTYPES[weight.dtype], _DTYPES[rows.dtype], rows.shape[1], *strides),
-        *(address(tensor) for tensor in (rows, weight, table, out, product)),
+        *(address(tensor) for tensor in (rows, weight, rule.factor, rule.scale)),
+        pairs,
+        *(address(tensor) for tensor in (out, product)),
     )
     kept = rule.fill(arguments.finish, d, finish)
-    library.call("product", isa, byref(arguments), name="linear" if table is None else "conv")
-    del kept
+    library.call("product", isa, byref(arguments), name=name)
+    del kept, listed
     return out, product
 
 
@@ -477,12 +509,16 @@ def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table
     x, grad = (_dense(name, t, _kept(t) if rounded else torch.float32) for name, t in (("x", x), ("grad", grad)))
     total = library.empty(weight.shape)
     a, b = (grad, x) if table is None else (x, grad)
+    pairs, *listed = _pairs(table, len(a), "a gradient")
     arguments = library.WeightGradient(
         *(_threads(), len(a), len(b), 1 if table is None else table.shape[1], a.shape[1], b.shape[1]),
         *(_DTYPES[weight.dtype if rounded else torch.float32], _DTYPES[a.dtype], _DTYPES[b.dtype]),
-        *(address(tensor) for tensor in (a, b, table, total)),
+        *(address(tensor) for tensor in (a, b)),
+        pairs,
+        address(total),
     )
     library.call("weight_gradient", isa, byref(arguments), name="a gradient")
+    del listed
     return total.to(weight.dtype)
 
 
@@ -491,22 +527,50 @@ def _kept(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
 
 
+def _pairs(table: Tensor | None, n: int, name: str) -> tuple[Any, ...]:
+    """Return the structure with a table's pairs (none without one), and the tensors that it points to.
+
+    They are kept as long as the table: every convolution of a level reads the same one.
+    """
+    if table is None:
+        return (library.Pairs(),)
+    return _kept_with(table, n, _PAIRS, lambda: _listed(table, n, name))
+
+
+def _listed(table: Tensor, n: int, name: str) -> tuple[Any, ...]:
+    m, k = table.shape
+    slots = library.empty((k + 1,), torch.int64)
+    starts = library.empty((-(-m // library.PAIR_ROWS) + 1, k), torch.int32)
+    library.call("count_pairs", _threads(), table, m, k, n, slots, starts, name=name)
+    rows_in, rows = (library.empty((int(slots[-1]),), torch.int32) for _ in range(2))
+    library.call("list_pairs", _threads(), table, m, k, slots, starts, rows_in, rows)
+    return library.Pairs(*map(address, (slots, starts, rows_in, rows))), slots, starts, rows_in, rows
+
+
 def _turned(table: Tensor, n: int) -> Tensor:
     """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot.
 
     It is kept as long as the table: every convolution of a level goes back through the same one.
     """
-    kept = _TURNED.get(table)
-    if kept is not None and kept[0] == table._version and len(kept[1]) == n:
-        return kept[1]
     m, k = table.shape
-    turned = library.empty((n, k), torch.int32)
-    library.call("turn", _threads(), table, m, k, n, turned, name="a gradient")
-    _TURNED[table] = table._version, turned
-    return turned
+
+    def turn() -> Tensor:
+        turned = library.empty((n, k), torch.int32)
+        library.call("turn", _threads(), table, m, k, n, turned, name="a gradient")
+        return turned
+
+    return _kept_with(table, n, _TURNED, turn)
 
 
-_TURNED = WeakTensorKeyDictionary()
+def _kept_with(table: Tensor, n: int, kept: MutableMapping[Tensor, Any], make: Callable[[], Any]) -> Any:
+    """Return what was made of a table for n rows of input; it is made anew if the table has changed."""
+    entry = kept.get(table)
+    if entry is None or entry[0] != (table._version, n):
+        entry = kept[table] = (table._version, n), make()
+    return entry[1]
+
+
+_PAIRS, _TURNED = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
 
 def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tuple[ctypes.Structure, object]:

@@ -175,12 +175,14 @@ def linear(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
     """Multiply each row of `x` (n, c) by `weight` (d, c), as `torch.nn.Linear` does, and finish."""
+    x = x if pre_norm is None else normalize(x, pre_norm)
     product = F.linear(x.to(weight.dtype), weight).to(x.dtype)
     return _finish(product, bias, activation, norm, gamma, residual)
 
@@ -191,6 +193,7 @@ def conv(
     table: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
@@ -204,6 +207,7 @@ def conv(
     >>> conv(torch.tensor([[1.0], [2.0]]), torch.tensor([[[10.0]], [[1.0]]]), torch.tensor([[0, 1], [-1, 0]])).tolist()
     [[12.0], [1.0]]
     """
+    x = x if pre_norm is None else normalize(x, pre_norm)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return _finish(_Conv.apply(x, weight, table), bias, activation, norm, gamma, residual)
     chunks = []

@@ -138,12 +138,14 @@ def conv(
     table: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
     """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
+    x = x if pre_norm is None else normalize(x, pre_norm)
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
         return reference.conv(x, weight, table, bias, **finish)

@@ -126,6 +126,7 @@ def linear(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
@@ -136,6 +137,7 @@ def linear(
 
     The product is torch's own, by its own settings; `precision` is there for the sake of `conv`'s callers.
     """
+    x = x if pre_norm is None else normalize(x, pre_norm)
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
         return reference.linear(x, weight, bias, **finish)
@@ -155,6 +157,7 @@ def conv(
     table: Tensor,
     bias: Tensor | None = None,
     *,
+    pre_norm: Norm | None = None,
     activation: str | None = None,
     norm: Norm | None = None,
     gamma: Tensor | None = None,
@@ -162,6 +165,7 @@ def conv(
     precision: str | None = None,
 ) -> Tensor:
     """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
+    x = x if pre_norm is None else normalize(x, pre_norm)
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
         return reference.conv(x, weight, table, bias, **finish)

@@ -1,0 +1,91 @@
+// Tables without their holes, and turned around: what the products read instead of a table.
+#include <string.h>
+
+#include "abi.h"
+
+namespace msm3d {
+
+constexpr int64_t CHUNK = 256;  // rows listed at once: their part of a table stays in the first-level cache
+
+static_assert(CHUNK % PAIR_ROWS == 0, "a chunk begins where pairs can be found");
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+}  // namespace msm3d
+
+using namespace msm3d;
+
+// First half of listing the pairs of a table (m, k) whose rows are below n: fills `slots` (k + 1) and `starts` (blocks
+// + 1, k), both as in Pairs. There are slots[k] pairs.
+MSM3D_EXPORT int32_t msm3d_count_pairs(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n,
+                                       int64_t* slots, int32_t* starts) {
+    if (threads < 1 || m < 0 || k < 1) return BAD_ARGUMENT;
+    const int64_t blocks = (m + PAIR_ROWS - 1) / PAIR_ROWS;
+    int32_t error = OK;
+    memset(starts, 0, size_t((blocks + 1) * k) * sizeof(int32_t));
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t block = 0; block < blocks; block++) {
+        int32_t *counts = starts + (block + 1) * k, highest = -1;
+        for (int64_t r = block * PAIR_ROWS; r < smaller(m, (block + 1) * PAIR_ROWS); r++) {
+            const int32_t* row = table + r * k;
+            for (int64_t s = 0; s < k; s++) {
+                counts[s] += row[s] >= 0;
+                highest = row[s] > highest ? row[s] : highest;
+            }
+        }
+        if (highest >= n) {
+#pragma omp atomic write
+            error = ROW_OUT_OF_RANGE;
+        }
+    }
+    for (int64_t i = 0; i < blocks * k; i++) starts[i + k] += starts[i];
+    slots[0] = 0;
+    for (int64_t s = 0; s < k; s++) slots[s + 1] = slots[s] + starts[blocks * k + s];
+    return error;
+}
+
+// Second half: fills `in` and `row`, each of slots[k] numbers.
+MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int64_t m, int64_t k, const int64_t* slots,
+                                      const int32_t* starts, int32_t* in, int32_t* row) {
+    if (threads < 1 || m < 0 || k < 1) return BAD_ARGUMENT;
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t first = 0; first < m; first += CHUNK) {
+        const int64_t rows = smaller(CHUNK, m - first);
+        int32_t entries[CHUNK], places[CHUNK];
+        for (int64_t s = 0; s < k; s++) {
+            int64_t count = 0;
+            for (int64_t r = 0; r < rows; r++) {  // an absent row is written, too, and then overwritten: no branch
+                entries[count] = table[(first + r) * k + s];
+                places[count] = int32_t(first + r);
+                count += entries[count] >= 0;
+            }
+            const int64_t at = slots[s] + starts[first / PAIR_ROWS * k + s];
+            memcpy(in + at, entries, size_t(count) * sizeof(int32_t));
+            memcpy(row + at, places, size_t(count) * sizeof(int32_t));
+        }
+    }
+    return OK;
+}
+
+// The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).
+MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n, int32_t* turned) {
+    int32_t error = OK;
+#pragma omp parallel num_threads(int(threads))
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n * k; i++) turned[i] = -1;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < m; i++) {
+            for (int64_t slot = 0; slot < k; slot++) {
+                const int32_t row = table[i * k + slot];
+                if (row >= n) {
+#pragma omp atomic write
+                    error = ROW_OUT_OF_RANGE;
+                } else if (row >= 0) {
+                    turned[int64_t(row) * k + slot] = int32_t(i);
+                }
+            }
+        }
+    }
+    return error;
+}
