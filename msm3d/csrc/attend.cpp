@@ -10,6 +10,7 @@ namespace MSM3D_ISA {
 
 constexpr int64_t KEYS = 352;       // keys of a block at most: they and their scores stay in the first-level cache
 constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
+constexpr int64_t AHEAD = 24;      // rows that are fetched before they are read: one head's are far from each other
 constexpr float LOG2_E = 1.44269504f;
 constexpr float TAME = 60.0f;       // powers of two of scores up to it are summed as they are: none is lost
 
@@ -106,13 +107,16 @@ static Band band(int64_t first, int64_t start, int64_t stop, int64_t window, int
 
 // Channel-major copy of rows [low, high) of the part of qkv that `x` points at; zeros behind, for whole vectors.
 static void transpose(const float* x, int64_t row, int64_t low, int64_t high, int64_t e, int64_t stride, float* out) {
-    for (int64_t j = 0; j < high - low + COLS * W; j++) {
-        for (int64_t i = 0; i < e; i++) out[i * stride + j] = low + j < high ? x[(low + j) * row + i] : 0.0f;
+    for (int64_t j = 0; j < high - low; j++) {
+        prefetch(x + smaller(low + j + AHEAD, high - 1) * row);
+        for (int64_t i = 0; i < e; i++) out[i * stride + j] = x[(low + j) * row + i];
     }
+    for (int64_t i = 0; i < e; i++) memset(out + i * stride + high - low, 0, COLS * W * sizeof(float));
 }
 
 static void gather(const float* x, int64_t row, const Band& b, int64_t e, float scale, float* out) {
     for (int r = 0; r < ROWS; r++) {
+        prefetch(x + b.query(ROWS + r) * row);  // of the next band
         for (int64_t i = 0; i < e; i++) out[i * ROWS + r] = x[b.query(r) * row + i] * scale;
     }
 }
