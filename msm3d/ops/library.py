@@ -164,7 +164,7 @@ class Pool:
             else:
                 self._let_go(self.limit - pages)
                 slab, start, stop = next(self._numbers), 0, pages
-                self.slabs[slab] = np.empty(pages, np.uint8)  # numpy asks the system for large pages
+                self.slabs[slab] = _whole_pages(pages)
             if start + pages < stop:
                 bisect.insort(self.free, (slab, start + pages, stop))
             loan = self.slabs[slab][start : start + size].view(_Loan)
@@ -197,6 +197,13 @@ class Pool:
             if kept > most and stop - start == self.slabs[slab].nbytes:
                 self.free.remove((slab, start, stop))
                 kept -= self.slabs.pop(slab).nbytes
+
+
+def _whole_pages(size: int) -> np.ndarray:
+    """Return `size` bytes that begin with a page, so that rows of whole vectors do not lie across lines of the cache."""
+    memory = np.empty(size + PAGE, np.uint8)  # numpy asks the system for large pages
+    start = -memory.ctypes.data % PAGE
+    return memory[start : start + size]
 
 
 _POOL = Pool(2 << 30)
