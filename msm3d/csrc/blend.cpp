@@ -62,13 +62,18 @@ static bool blend_row(const Blend& a, int64_t level, int64_t i, float* out) {
     return true;
 }
 
-// Past the cache where the row allows it: a descriptor is not read again soon, and its page is touched once.
-static void copy_row(const float* row, int64_t size, float* out) {
-    if (reinterpret_cast<uintptr_t>(out) % (W * sizeof(float)) == 0 && size % W == 0) {
-        for (int64_t j = 0; j < size; j += W) stream(out + j, load(row + j));
-    } else {
-        memcpy(out, row, size_t(size) * sizeof(float));
+// Past the cache, but for what lies before and behind whole aligned vectors: a descriptor is not read again soon, and
+// its lines need not be fetched to be written.
+static void copy_row(const void* row, int64_t bytes, void* out) {
+    constexpr int64_t WHOLE = W * sizeof(float);
+    const char* from = static_cast<const char*>(row);
+    char* to = static_cast<char*>(out);
+    int64_t at = smaller(bytes, (WHOLE - int64_t(reinterpret_cast<uintptr_t>(out) % WHOLE)) % WHOLE);
+    memcpy(to, from, size_t(at));
+    for (; at + WHOLE <= bytes; at += WHOLE) {
+        stream(reinterpret_cast<float*>(to + at), load(reinterpret_cast<const float*>(from + at)));
     }
+    memcpy(to + at, from + at, size_t(bytes - at));
 }
 
 // `narrow` holds the row in the type of the result, of two bytes per value, with room for a whole vector at its end.
@@ -110,13 +115,10 @@ int32_t blend(const Blend& a) {
                 continue;
             }
             if (a.dtype != FLOAT32) to_narrow(line, size, a.dtype, narrow);
+            const void* row = a.dtype == FLOAT32 ? static_cast<const void*>(line) : narrow;
+            const int64_t bytes = size * (a.dtype == FLOAT32 ? 4 : 2);
             for (int64_t p = a.owner ? first[i] : i; p < (a.owner ? first[i + 1] : i + 1); p++) {
-                const int64_t at = (a.owner ? points[p] : p) * size;
-                if (a.dtype == FLOAT32) {
-                    copy_row(line, size, static_cast<float*>(a.out) + at);
-                } else {
-                    memcpy(static_cast<uint16_t*>(a.out) + at, narrow, size_t(size) * sizeof(uint16_t));
-                }
+                copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? points[p] : p) * bytes);
             }
         }
     }
