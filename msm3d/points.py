@@ -217,8 +217,9 @@ def _vectors(name: str, value: Any, widths: tuple[int, ...]) -> np.ndarray:
 
 
 def _turned(vectors: np.ndarray, up: str) -> np.ndarray:
+    """Return `vectors`, which are nobody else's, with z up."""
     axes, signs = UPS[up]
-    return vectors[:, axes] * signs
+    return vectors if up == "z" else vectors[:, axes] * signs
 
 
 def _color(value: Any) -> np.ndarray | None:

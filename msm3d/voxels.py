@@ -66,14 +66,13 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
         key, distance = _cells(cloud.coord, size, scene)
         assert cloud.color is not None
         assert cloud.normal is not None
-        values = [torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal)]
         keys.append(key)
-        columns.append([distance, *(column for value in values for column in value.unbind(1))])
-    unique, owner, picks = ops.group(_joined(keys), [_joined(column) for column in zip(*columns, strict=True)])
-    color = np.concatenate([cloud.color for cloud in clouds if cloud.color is not None])[picks.numpy()]
-    normal = np.concatenate([cloud.normal for cloud in clouds if cloud.normal is not None])[picks.numpy()]
-    features = torch.from_numpy(np.concatenate([color / np.float32(127.5) - 1, normal], 1, dtype=np.float32))
-    return Voxels(unique, owner, features, size)
+        columns.append([distance, *(torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal))])
+    distance, *vectors = (_joined(column) for column in zip(*columns, strict=True))
+    tied = [column for vector in vectors for column in vector.unbind(1)]
+    unique, owner, picks = ops.group(_joined(keys), [distance, *tied])
+    _, color, normal = (vector.index_select(0, picks) for vector in vectors)
+    return Voxels(unique, owner, torch.cat([color / 127.5 - 1, normal], 1), size)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
