@@ -217,9 +217,12 @@ def _vectors(name: str, value: Any, widths: tuple[int, ...]) -> np.ndarray:
 
 
 def _turned(vectors: np.ndarray, up: str) -> np.ndarray:
-    """Return `vectors`, which are nobody else's, with z up."""
+    """Return a copy with z up, each axis on its own: what follows goes through one axis after another."""
     axes, signs = UPS[up]
-    return vectors if up == "z" else vectors[:, axes] * signs
+    turned = np.empty_like(vectors, order="F")
+    for to, (axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        np.multiply(vectors[:, axis], sign, out=turned[:, to])
+    return turned
 
 
 def _color(value: Any) -> np.ndarray | None:

@@ -67,12 +67,13 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
         assert cloud.color is not None
         assert cloud.normal is not None
         keys.append(key)
-        columns.append([distance, *(torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal))])
-    distance, *vectors = (_joined(column) for column in zip(*columns, strict=True))
-    tied = [column for vector in vectors for column in vector.unbind(1)]
-    unique, owner, picks = ops.group(_joined(keys), [distance, *tied])
-    _, color, normal = (vector.index_select(0, picks) for vector in vectors)
-    return Voxels(unique, owner, torch.cat([color / 127.5 - 1, normal], 1), size)
+        values = [torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal)]
+        columns.append([distance, *(column for value in values for column in value.unbind(1))])
+    joined = [_joined(column) for column in zip(*columns, strict=True)]
+    unique, owner, picks = ops.group(_joined(keys), joined)
+    features = torch.stack([column[picks] for column in joined[-6:]], 1)  # colour and normal
+    features[:, :3] = features[:, :3] / 127.5 - 1
+    return Voxels(unique, owner, features, size)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
