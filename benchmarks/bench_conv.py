@@ -8,7 +8,6 @@ that others use too, `--threads 1 --cpu-time` counts the seconds on the processo
 """
 
 import argparse
-import ctypes
 import os
 import subprocess
 import sys
@@ -19,12 +18,12 @@ from time import perf_counter, process_time
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, most_multiply_adds
 from room import room
 from torch import Tensor
 
 from msm3d import curves
-from msm3d.ops import library, native, reference
+from msm3d.ops import native, reference
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
 """Channels and level of the published network's submanifold convolutions."""
@@ -35,15 +34,6 @@ def room_keys(points: int) -> Tensor:
     coord = room(points)["coord"]
     cells = np.floor((coord - coord.min(0)) / 0.02).astype(np.int64)
     return torch.unique(curves.morton(torch.nn.functional.pad(torch.from_numpy(cells), (1, 0))))
-
-
-def most_multiply_adds(clock: Callable[[], float]) -> float:
-    """Return the GFLOP/s of multiply-adds on registers alone, over some hundredths of a second."""
-    entry = library.load().msm3d_multiply_add
-    entry.restype = ctypes.c_double
-    start = clock()
-    done = entry(ctypes.c_int64(native._best()), ctypes.c_int64(torch.get_num_threads()), ctypes.c_int64(3_000_000))
-    return done / (clock() - start) / 1e9
 
 
 def spconv_layer(cells: Tensor, weight: Tensor, x: Tensor) -> Callable[[], Tensor]:

@@ -1,13 +1,22 @@
 """What the figures of a benchmark belong to, and the network they are taken with."""
 
+import ctypes
 import platform
 import subprocess
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
+from types import ModuleType
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import msm3d
+from msm3d.hierarchy import Hierarchy
+from msm3d.ops import library, native
 
 
 def machine() -> str:
@@ -40,3 +49,50 @@ def network(backend: str | None = None, precision: str = "fp32") -> msm3d.Model:
     with TemporaryDirectory() as folder:
         directory = model.save_pretrained(Path(folder) / "model")
         return msm3d.load(directory, device="cpu", backend=backend, precision=precision)
+
+
+def most_multiply_adds(clock: Callable[[], float] = perf_counter) -> float:
+    """Return the GFLOP/s of multiply-adds on registers alone, over some hundredths of a second."""
+    entry = library.load().msm3d_multiply_add
+    entry.restype = ctypes.c_double
+    start = clock()
+    done = entry(ctypes.c_int64(native._best()), ctypes.c_int64(torch.get_num_threads()), ctypes.c_int64(3_000_000))
+    return done / (clock() - start) / 1e9
+
+
+def network_gflop(unet: torch.nn.Module, features: Tensor, hierarchy: Hierarchy) -> float:
+    """Return the 1e9 floating-point operations of a forward pass, a multiply-add counting as two.
+
+    Products of pairs that exist and of attention's rows and keys within its window; what is left out (norms, GELU,
+    softmax) counts as time lost.
+    """
+    counting = _Counting(native)
+    with torch.no_grad():
+        unet(features, hierarchy, counting)
+    return counting.operations / 1e9
+
+
+class _Counting:
+    """A backend that counts."""
+
+    def __init__(self, ops: ModuleType) -> None:
+        self._ops, self.operations = ops, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ops, name)
+
+    def conv(self, x: Tensor, weight: Tensor, table: Tensor, *rest: Any, **named: Any) -> Tensor:
+        self.operations += 2 * int((table >= 0).sum()) * weight.shape[1] * weight.shape[2]
+        return self._ops.conv(x, weight, table, *rest, **named)
+
+    def linear(self, x: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
+        self.operations += 2 * len(x) * weight.numel()
+        return self._ops.linear(x, weight, *rest, **named)
+
+    def attend(self, qkv: Tensor, offsets: list[int], window: int) -> Tensor:
+        keys = 0
+        for start, stop in pairwise(offsets):
+            row = torch.arange(stop - start)
+            keys += int((row.clamp(max=window) + row.flip(0).clamp(max=window) + 1).sum())
+        self.operations += 4 * keys * qkv.shape[2] * qkv.shape[3]
+        return self._ops.attend(qkv, offsets, window)
