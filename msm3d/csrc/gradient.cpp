@@ -7,40 +7,43 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SLAB = 8192;       // rows: what all slots read of them stays in the caches
+constexpr int64_t SLAB = 2048;       // rows: what all slots read of them stays in the caches
 constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about: they stay there too
 constexpr int64_t JOBS_PER_THREAD = 4;
 constexpr int64_t WIDE = 64;         // channels of b at once where registers are plenty
 
-// Lays `count` rows of x out in panels of P channels: (panel, row, P), zeros behind the last channel.
+// Lays `count` rows of b out in panels of P channels: (panel, row, P), zeros behind the last channel.
 template <int64_t P>
-static void lay_out(const float* x, int64_t c, const int32_t* rows, int64_t count, float* out) {
+static void lay_out(const float* b, int64_t d, const int32_t* rows, int64_t count, float* out) {
     for (int64_t p = 0; p < count; p++) {
-        const float* from = x + rows[p] * c;
+        const float* from = b + rows[p] * d;
         float* to = out + p * P;
-        int64_t i = 0;
-        for (; i + P <= c; i += P, to += count * P) memcpy(to, from + i, P * sizeof(float));
-        if (i < c) {
+        int64_t j = 0;
+        for (; j + P <= d; j += P, to += count * P) memcpy(to, from + j, P * sizeof(float));
+        if (j < d) {
             memset(to, 0, P * sizeof(float));
-            memcpy(to, from + i, size_t(c - i) * sizeof(float));
+            memcpy(to, from + j, size_t(d - j) * sizeof(float));
         }
     }
 }
 
-// Adds the products of R channels of rows of a, which start at `places`, and a panel of b to `columns` of grad.
+// Where the rows of a group of pairs start.
+struct Places { int64_t *a, *b; };
+
+// Adds the products of R channels of rows of a and a panel of b to `columns` of grad.
 template <int R, int N>
-static void outer(const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns, float* grad,
+static void outer(const float* a, const float* b, const Places& places, int64_t count, int64_t columns, float* grad,
                   int64_t stride) {
     V total[R][N];
     UNROLL for (int r = 0; r < R; r++) {
         UNROLL for (int v = 0; v < N; v++) total[r][v] = splat(0.0f);
     }
-    for (int64_t p = 0; p < count; p++, b += N * W) {
-        const float* x_row = a + places[p];
+    for (int64_t p = 0; p < count; p++) {
+        const float *a_row = a + places.a[p], *b_row = b + places.b[p];
         V w[N];
-        UNROLL for (int v = 0; v < N; v++) w[v] = load(b + v * W);
+        UNROLL for (int v = 0; v < N; v++) w[v] = load(b_row + v * W);
         UNROLL for (int r = 0; r < R; r++) {
-            const V x = splat(x_row[r]);
+            const V x = splat(a_row[r]);
             UNROLL for (int v = 0; v < N; v++) total[r][v] = fma(x, w[v], total[r][v]);
         }
     }
@@ -62,12 +65,12 @@ static void outer(const float* a, const int64_t* places, const float* b, int64_t
 
 // As above for the last `rows` <= R channels of a.
 template <int R, int N>
-static void outer_rest(int64_t rows, const float* a, const int64_t* places, const float* b, int64_t count, int64_t columns,
+static void outer_rest(int64_t rows, const float* a, const float* b, const Places& places, int64_t count, int64_t columns,
                        float* grad, int64_t stride) {
     if (rows == R) {
-        outer<R, N>(a, places, b, count, columns, grad, stride);
+        outer<R, N>(a, b, places, count, columns, grad, stride);
     } else if constexpr (R > 1) {
-        outer_rest<R - 1, N>(rows, a, places, b, count, columns, grad, stride);
+        outer_rest<R - 1, N>(rows, a, b, places, count, columns, grad, stride);
     }
 }
 
@@ -76,12 +79,13 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
     const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
+    const bool in_place = wide == g.d && g.d <= 2 * width;  // else a panel's rows lie far apart, or reach too far
     const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {
         int32_t* all_same = arena.take<int32_t>(g.threads * SLAB);
-        int64_t* all_places = arena.take<int64_t>(g.threads * group);
-        float* all_right = arena.take<float>(g.threads * group * wide);
+        int64_t* all_places = arena.take<int64_t>(g.threads * 2 * group);
+        float* all_panels = arena.take<float>(in_place ? 0 : g.threads * group * wide);
         if (pass == 0) {
             arena = {static_cast<char*>(workspace(arena.used)), 0};
             if (!arena.base) return NO_MEMORY;
@@ -90,8 +94,8 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
 #pragma omp parallel num_threads(int(g.threads))
         {
             int32_t* same = all_same + thread() * SLAB;
-            int64_t* places = all_places + thread() * group;
-            float* right = all_right + thread() * group * wide;
+            const Places places = {all_places + thread() * 2 * group, all_places + (thread() * 2 + 1) * group};
+            float* panels = all_panels + thread() * group * wide;
 #pragma omp for schedule(static)
             for (int64_t slot = 0; slot < g.k; slot++) {
                 memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
@@ -103,11 +107,15 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                     const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
                     for (int64_t p = 0; p < all.count; p += group) {
                         const int64_t pairs = smaller(group, all.count - p);
-                        for (int64_t q = 0; q < pairs; q++) places[q] = all.in[p + q] * g.c;
-                        lay_out<width>(b, g.d, all.row + p, pairs, right);
+                        for (int64_t q = 0; q < pairs; q++) {
+                            places.a[q] = all.in[p + q] * g.c;
+                            places.b[q] = in_place ? all.row[p + q] * g.d : q * width;
+                        }
+                        if (!in_place) lay_out<width>(b, g.d, all.row + p, pairs, panels);
                         for (int64_t j = 0; j < g.d; j += width) {
+                            const float* panel = in_place ? b + j : panels + j * pairs;
                             for (int64_t i = start; i < stop; i += R) {
-                                outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, places, right + j * pairs, pairs,
+                                outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, panel, places, pairs,
                                                  smaller(g.d - j, width), g.grad + (slot * g.c + i) * g.d + j, g.d);
                             }
                         }
