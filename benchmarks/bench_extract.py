@@ -1,9 +1,9 @@
 """Whole extraction of the room, by stage: `python benchmarks/bench_extract.py [--backend NAME] [--precision P]`.
 
 Prints points per second, seconds per stage, the network's share of what the processor's multiply-adds reach in the same
-run and peak memory above what was there before, and asserts the result: the stages one by one give what `extract` gives,
-finite, and the same bits a second time. "into the same memory" hands the result of the run before in as `out=`: what is
-left out is the time in which the system finds and clears new pages.
+run and peak memory above what was there before, and asserts the result: the stages one by one give what `extract`
+gives, finite, and the same bits a second time. "into the same memory" hands the result of the run before in as `out=`:
+what is left out is the time in which the system finds and clears new pages.
 """
 
 import argparse

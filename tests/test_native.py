@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -151,6 +152,31 @@ def test_linear_equals_reference(isa, seed, n, c, d, activation, norm, with_gamm
     elif norm == "rmsnorm":
         exact = partial(reference.linear, x.double(), weight.double(), **in_double(finish))
         assert_as_exact(ours, theirs, outcome(seed, leaves, exact))
+
+
+@examples
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 200),
+    c=st.sampled_from([5, 16, 33, 64]),
+    d=st.sampled_from([7, 16, 48, 64, 96]),
+    kind=st.sampled_from(["rmsnorm", "layernorm"]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_a_norm_before_a_product_equals_reference_with_gradients_and_without(isa, seed, n, c, d, kind, dtype):
+    rng = torch.Generator().manual_seed(seed)
+    x, scale, shift = (torch.randn(s, generator=rng).requires_grad_() for s in ((n, c), (c,), (c,)))
+    weight = torch.randn(3, c, d, generator=rng).to(dtype).requires_grad_()
+    table = random_table(rng, n, n, 3)
+    named = {"pre_norm": (kind, scale, shift if kind == "layernorm" else None), "activation": "gelu"}
+    runs = [(partial(native.linear, x, weight[1].T, isa=isa), partial(reference.linear, x, weight[1].T))]
+    if n:  # the reference takes no table without rows
+        runs.append((partial(native.conv, x, weight, table, isa=isa), partial(reference.conv, x, weight, table)))
+    tolerance = 2e-4 if dtype == torch.float32 else 6e-2
+    for ours, theirs in runs:
+        assert_same(*(outcome(seed, [x, weight, scale], partial(run, **named)) for run in (ours, theirs)), tolerance)
+        with torch.no_grad():
+            assert_same([ours(**named)], [theirs(**named)], tolerance)
 
 
 @pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
@@ -370,6 +396,30 @@ def test_a_batch_equals_its_scenes(rng):
     assert torch.equal(whole[250:], native.conv(x[250:], weight, table))
 
 
+def test_a_table_is_listed_slot_by_slot_once(rng):
+    table = random_table(rng, 60, 53, 5)
+    pairs, slots, _, rows_in, rows = native._pairs(table, 60, "conv")
+    for slot, (start, stop) in enumerate(pairwise(slots.tolist())):
+        expected = (table[:, slot] >= 0).nonzero()[:, 0]
+        assert torch.equal(rows[start:stop].long(), expected)
+        assert torch.equal(rows_in[start:stop], table[expected, slot])
+    assert native._pairs(table, 60, "conv")[0] is pairs
+    x, weight = torch.randn(60, 4, generator=rng), torch.randn(5, 4, 6, generator=rng)
+    assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
+    table[7] = -1
+    table[8, 2] = 59
+    assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
+    with pytest.raises(InputError, match="conv: a table holds a row beyond the last"):
+        native.conv(x[:59], weight, table)
+
+
+def test_tables_made_in_inference_mode_are_taken(rng):
+    with torch.inference_mode():
+        table = random_table(rng, 60, 53, 5)
+        x, weight = torch.randn(60, 4, generator=rng), torch.randn(5, 4, 6, generator=rng)
+        assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
+
+
 def test_a_table_that_was_changed_is_turned_again(rng):
     table = random_table(rng, 60, 50, 3)
     turned = native._turned(table, 60)
@@ -551,7 +601,7 @@ def test_a_bad_argument_is_one_sentence(call, sentence):
 def test_a_table_beyond_the_rows_is_found_on_the_way_back_too():
     with pytest.raises(InputError, match="a gradient: a table holds a row beyond the last"):
         native._turned(TABLE + 4, 4)
-    rule = native._Rule(None, None, None)
+    rule = native._Rule(None)
     with pytest.raises(InputError, match="a gradient: a table holds a row beyond the last"):
         native._weight_gradient(rule, X, torch.zeros(4, 8), WEIGHT, TABLE + 4)
 

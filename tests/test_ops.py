@@ -1,5 +1,7 @@
 """Each operation against PyTorch's dense one, outputs and gradients, and against slow loops; each oracle can fail."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,6 +78,29 @@ def test_down_and_up_equal_dense_strided_convolutions(ops, rng, n, c, d):
     assert_close(ours, theirs, **CLOSE)
     for a, b in zip(gradients(ours, y, weight), gradients(theirs, y, weight), strict=True):
         assert_close(a, b, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+def test_pre_norm_is_a_norm_of_the_rows_that_a_product_takes(ops, rng, kind):
+    keys = voxel_keys(rng, 100)
+    x, weight, scale, shift = leaves(rng, (len(keys), 6), (27, 6, 8), (6,), (6,))
+    spec = kind, scale, shift if kind == "layernorm" else None
+
+    def by_hand():
+        if kind == "layernorm":
+            return F.layer_norm(x, (6,), scale, shift, eps=1e-4)
+        return x / (x.square().mean(1, keepdim=True).sqrt() + 1e-4) * scale
+
+    for run, theirs in (
+        (partial(ops.conv, x, weight, neighbours(keys)), dense_conv3d(by_hand(), curves.cells(keys), weight)),
+        (partial(ops.linear, x, weight[3].T.contiguous()), by_hand() @ weight[3]),
+    ):
+        ours = run(pre_norm=spec)
+        assert_close(ours, theirs, **CLOSE)
+        for a, b in zip(gradients(ours, x, weight, scale), gradients(theirs, x, weight, scale), strict=True):
+            assert_close(a, b, rtol=1e-3, atol=1e-3)
+        with torch.no_grad():
+            assert_close(run(pre_norm=spec), theirs, **CLOSE)
 
 
 @pytest.mark.parametrize("norm", [None, "rmsnorm", "layernorm"])

@@ -12,7 +12,6 @@ constexpr int64_t TILE = 512;       // rows at most
 constexpr int64_t SUMS = 1 << 18;   // and about as many sums: they stay in the second-level cache
 constexpr int64_t SHARE = 2;        // tiles per thread at least, so that threads end together
 constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache at least
-constexpr int64_t WIDE = 64;       // channels of a panel where registers are plenty
 
 // --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ----------
 
@@ -214,8 +213,9 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
 }
 
 template <class X> static int32_t product_of(const Product& a) {
-    if constexpr (ROWS * COLS >= 24 && W * COLS < WIDE) {  // registers for wide panels, which read x half as often
-        if (a.finish.channels % WIDE == 0) return product_in<24 / int(WIDE / W), int(WIDE / W), X>(a);
+    if constexpr (W == 16) {  // registers for wider panels, which read x less often
+        if (a.finish.channels % (4 * W) == 0) return product_in<6, 4, X>(a);
+        if (a.finish.channels % (3 * W) == 0) return product_in<8, 3, X>(a);
     }
     return product_in<ROWS, COLS, X>(a);
 }

@@ -10,7 +10,6 @@ namespace MSM3D_ISA {
 constexpr int64_t SLAB = 2048;       // rows: what all slots read of them stays in the caches
 constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about: they stay there too
 constexpr int64_t JOBS_PER_THREAD = 4;
-constexpr int64_t WIDE = 64;         // channels of b at once where registers are plenty
 
 // Lays `count` rows of b out in panels of P channels: (panel, row, P), zeros behind the last channel.
 template <int64_t P>
@@ -136,8 +135,9 @@ int32_t weight_gradient(const WeightGradient& g) {
     if (g.dtype == BFLOAT16) return gradient_in_tiles(g);
 #endif
     if (g.dtype != FLOAT32 || g.a_dtype != FLOAT32 || g.b_dtype != FLOAT32) return BAD_ARGUMENT;
-    if constexpr (ROWS * COLS >= 24 && W * COLS < WIDE) {
-        if (g.d % WIDE == 0) return gradient_in<24 / int(WIDE / W), int(WIDE / W)>(g);
+    if constexpr (W == 16) {  // registers for wider panels, which read a less often
+        if (g.d % (4 * W) == 0) return gradient_in<6, 4>(g);
+        if (g.d % (3 * W) == 0) return gradient_in<8, 3>(g);
     }
     return gradient_in<ROWS, COLS>(g);
 }

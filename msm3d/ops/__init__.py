@@ -9,8 +9,8 @@ these functions. `reference` defines their numbers; each row below is documented
 |           | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
 
 `around` is what precedes a product, `pre_norm`, and what follows it while its rows are at hand, in this order:
-`activation` ("gelu" or "geglu"), `norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the precision of the products; what goes
-in and out keeps the dtype of the features.
+`activation` ("gelu" or "geglu"), `norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the
+precision of the products; what goes in and out keeps the dtype of the features.
 """
 
 import importlib

@@ -200,7 +200,7 @@ class Pool:
 
 
 def _whole_pages(size: int) -> np.ndarray:
-    """Return `size` bytes that begin with a page, so that rows of whole vectors do not lie across lines of the cache."""
+    """Return `size` bytes from the start of a page on: rows of whole vectors do not lie across lines of the cache."""
     memory = np.empty(size + PAGE, np.uint8)  # numpy asks the system for large pages
     start = -memory.ctypes.data % PAGE
     return memory[start : start + size]

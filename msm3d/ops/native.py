@@ -392,7 +392,6 @@ class _Rule:
     factor: Tensor | None = None  # of each row of the input
     scale: Tensor | None = None  # of each channel of the input
 
-
     def fill(self, finish: Any, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
         kept = [None if p is None else _dense("parameter", p, torch.float32) for p in parameters]
@@ -412,7 +411,8 @@ def _prepared(x: Tensor, weight: Tensor, pre_norm: Norm | None, isa: str | None)
         return x, _Rule(isa)
     kind, scale, shift = pre_norm
     learning = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or scale.requires_grad)
-    if kind != "rmsnorm" or learning or weight.dtype != torch.float32 or scale.shape != x.shape[1:] or shift is not None:
+    factors = kind == "rmsnorm" and shift is None and scale.shape == x.shape[1:]
+    if not factors or learning or weight.dtype != torch.float32:
         return normalize(x, pre_norm, isa=isa), _Rule(isa)
     rows = _dense("x", x, torch.float32)
     factor = library.empty((len(rows),))
@@ -563,10 +563,14 @@ def _turned(table: Tensor, n: int) -> Tensor:
 
 
 def _kept_with(table: Tensor, n: int, kept: MutableMapping[Tensor, Any], make: Callable[[], Any]) -> Any:
-    """Return what was made of a table for n rows of input; it is made anew if the table has changed."""
+    """Return what was made of a table for n rows of input; it is made anew if the table has changed.
+
+    Changes to a table that was made in inference mode are not seen.
+    """
+    state = None if table.is_inference() else table._version, n
     entry = kept.get(table)
-    if entry is None or entry[0] != (table._version, n):
-        entry = kept[table] = (table._version, n), make()
+    if entry is None or entry[0] != state:
+        entry = kept[table] = state, make()
     return entry[1]
 
 

@@ -23,6 +23,9 @@ int32_t msm3d_blend_gradient(int64_t, const Blend*);
 int32_t msm3d_octree_counts(const int64_t*, int64_t, int64_t*);
 int32_t msm3d_octree(int64_t, int64_t, const int64_t*, int64_t* const*, int32_t* const*, int32_t* const*, int32_t* const*);
 int32_t msm3d_lookup(int64_t, const int64_t*, int64_t, const int64_t*, int64_t, int32_t*);
+int32_t msm3d_inverse_rms(int64_t, int64_t, int64_t, int64_t, const float*, float*);
+int32_t msm3d_count_pairs(int64_t, const int32_t*, int64_t, int64_t, int64_t, int64_t*, int32_t*);
+int32_t msm3d_list_pairs(int64_t, const int32_t*, int64_t, int64_t, const int64_t*, const int32_t*, int32_t*, int32_t*);
 int32_t msm3d_turn(int64_t, const int32_t*, int64_t, int64_t, int64_t, int32_t*);
 int32_t msm3d_group(int64_t, int64_t, const int64_t*, int64_t, const void* const*, const int64_t*, const int64_t*,
                     int64_t*, int64_t*, int64_t*, int64_t*);
@@ -57,6 +60,24 @@ static std::unique_ptr<int32_t[]> table(int64_t m, int64_t k, int64_t n) {
     return rows;
 }
 
+struct Listed {
+    std::unique_ptr<int64_t[]> slots;
+    std::unique_ptr<int32_t[]> starts, in, row;
+    Pairs pairs() const { return {slots.get(), starts.get(), in.get(), row.get()}; }
+};
+
+static Listed list(const int32_t* rows, int64_t m, int64_t k, int64_t n) {
+    Listed l;
+    l.slots.reset(new int64_t[size_t(k + 1)]);
+    l.starts.reset(new int32_t[size_t(((m + PAIR_ROWS - 1) / PAIR_ROWS + 1) * k)]);
+    expect(msm3d_count_pairs(between(1, 4), rows, m, k, n, l.slots.get(), l.starts.get()), OK, "count_pairs");
+    l.in.reset(new int32_t[size_t(l.slots[size_t(k)])]);
+    l.row.reset(new int32_t[size_t(l.slots[size_t(k)])]);
+    expect(msm3d_list_pairs(between(1, 4), rows, m, k, l.slots.get(), l.starts.get(), l.in.get(), l.row.get()), OK,
+           "list_pairs");
+    return l;
+}
+
 static void products(int64_t isa) {
     const int64_t n = between(1, 300), m = between(0, 600), k = between(1, 27), c = between(1, 70), d = 2 * between(1, 70);
     Finish finish{d, below(3), below(3), nullptr, nullptr, nullptr, nullptr, nullptr};
@@ -68,19 +89,23 @@ static void products(int64_t isa) {
     if (below(2)) finish.gamma = gamma.get(), finish.residual = residual.get();
     auto x = numbers(n * c), weight = numbers(k * c * d), out = numbers(m * e), sums = numbers(m * d);
     auto rows = table(m, k, n);
-    Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), rows.get(), out.get(), sums.get(), finish};
+    const Listed listed = list(rows.get(), m, k, n);
+    auto factor = numbers(n), channel = numbers(c);
+    expect(msm3d_inverse_rms(isa, between(1, 4), n, c, x.get(), factor.get()), OK, "inverse_rms");
+    Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), nullptr, nullptr, listed.pairs(), out.get(), sums.get(), finish};
+    if (below(2)) p.factor = factor.get(), p.scale = channel.get();
     expect(msm3d_product(isa, &p), OK, "product");
     // bfloat16 weights, laid out as (k, c, d) or (k, d, c); x in whichever type the instruction set takes it.
     const int64_t stride = c + c % 2;
     auto half_x = halves(n * stride), half_weight = halves(k * c * d);
     Product q = p;
-    q.dtype = BFLOAT16, q.weight = half_weight.get();
+    q.dtype = BFLOAT16, q.weight = half_weight.get(), q.factor = q.scale = nullptr;
     if (below(2)) q.c_stride = 1, q.d_stride = c;
     q.x_dtype = isa == AVX512BF16 || (isa == AMX && below(2)) ? BFLOAT16 : FLOAT32;
     if (q.x_dtype == BFLOAT16) q.x = half_x.get(), q.stride = stride;
     expect(msm3d_product(isa, &q), OK, "product of bfloat16");
     auto grad = numbers(k * c * d), b = numbers(m * d);
-    WeightGradient w{between(1, 4), n, m, k, c, d, FLOAT32, FLOAT32, FLOAT32, x.get(), b.get(), rows.get(), grad.get()};
+    WeightGradient w{between(1, 4), n, m, k, c, d, FLOAT32, FLOAT32, FLOAT32, x.get(), b.get(), listed.pairs(), grad.get()};
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
     if (isa == AMX) {
         auto half_b = halves(m * d);
@@ -98,11 +123,10 @@ static void products(int64_t isa) {
     expect(msm3d_turn(1, rows.get(), m, k, n, turned.get()), OK, "turn");
     if (m > 0) {
         rows[size_t(below(m * k))] = int32_t(n + below(1 << 30));
-        expect(msm3d_product(isa, &p), ROW_OUT_OF_RANGE, "product with a wrong row");
-        expect(msm3d_weight_gradient(isa, &w), ROW_OUT_OF_RANGE, "weight_gradient with a wrong row");
+        expect(msm3d_count_pairs(3, rows.get(), m, k, n, listed.slots.get(), listed.starts.get()), ROW_OUT_OF_RANGE, "count_pairs with a wrong row");
         expect(msm3d_turn(3, rows.get(), m, k, n, turned.get()), ROW_OUT_OF_RANGE, "turn with a wrong row");
     }
-    p.table = nullptr, p.k = 1, p.m = n, p.finish = Finish{d, NONE, NO_NORM, nullptr, nullptr, nullptr, nullptr, nullptr};
+    p.pairs = {}, p.k = 1, p.m = n, p.finish = Finish{d, NONE, NO_NORM, nullptr, nullptr, nullptr, nullptr, nullptr};
     auto all = numbers(n * d);
     p.out = all.get(), p.product = nullptr;
     expect(msm3d_product(isa, &p), OK, "a linear product");
