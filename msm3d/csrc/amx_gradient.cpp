@@ -10,7 +10,6 @@ namespace MSM3D_ISA {
 
 constexpr int64_t SLAB = 8192;   // rows: what all slots read of them stays in the caches
 constexpr int64_t GROUP = 512;   // pairs that are laid out at once
-constexpr int64_t STEPS = GROUP / STEP;
 constexpr int64_t JOBS_PER_THREAD = 4;
 
 // Lays `count` rows of x out, channels [start, stop), as tiles [step][tile] of 32 rows and 16 channels: pairs of rows

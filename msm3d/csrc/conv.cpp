@@ -117,11 +117,13 @@ NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride,
 
 static inline void widen(float from, float scale, float* to) { *to = from * scale; }
 static inline void widen(bf16 from, float scale, float* to) { *to = from_bf16(from) * scale; }
-static inline void widen(bf16 from, float, bf16* to) { *to = from; }
+[[maybe_unused]] static inline void widen(bf16 from, float, bf16* to) { *to = from; }
 
 // Where channel i of x and j of the panel stand; the bfloat16 instruction takes pairs of channels of x side by side.
 static inline int64_t place(const float*, int64_t i, int64_t j, int64_t width) { return i * width + j; }
-static inline int64_t place(const bf16*, int64_t i, int64_t j, int64_t width) { return (i / 2 * width + j) * 2 + i % 2; }
+[[maybe_unused]] static inline int64_t place(const bf16*, int64_t i, int64_t j, int64_t width) {
+    return (i / 2 * width + j) * 2 + i % 2;
+}
 
 template <class T, class X>
 static void pack(const Product& a, const T* weight, int64_t columns, int64_t depth, int64_t width, X* panel) {

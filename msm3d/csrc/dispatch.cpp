@@ -8,11 +8,15 @@
 #if defined(_MSC_VER)
 #include <immintrin.h>
 #include <intrin.h>
+#endif
+#if defined(_WIN32)
 #include <malloc.h>
 #endif
 
-#if defined(MSM3D_HAS_AMX)
+#if defined(MSM3D_HAS_X86) && !defined(_MSC_VER)
 #include <cpuid.h>
+#endif
+#if defined(MSM3D_HAS_AMX)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -50,44 +54,52 @@ extern const Kernels kernels;
 }
 #endif
 
-#if defined(MSM3D_HAS_X86) && defined(_MSC_VER)
-// What GCC and clang offer as __builtin_cpu_supports: the processor has it, and the system saves its registers.
-static bool has(Isa isa) {
-    int leaf[4], more[4], last[4] = {};
-    __cpuid(leaf, 1);
-    __cpuidex(more, 7, 0);
-    if (more[0] >= 1) __cpuidex(last, 7, 1);
-    const bool saved = leaf[2] >> 27 & 1;
-    const unsigned long long state = saved ? _xgetbv(0) : 0;
-    const bool avx2 = (state & 6) == 6 && (leaf[2] >> 12 & 1) && (leaf[2] >> 29 & 1) && (more[1] >> 5 & 1);
-    const bool avx512 = avx2 && (state & 0xe6) == 0xe6 && (more[1] >> 16 & 1) && (more[1] >> 17 & 1) &&
-                        (more[1] >> 30 & 1) && (more[1] >> 31 & 1);
-    return isa == AVX2 ? avx2 : isa == AVX512 ? avx512 : avx512 && (last[0] >> 5 & 1);
-}
-#elif defined(MSM3D_HAS_X86)
-static bool has(Isa isa) {
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#if defined(MSM3D_HAS_BF16)
-    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+#if defined(MSM3D_HAS_X86)
+// Asked of the processor itself: compilers differ in which names they know.
+struct Registers { unsigned a, b, c, d; };
+
+static Registers cpuid(int leaf, int part) {
+    Registers r;
+#if defined(_MSC_VER)
+    int all[4];
+    __cpuidex(all, leaf, part);
+    r = {unsigned(all[0]), unsigned(all[1]), unsigned(all[2]), unsigned(all[3])};
 #else
-    const bool bf16 = false;
+    __cpuid_count(leaf, part, r.a, r.b, r.c, r.d);
 #endif
-    return isa == AVX2 ? avx2 : isa == AVX512 ? avx512 : bf16;
+    return r;
+}
+
+// Whether the system saves all the registers of `mask`.
+static bool saves(unsigned mask) {
+    if (!(cpuid(1, 0).c >> 27 & 1)) return false;
+#if defined(_MSC_VER)
+    return (unsigned(_xgetbv(0)) & mask) == mask;
+#else
+    unsigned low, high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & mask) == mask;
+#endif
+}
+
+static bool has(Isa isa) {
+    const auto bit = [](unsigned bits, int at) { return bool(bits >> at & 1); };
+    if (cpuid(0, 0).a < 7) return false;
+    const Registers old = cpuid(1, 0), more = cpuid(7, 0);
+    const bool avx2 = saves(0x6) && bit(old.c, 12) && bit(old.c, 29) && bit(more.b, 5);  // with fma and f16c
+    const bool avx512 = avx2 && saves(0xe6) && bit(more.b, 16) && bit(more.b, 17) && bit(more.b, 30) && bit(more.b, 31);
+    if (isa == AVX2) return avx2;
+    if (isa == AVX512) return avx512;
+    const bool bf16 = avx512 && more.a >= 1 && bit(cpuid(7, 1).a, 5);
+    return isa == AVX512BF16 ? bf16 : bf16 && saves(0x60000) && bit(more.d, 22) && bit(more.d, 24);
 }
 #endif
 
 #if defined(MSM3D_HAS_AMX)
-// The processor has tiles of bfloat16, the system saves them, and this process may use them: Linux must be asked.
+// Linux must be asked for the tiles.
 static bool has_amx() {
-    if (!has(AVX512BF16)) return false;
-    unsigned a, b, c, d, low, high;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
-    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    return (low >> 17 & 3) == 3 && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return has(AMX) && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 #endif
 
@@ -114,7 +126,7 @@ static const Kernels* kernels(int64_t isa) {
     }
 }
 
-#if defined(_MSC_VER)
+#if defined(_WIN32)
 struct Free {
     void operator()(void* memory) const { _aligned_free(memory); }
 };

@@ -22,7 +22,8 @@ static double multiply_add(int64_t threads, int64_t repeats) {
 #pragma omp parallel num_threads(int(threads)) reduction(+ : all)
     {
         V total[CHAINS];
-        const V x = splat(1.0f), y = splat(1e-30f);
+        volatile float one = 1.0f, little = 1e-30f;  // so that no compiler sees through it
+        const V x = splat(one), y = splat(little);
         UNROLL for (int i = 0; i < CHAINS; i++) total[i] = splat(float(i));
         for (int64_t repeat = 0; repeat < repeats; repeat++) {
             UNROLL for (int i = 0; i < CHAINS; i++) total[i] = fma(total[i], x, y);

@@ -1,5 +1,7 @@
 // Calls every exported function on random shapes, with arrays of exactly the size that abi.h asks for, so that a
-// sanitizer sees any step beyond them; and with tables that point outside, which must come back as an error.
+// sanitizer sees any step beyond them; and with tables that point outside, which must come back as an error. Every
+// instruction set must give what the portable one gives: where Python does not run (under an emulator), this says so.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -46,6 +48,17 @@ static std::unique_ptr<float[]> numbers(int64_t n) {
     std::unique_ptr<float[]> values(new float[size_t(n)]);
     for (int64_t i = 0; i < n; i++) values[size_t(i)] = float(int64_t(generator() % 2001) - 1000) * 1e-3f;
     return values;
+}
+
+static void agree(const float* ours, const float* portable, int64_t n, float tolerance, const char* what) {
+    float most = 1.0f;
+    for (int64_t i = 0; i < n; i++) most = std::fmax(most, std::fabs(portable[i]));
+    for (int64_t i = 0; i < n; i++) {
+        if (!(std::fabs(ours[i] - portable[i]) <= tolerance * most)) {
+            std::printf("%s gives %g, the portable one %g\n", what, double(ours[i]), double(portable[i]));
+            std::exit(1);
+        }
+    }
 }
 
 static std::unique_ptr<uint16_t[]> halves(int64_t n) {
@@ -95,6 +108,13 @@ static void products(int64_t isa) {
     Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), nullptr, nullptr, listed.pairs(), out.get(), sums.get(), finish};
     if (below(2)) p.factor = factor.get(), p.scale = channel.get();
     expect(msm3d_product(isa, &p), OK, "product");
+    auto plain = numbers(m * e), plain_sums = numbers(m * d);
+    Product portable = p;
+    portable.out = plain.get(), portable.product = plain_sums.get();
+    expect(msm3d_product(PORTABLE, &portable), OK, "the portable product");
+    agree(sums.get(), plain_sums.get(), m * d, 1e-4f, "product");
+    const bool steady = !finish.norm || e > 16;  // a norm over few channels magnifies the last digits
+    if (steady) agree(out.get(), plain.get(), m * e, 1e-3f, "product, finished");
     // bfloat16 weights, laid out as (k, c, d) or (k, d, c); x in whichever type the instruction set takes it.
     const int64_t stride = c + c % 2;
     auto half_x = halves(n * stride), half_weight = halves(k * c * d);
@@ -104,9 +124,20 @@ static void products(int64_t isa) {
     q.x_dtype = isa == AVX512BF16 || (isa == AMX && below(2)) ? BFLOAT16 : FLOAT32;
     if (q.x_dtype == BFLOAT16) q.x = half_x.get(), q.stride = stride;
     expect(msm3d_product(isa, &q), OK, "product of bfloat16");
+    if (q.x_dtype == FLOAT32) {
+        portable = q;
+        portable.out = plain.get(), portable.product = plain_sums.get();
+        expect(msm3d_product(PORTABLE, &portable), OK, "the portable product of bfloat16");
+        agree(sums.get(), plain_sums.get(), m * d, 2e-2f, "product of bfloat16");
+    }
     auto grad = numbers(k * c * d), b = numbers(m * d);
     WeightGradient w{between(1, 4), n, m, k, c, d, FLOAT32, FLOAT32, FLOAT32, x.get(), b.get(), listed.pairs(), grad.get()};
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
+    auto plain_grad = numbers(k * c * d);
+    WeightGradient plain_w = w;
+    plain_w.grad = plain_grad.get();
+    expect(msm3d_weight_gradient(PORTABLE, &plain_w), OK, "the portable weight_gradient");
+    agree(grad.get(), plain_grad.get(), k * c * d, 1e-4f, "weight_gradient");
     if (isa == AMX) {
         auto half_b = halves(m * d);
         WeightGradient v = w;
@@ -119,6 +150,12 @@ static void products(int64_t isa) {
     FinishGradient f{between(1, 4), m, sums.get(), grad_out.get(), grad_x.get(), gb.get(), gs.get(), gt.get(), gg.get(), finish};
     expect(msm3d_finish(isa, &f, out.get()), OK, "finish");
     expect(msm3d_finish_gradient(isa, &f), OK, "finish_gradient");
+    FinishGradient plain_f = f;
+    plain_f.grad_x = plain_sums.get();
+    expect(msm3d_finish(PORTABLE, &plain_f, plain.get()), OK, "the portable finish");
+    expect(msm3d_finish_gradient(PORTABLE, &plain_f), OK, "the portable finish_gradient");
+    if (steady) agree(out.get(), plain.get(), m * e, 1e-3f, "finish");
+    if (steady) agree(grad_x.get(), plain_sums.get(), m * d, 1e-3f, "finish_gradient");
     std::unique_ptr<int32_t[]> turned(new int32_t[size_t(n * k)]);
     expect(msm3d_turn(1, rows.get(), m, k, n, turned.get()), OK, "turn");
     if (m > 0) {
@@ -144,6 +181,13 @@ static void attention(int64_t isa) {
              offsets.data(), qkv.get(), out.get(), lse.get(), grad_out.get(), grad_qkv.get()};
     expect(msm3d_attend(isa, &a), OK, "attend");
     expect(msm3d_attend_gradient(isa, &a), OK, "attend_gradient");
+    auto plain_out = numbers(n * h * e), plain_grad = numbers(n * 3 * h * e);
+    Attend portable = a;
+    portable.out = plain_out.get(), portable.grad_qkv = plain_grad.get();
+    expect(msm3d_attend(PORTABLE, &portable), OK, "the portable attend");
+    expect(msm3d_attend_gradient(PORTABLE, &portable), OK, "the portable attend_gradient");
+    agree(out.get(), plain_out.get(), n * h * e, 1e-4f, "attend");
+    agree(grad_qkv.get(), plain_grad.get(), n * 3 * h * e, 1e-3f, "attend_gradient");
     offsets.back()++;
     expect(msm3d_attend(isa, &a), BAD_ARGUMENT, "attend beyond its rows");
 }
@@ -174,6 +218,13 @@ static void blending(int64_t isa) {
             owned ? owner.data() : nullptr, out.get(), grad_out.get(), g.data()};
     expect(msm3d_blend(isa, &b), OK, "blend");
     expect(msm3d_blend_gradient(isa, &b), OK, "blend_gradient");
+    if (dtype == FLOAT32) {
+        auto plain = numbers(points * size);
+        Blend portable = b;
+        portable.out = plain.get();
+        expect(msm3d_blend(PORTABLE, &portable), OK, "the portable blend");
+        agree(out.get(), plain.get(), points * size, 1e-4f, "blend");
+    }
     corners[0][0] = int32_t(rows[0]);
     if (!owned) expect(msm3d_blend(isa, &b), ROW_OUT_OF_RANGE, "blend with a wrong row");
     expect(msm3d_blend_gradient(isa, &b), ROW_OUT_OF_RANGE, "blend_gradient with a wrong row");
