@@ -287,7 +287,10 @@ def test_folders_that_are_no_data_set(tmp_path):
         "Area_1/ROOM/Annotations or SCENE/SCENE_vh_clean_2.ply."
     )
     write_pointcept(tmp_path / "train" / "a", 0)
-    assert refusal(tmp_path) == "DATA/val: holds no scenes; both train and val are needed."
+    assert (
+        refusal(tmp_path)
+        == "DATA/val: holds no scenes; move some of the others there (`msm3d rooms -n 10` fills train and val)."
+    )
     write_pointcept(tmp_path / "val" / "b", 0)
     assert refusal(tmp_path, classes="nyu") == (
         "unknown classes 'nyu'; choose one of scannet20, scannet200, s3dis, rooms."

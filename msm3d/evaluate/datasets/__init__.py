@@ -63,7 +63,9 @@ def _pointcept(root: Path, name: str | None) -> tuple[Dataset, Dataset]:
     train, test = folders(root / "train", "*"), folders(root / "val", "*") or folders(root / "test", "*")
     for split, scenes in (("train", train), ("val", test)):
         if not scenes:
-            raise FileError(f"{root / split}: holds no scenes; both train and val are needed.")
+            raise FileError(
+                f"{root / split}: holds no scenes; move some of the others there (`msm3d rooms -n 10` fills train and val)."
+            )
     classes = pointcept.guessed(train[0]) if name is None else class_list(name)
     title = "scannet" if re.fullmatch(r"scene\d{4}_\d{2}", train[0].name) else root.resolve().name
     return (
