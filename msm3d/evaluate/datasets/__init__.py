@@ -64,7 +64,8 @@ def _pointcept(root: Path, name: str | None) -> tuple[Dataset, Dataset]:
     for split, scenes in (("train", train), ("val", test)):
         if not scenes:
             raise FileError(
-                f"{root / split}: holds no scenes; move some of the others there (`msm3d rooms -n 10` fills train and val)."
+                f"{root / split}: holds no scenes; "
+                "move some of the others there (`msm3d rooms -n 10` fills train and val)."
             )
     classes = pointcept.guessed(train[0]) if name is None else class_list(name)
     title = "scannet" if re.fullmatch(r"scene\d{4}_\d{2}", train[0].name) else root.resolve().name
