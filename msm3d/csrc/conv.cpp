@@ -8,10 +8,10 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t TILE = 512;       // rows at most
-constexpr int64_t SUMS = 1 << 18;   // and about as many sums: they stay in the second-level cache
-constexpr int64_t SHARE = 2;        // tiles per thread at least, so that threads end together
-constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache at least
+constexpr int64_t TILE = 512;      // rows at most
+constexpr int64_t SUMS = 1 << 18;  // and about as many sums: they stay in the second-level cache
+constexpr int64_t SHARE = 2;       // tiles per thread at least, so that threads end together
+constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache, too
 
 // --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ----------
 
@@ -163,7 +163,7 @@ static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t de
 // --- tiles -----------------------------------------------------------------------------------------------------------
 
 template <int R, int N, class X> static int32_t product_in(const Product& a) {
-    constexpr int64_t width = N * W, fewest = R <= PAIR_ROWS ? 3 * PAIR_ROWS : 6 * PAIR_ROWS;  // rows of a tile
+    constexpr int64_t width = N * W, fewest = padded(4 * R, PAIR_ROWS);  // rows of a tile
     const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
     const int64_t wide = panels * width + W;  // of a row of sums: as much as the finisher may read
     const int64_t most = larger(smaller(TILE, SUMS / wide), fewest);

@@ -78,7 +78,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
     const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
-    const bool in_place = wide == g.d && g.d <= 2 * width;  // else a panel's rows lie far apart, or reach too far
+    const bool in_place = wide == g.d && g.d <= 2 * width;  // rows of one or two whole panels are read where they stand
     const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {

@@ -1,4 +1,4 @@
-// Tables without their holes, and turned around: what the products read instead of a table.
+// Tables without their holes, which the products read, and tables turned around, for the way back.
 #include <string.h>
 
 #include "abi.h"
@@ -69,6 +69,7 @@ MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int
 
 // The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).
 MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n, int32_t* turned) {
+    if (threads < 1) return BAD_ARGUMENT;
     int32_t error = OK;
 #pragma omp parallel num_threads(int(threads))
     {

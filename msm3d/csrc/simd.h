@@ -276,8 +276,8 @@ static inline float from_bf16(bf16 b) {
 
 template <class T> static inline T smaller(T a, T b) { return a < b ? a : b; }
 template <class T> static inline T larger(T a, T b) { return a > b ? a : b; }
-static inline int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t padded(int64_t n, int64_t size) { return blocks(n, size) * size; }
+static constexpr int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static constexpr int64_t padded(int64_t n, int64_t size) { return blocks(n, size) * size; }
 
 static inline int64_t thread() {
 #if defined(_OPENMP)
