@@ -134,11 +134,12 @@ static void pack(const Product& a, const T* weight, int64_t columns, int64_t dep
             const T* from = weight + i * a.c_stride;
             for (int64_t j = 0; j < columns; j++) widen(from[j], scale(i), panel + place(panel, i, j, width));
         }
-    } else {  // along the rows of a transposed weight
-        for (int64_t j = 0; j < columns; j++) {
-            const T* from = weight + j * a.d_stride;
+    } else {  // of a transposed weight, along a line's worth of rows at once
+        for (int64_t start = 0; start < columns; start += LINE / 4) {
             for (int64_t i = 0; i < a.c; i++) {
-                widen(from[i * a.c_stride], scale(i), panel + place(panel, i, j, width));
+                for (int64_t j = start; j < smaller(start + LINE / 4, columns); j++) {
+                    widen(weight[i * a.c_stride + j * a.d_stride], scale(i), panel + place(panel, i, j, width));
+                }
             }
         }
     }
