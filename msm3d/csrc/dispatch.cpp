@@ -103,27 +103,29 @@ static bool has_amx() {
 }
 #endif
 
-static const Kernels* kernels(int64_t isa) {
-    switch (isa) {
-        case PORTABLE: return &portable::kernels;
+struct Sets {
+    const Kernels* of[ISAS] = {};
+    Sets() {
+        of[PORTABLE] = &portable::kernels;
 #if defined(MSM3D_HAS_NEON)
-        case NEON: return &neon::kernels;
+        of[NEON] = &neon::kernels;
 #endif
 #if defined(MSM3D_HAS_X86)
-        case AVX2: return has(AVX2) ? &avx2::kernels : nullptr;
-        case AVX512: return has(AVX512) ? &avx512::kernels : nullptr;
+        if (has(AVX2)) of[AVX2] = &avx2::kernels;
+        if (has(AVX512)) of[AVX512] = &avx512::kernels;
 #endif
 #if defined(MSM3D_HAS_BF16)
-        case AVX512BF16: return has(AVX512BF16) ? &avx512bf16::kernels : nullptr;
+        if (has(AVX512BF16)) of[AVX512BF16] = &avx512bf16::kernels;
 #endif
 #if defined(MSM3D_HAS_AMX)
-        case AMX: {
-            static const bool there = has_amx();
-            return there ? &amx::kernels : nullptr;
-        }
+        if (has_amx()) of[AMX] = &amx::kernels;
 #endif
-        default: return nullptr;
     }
+};
+
+static const Kernels* kernels(int64_t isa) {
+    static const Sets sets;  // asked once: on a virtual machine each question goes to the host
+    return isa >= 0 && isa < ISAS ? sets.of[isa] : nullptr;
 }
 
 #if defined(_WIN32)
