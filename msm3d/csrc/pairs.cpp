@@ -1,6 +1,8 @@
 // Tables without their holes, which the products read, and tables turned around, for the way back.
 #include <string.h>
 
+#include <algorithm>
+
 #include "abi.h"
 
 namespace msm3d {
@@ -8,8 +10,6 @@ namespace msm3d {
 constexpr int64_t CHUNK = 256;  // rows listed at once: their part of a table stays in the first-level cache
 
 static_assert(CHUNK % PAIR_ROWS == 0, "a chunk begins where pairs can be found");
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace msm3d
 
@@ -26,7 +26,7 @@ MSM3D_EXPORT int32_t msm3d_count_pairs(int64_t threads, const int32_t* table, in
 #pragma omp parallel for schedule(static) num_threads(int(threads))
     for (int64_t block = 0; block < blocks; block++) {
         int32_t *counts = starts + (block + 1) * k, highest = -1;
-        for (int64_t r = block * PAIR_ROWS; r < smaller(m, (block + 1) * PAIR_ROWS); r++) {
+        for (int64_t r = block * PAIR_ROWS; r < std::min(m, (block + 1) * PAIR_ROWS); r++) {
             const int32_t* row = table + r * k;
             for (int64_t s = 0; s < k; s++) {
                 counts[s] += row[s] >= 0;
@@ -50,7 +50,7 @@ MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int
     if (threads < 1 || m < 0 || k < 1) return BAD_ARGUMENT;
 #pragma omp parallel for schedule(static) num_threads(int(threads))
     for (int64_t first = 0; first < m; first += CHUNK) {
-        const int64_t rows = smaller(CHUNK, m - first);
+        const int64_t rows = std::min(CHUNK, m - first);
         int32_t entries[CHUNK], places[CHUNK];
         for (int64_t s = 0; s < k; s++) {
             int64_t count = 0;
