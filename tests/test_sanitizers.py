@@ -22,6 +22,6 @@ def test_the_driver_runs_clean(tmp_path, width):
     build = ["cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DMSM3D_SANITIZE=address,undefined"]
     subprocess.run([*build, f"-DMSM3D_WIDTH={width}", "-DCMAKE_BUILD_TYPE=Debug"], check=True, capture_output=True)
     subprocess.run(["cmake", "--build", str(tmp_path), "-j2"], check=True, capture_output=True)
-    done = subprocess.run([str(tmp_path / "msm3d_driver"), "12"], capture_output=True, text=True)
+    done = subprocess.run([str(tmp_path / "msm3d_driver"), "20"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("12 rounds: clean\n")
+    assert done.stdout.endswith("20 rounds: clean\n")

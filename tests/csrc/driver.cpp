@@ -105,6 +105,9 @@ static void products(int64_t isa) {
     const Listed listed = list(rows.get(), m, k, n);
     auto factor = numbers(n), channel = numbers(c);
     expect(msm3d_inverse_rms(isa, between(1, 4), n, c, x.get(), factor.get()), OK, "inverse_rms");
+    auto plain_factor = numbers(n);
+    expect(msm3d_inverse_rms(PORTABLE, 1, n, c, x.get(), plain_factor.get()), OK, "the portable inverse_rms");
+    agree(factor.get(), plain_factor.get(), n, 1e-4f, "inverse_rms");
     Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), nullptr, nullptr, listed.pairs(), out.get(), sums.get(), finish};
     if (below(2)) p.factor = factor.get(), p.scale = channel.get();
     expect(msm3d_product(isa, &p), OK, "product");
@@ -224,6 +227,18 @@ static void blending(int64_t isa) {
         portable.out = plain.get();
         expect(msm3d_blend(PORTABLE, &portable), OK, "the portable blend");
         agree(out.get(), plain.get(), points * size, 1e-4f, "blend");
+    }
+    std::vector<std::unique_ptr<float[]>> plain_grads;
+    std::vector<float*> plain_g;
+    for (int64_t level = 0; level < levels; level++) {
+        plain_grads.push_back(numbers(rows[size_t(level)] * channels[size_t(level)]));
+        plain_g.push_back(plain_grads.back().get());
+    }
+    Blend plain_b = b;
+    plain_b.grad_features = plain_g.data();
+    expect(msm3d_blend_gradient(PORTABLE, &plain_b), OK, "the portable blend_gradient");
+    for (size_t level = 0; level < size_t(levels); level++) {
+        agree(g[level], plain_g[level], rows[level] * channels[level], 1e-4f, "blend_gradient");
     }
     corners[0][0] = int32_t(rows[0]);
     if (!owned) expect(msm3d_blend(isa, &b), ROW_OUT_OF_RANGE, "blend with a wrong row");
