@@ -4,6 +4,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -33,15 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _extract(options: argparse.Namespace) -> None:
     from . import results
-    from .io import read
+    from .io import read_with
 
     targets = _targets(options.scans, options.output, options.format)
+    reading = _reading(options)
     model = _load(options)
     kept = {"levels": options.levels, "sampling": options.sampling, "max_memory": options.max_memory}
     channels = model.channels(options.levels)
     for scan, target in zip(options.scans, targets, strict=True):
         start = perf_counter()
-        cloud = read(scan, units=options.units, up=options.up)
+        cloud = read_with(scan, replace(reading, spacing=model.config.voxel_size))
         with results.writing(target, cloud.coord, channels, options.dtype, cloud.rows) as feat:
             model.extract(cloud, out=feat, dtype=options.dtype, progress=True, **kept)
         seconds = perf_counter() - start
@@ -51,8 +53,8 @@ def _extract(options: argparse.Namespace) -> None:
 def _pca(options: argparse.Namespace) -> None:
     from .visualize.verbs import pca
 
-    kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory", "up", "units")
-    settings = {name: getattr(options, name) for name in kept}
+    kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory")
+    settings = {name: getattr(options, name) for name in kept} | {"options": _reading(options)}
     for line in pca(options.scans, options.output, lambda: _load(options), **settings):
         print(line)
 
@@ -60,7 +62,8 @@ def _pca(options: argparse.Namespace) -> None:
 def _view(options: argparse.Namespace) -> None:
     from .visualize.verbs import view
 
-    settings = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory", "up", "units")}
+    settings = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory")}
+    settings["options"] = _reading(options)
     for line in view(options.scan, options.output, lambda: _load(options), **settings):
         print(line)
 
@@ -335,8 +338,19 @@ def _add_reading(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--max-memory", help="such as 4GB: a larger scan is cut into tiles; half of what is free by default"
     )
-    verb.add_argument("--up", default="z", help="axis of the scan that points up: z (default), y or -y")
-    verb.add_argument("--units", default="m", help="unit of the scan: m (default), cm, mm, ft or in")
+    verb.add_argument("--up", help="axis of the scan that points up: z, y or -y; what the format says, else z")
+    verb.add_argument("--units", help="unit of the scan: m, cm, mm, ft or in; what the format says, else m")
+    verb.add_argument(
+        "--invalid", default="drop", help="points without a position: drop (default), or nan for such rows"
+    )
+    verb.add_argument("--mesh", help="of a file with faces: vertices or surface; what is dense enough by default")
+    verb.add_argument("--min-opacity", type=float, help="of Gaussian splats: leave out those that are less opaque")
+
+
+def _reading(options: argparse.Namespace) -> Any:
+    from .reading import ReadOptions
+
+    return ReadOptions(**{name: getattr(options, name) for name in ("up", "units", "invalid", "mesh", "min_opacity")})
 
 
 def _load(options: argparse.Namespace) -> Any:

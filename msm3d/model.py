@@ -20,6 +20,7 @@ from .interpolate import descriptors
 from .normals import completed
 from .ops import backend
 from .points import PointCloud
+from .reading import ReadOptions
 from .unet import UNet
 from .voxels import Voxels, voxelize
 
@@ -118,8 +119,11 @@ class Model(nn.Module):
         sampling: str | None = None,
         out: np.ndarray | None = None,
         progress: bool = False,
-        up: str = "z",
-        units: str = "m",
+        up: str | None = None,
+        units: str | None = None,
+        invalid: str = "drop",
+        mesh: str | None = None,
+        min_opacity: float | None = None,
     ) -> Any:
         """Return one descriptor per point: row i belongs to point i, whatever the order of the points.
 
@@ -147,8 +151,11 @@ class Model(nn.Module):
             out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned. A map larger
                 than memory is written quickly only if points near each other in space are so in their order, too.
             progress: show a bar once the work has taken a second.
-            up: the axis of the data that points up: "z", "y" or "-y".
-            units: the unit of the data: "m", "cm", "mm", "ft" or "in".
+            up: the axis of the data that points up: "z", "y" or "-y"; what the format says, or else z, by default.
+            units: of the data: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
+            invalid: points without a position: "drop" leaves them out, "nan" gives them rows of NaN.
+            mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
+            min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
 
         Returns:
             (n, c): a tensor on the input's device if tensors were given, else a numpy array. With `at="voxels"` the
@@ -162,6 +169,7 @@ class Model(nn.Module):
             raise InputError("color=, normal= and out= go with one scan; for a list give each scan as a dictionary.")
         if at not in ("points", "voxels"):
             raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
+        options = self._options(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity)
         scans = [_scan(scan, i) for i, scan in enumerate(points)] if several else [points]
         reading = Reading(
             levels=self._levels(levels),
@@ -172,7 +180,7 @@ class Model(nn.Module):
         limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
         results = []
         with torch.no_grad():
-            for batch in self._batches(scans, limit, reading.dtype, color=color, normal=normal, up=up, units=units):
+            for batch in self._batches(scans, limit, reading.dtype, color=color, normal=normal, options=options):
                 results += self._described(batch, reading, limit, out, progress)
         return results if several else results[0]
 
@@ -235,12 +243,12 @@ class Model(nn.Module):
             levels: as for `extract`.
             generator: of the noise in training mode, which fails without one.
         """
-        voxels = self._voxels(_cloud(points, None, None))
+        voxels = self._voxels(_cloud(points, self._options()))
         hierarchy, features = self._features(voxels, generator)
         owner = voxels.owner.to(self.device)
         return descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
 
-    def levels(self, points: Any, *, up: str = "z", units: str = "m") -> list[Level]:
+    def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
 
         Args:
@@ -249,7 +257,7 @@ class Model(nn.Module):
             units: as for `extract`.
         """
         with torch.no_grad():
-            voxels = self._voxels(_cloud(points, None, None, up=up, units=units))
+            voxels = self._voxels(_cloud(points, self._options(up=up, units=units)))
             hierarchy, features = self._features(voxels)
         return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
 
@@ -259,6 +267,9 @@ class Model(nn.Module):
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         return voxelize([completed(cloud)], self.config.voxel_size, self.ops)
+
+    def _options(self, **given: Any) -> ReadOptions:
+        return ReadOptions(**given, spacing=self.config.voxel_size)
 
     def _sampling(self, sampling: str | None) -> str:
         sampling = self.config.sampling if sampling is None else sampling
@@ -368,10 +379,10 @@ def load(
     )
 
 
-def _cloud(points: Any, color: Any, normal: Any, **read: str) -> PointCloud:
+def _cloud(points: Any, options: ReadOptions, color: Any = None, normal: Any = None) -> PointCloud:
     from .io import as_cloud
 
-    return as_cloud(points, color=color, normal=normal, **read)
+    return as_cloud(points, color=color, normal=normal, options=options)
 
 
 def _scan(scan: Any, i: int) -> Any:

@@ -1,12 +1,12 @@
 """Normals where a scan has none: a plane fitted to the points around each cell of a grid."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 
-from .errors import InputError, Msm3dWarning
+from .errors import InputError
 from .points import PointCloud
+from .words import either, warn
 
 GREY = 127.5
 """The colour of points without one: 0 on the network's scale of -1 to 1."""
@@ -26,12 +26,12 @@ def completed(cloud: PointCloud) -> PointCloud:
         Msm3dWarning: once for each thing that was filled in, with what to pass instead.
     """
     if cloud.color is None:
-        message = "the points have no colour, neutral grey is used; if you have colours, pass color= (n, 3)."
-        warnings.warn(message, Msm3dWarning, stacklevel=2)
+        cure = either("pass color= (n, 3)", "put red, green and blue into the file")
+        warn(f"the points have no colour, neutral grey is used; if you have colours, {cure}.")
         cloud = replace(cloud, color=np.full((len(cloud), 3), GREY, dtype=np.float32))
     if cloud.normal is None:
-        message = "the points have no normals, they are estimated; if you have normals, pass normal= (n, 3)."
-        warnings.warn(message, Msm3dWarning, stacklevel=2)
+        cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
+        warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
         cloud = replace(cloud, normal=estimated(cloud.coord))
     return cloud
 

@@ -1,10 +1,8 @@
 """Does a scan look like metres with z up? What users get wrong most often and notice last."""
 
-import warnings
-
 import numpy as np
 
-from .errors import Msm3dWarning
+from .words import option, warn
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 """Metres in one unit."""
@@ -24,13 +22,11 @@ def warn_of_units(coord: np.ndarray, units: str) -> None:
     raw = span / UNITS[units]
     likely = next((name for name in ("m", "mm", "cm", "in") if name != units and 2 <= raw * UNITS[name] <= 100), None)
     cure = (
-        f"if these are {UNIT_WORDS[likely]}, pass units={likely!r}"
+        f"if these are {UNIT_WORDS[likely]}, pass {option('units', likely)}"
         if likely
-        else "pass units=, or scale the coordinates"
+        else f"pass {option('units')}, or scale the coordinates"
     )
-    warnings.warn(
-        f"the points span {float(f'{span:.3g}'):g} m with units={units!r}; {cure}.", Msm3dWarning, stacklevel=4
-    )
+    warn(f"the points span {float(f'{span:.3g}'):g} m with {option('units', units)}; {cure}.")
 
 
 def warn_of_up(coord: np.ndarray, up: str) -> None:
@@ -41,8 +37,8 @@ def warn_of_up(coord: np.ndarray, up: str) -> None:
     axis, sign = found
     axes, signs = UPS[up]  # back to the axes of the data
     name = ("-" if sign * signs[axis] < 0 else "") + "xyz"[axes[axis]]
-    cure = f"pass up={name!r}" if name in UPS else f"turn the coordinates so that {name} becomes z"
-    warnings.warn(f"the points look as if {name} were up, not {up}; if so, {cure}.", Msm3dWarning, stacklevel=4)
+    cure = f"pass {option('up', name)}" if name in UPS else f"turn the coordinates so that {name} becomes z"
+    warn(f"the points look as if {name} were up, not {up}; if so, {cure}.")
 
 
 def _upward(coord: np.ndarray) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from .errors import InputError
 from .plausible import UNITS as UNITS
 from .plausible import UPS as UPS
 from .plausible import warn_of_units, warn_of_up
+from .words import choices
 
 NAMES = {
     "coord": ("coord", "coords", "xyz", "points", "pos"),
@@ -121,7 +122,7 @@ class PointCloud:
         """
         for name, value, good in (("up", up, UPS), ("units", units, UNITS)):
             if not isinstance(value, str) or value not in good:
-                raise InputError(f"{name} is {value!r}; choose one of {', '.join(good)}.")
+                raise InputError(f"{name} is {value!r}; {choices(value, list(good))}")
         known = isinstance(points, PointCloud)
         given = {field.name: getattr(points, field.name) for field in fields(cls)} if known else parts(points)
         coord = _turned(_numbers("coord", given["coord"]).astype(np.float64) * UNITS[units], up)

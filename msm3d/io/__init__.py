@@ -4,7 +4,6 @@ No file is ever unpickled, and a size that a header declares is compared with th
 """
 
 import os
-import warnings
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DependencyError, FileError, InputError, Msm3dWarning
+from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
+from ..reading import ReadOptions
+from ..words import warn
 
 _READERS = {
     "ply": (".ply",),
@@ -27,7 +28,16 @@ KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
 """The suffixes of the files that `read` understands."""
 
 
-def read(path: str | os.PathLike[str], *, units: str = "m", up: str = "z") -> PointCloud:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    up: str | None = None,
+    units: str | None = None,
+    invalid: str = "drop",
+    mesh: str | None = None,
+    min_opacity: float | None = None,
+    spacing: float = 0.02,
+) -> PointCloud:
     r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
 
     >>> import tempfile
@@ -40,8 +50,12 @@ def read(path: str | os.PathLike[str], *, units: str = "m", up: str = "z") -> Po
     Args:
         path: a file of one of `KINDS`. Of a mesh the vertices are read; of an NPZ or a scene dictionary saved with
             torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
-        units: the unit of the file's coordinates: "m", "cm", "mm", "ft" or "in".
-        up: the axis of the file that points up: "z", "y" or "-y".
+        up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
+        units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
+        invalid: points without a position: "drop" leaves them out, "nan" keeps their rows in what `extract` returns.
+        mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
+        min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
+        spacing: metres between the points of a sampled surface.
 
     Returns:
         The cloud in metres with z up. Its `rows` say which points of the file it holds, where some had no position.
@@ -53,16 +67,24 @@ def read(path: str | os.PathLike[str], *, units: str = "m", up: str = "z") -> Po
     Warns:
         Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
     """
+    return read_with(
+        path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
+    )
+
+
+def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
+    """Read a scan as `read` does, with options that were checked before."""
     file = Path(path)
-    fields, rows = _positioned(file, _content(file))
+    fields, rows = _positioned(file, _content(file, options))
+    units, up = (fields.pop(name, None) for name in ("units", "up"))  # what the format says of itself
     try:
-        cloud = PointCloud.of(fields, units=units, up=up)
+        cloud = PointCloud.of(fields, units=options.units or units or "m", up=options.up or up or "z")
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
     return replace(cloud, rows=rows)
 
 
-def as_cloud(points: Any, *, color: Any = None, normal: Any = None, units: str = "m", up: str = "z") -> PointCloud:
+def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
     """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
 
     >>> len(as_cloud(np.zeros((5, 3))))
@@ -72,21 +94,22 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, units: str =
         points: a path as in `read`, or points as in `PointCloud.of`.
         color: as in `PointCloud.of`, which replaces the file's; likewise `normal`, in the file's own axes.
         normal: see `color`.
-        units: as in `read`.
-        up: as in `read`.
+        options: as in `read`.
 
     Raises:
         InputError: as `read` and `PointCloud.of`.
     """
+    options = options or ReadOptions()
+    units, up = options.units or "m", options.up or "z"
     if not isinstance(points, (str, os.PathLike)):
         return PointCloud.of(points, color=color, normal=normal, units=units, up=up)
-    cloud = read(points, units=units, up=up)
+    cloud = read_with(points, options)
     if normal is not None:
         normal = PointCloud.of(np.zeros((len(normal), 3)), normal=normal, up=up).normal
     return PointCloud.of(cloud, color=color, normal=normal)
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
     module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
     try:
@@ -96,7 +119,7 @@ def _content(file: Path) -> dict[str, Any]:
             raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
         if file.stat().st_size == 0:
             raise FileError("is empty (0 bytes); export it again.")
-        return import_module(f"{__name__}.{module}").content(file)
+        return import_module(f"{__name__}.{module}").content(file, options)
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
     except DependencyError:
@@ -122,10 +145,9 @@ def _positioned(file: Path, fields: dict[str, Any]) -> tuple[dict[str, Any], np.
     rows = np.flatnonzero(good)
     if not len(rows):
         raise FileError(f"{file}: none of its {len(coord)} points has a position (all are NaN); check how it was made.")
-    warnings.warn(
+    warn(
         f"{file}: {len(coord) - len(rows)} of {len(coord)} points have no position (NaN) and are dropped; "
-        f"the {len(rows)} others are in the file's order.",
-        Msm3dWarning,
-        stacklevel=3,
+        f"the {len(rows)} others are in the file's order."
     )
-    return {name: value[good] if len(value) == len(coord) else value for name, value in fields.items()}, rows
+    kept = {n: v[good] for n, v in fields.items() if isinstance(v, np.ndarray) and len(v) == len(coord)}
+    return fields | kept, rows

@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import FileError
 from ..points import NAMES, parts
+from ..reading import ReadOptions
 from . import columns
 
 _DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
 
 
-def content(file: Path) -> dict[str, Any]:
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays by field name."""
     kind = file.suffix.lower()
     if kind == ".npz":

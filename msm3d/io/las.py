@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DependencyError, FileError
+from ..reading import ReadOptions
 from . import columns
 
 _CHUNK = 1_000_000  # points read at a time: what a header declares is believed only as it arrives
 
 
-def content(file: Path) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the points' arrays by field name; the classification is the segment."""
     try:
         import laspy

@@ -7,9 +7,10 @@ import numpy as np
 
 from ..errors import DependencyError, FileError
 from ..points import parts
+from ..reading import ReadOptions
 
 
-def content(file: Path) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name, in the order of the file; STL repeats a vertex per face: merged."""
     try:
         import trimesh

@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import FileError
+from ..reading import ReadOptions
 from . import columns, text
 
 _KINDS = ("F4", "F8", "I1", "I2", "I4", "I8", "U1", "U2", "U4", "U8")
@@ -14,7 +15,7 @@ _LONGEST_RUN = 264  # bytes that the three of a back reference stand for, at mos
 _Field = tuple[str, str, int]  # name, type, values per point
 
 
-def content(file: Path) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the points' arrays by field name; packed colours are unpacked."""
     with file.open("rb") as stream:
         fields, count, encoding = _header(stream)

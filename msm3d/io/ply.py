@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import FileError
+from ..reading import ReadOptions
 from . import columns, text
 
 _LONGEST_HEADER = 1 << 20  # bytes
@@ -19,7 +20,7 @@ _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _Element = tuple[str, int, list[tuple[str, str]]]  # name, count, and its properties: name and type, "" for a list
 
 
-def content(file: Path) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name."""
     with file.open("rb") as stream:
         order, elements = _header(stream)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import FileError
+from ..reading import ReadOptions
 from . import columns
 
 _LAYOUTS = {
@@ -18,7 +19,7 @@ _LAYOUTS = {
 }
 
 
-def content(file: Path) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the arrays by field name: columns by the header's names where it has one, else by their number."""
     with file.open("rb") as stream:
         start = 3 if stream.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark

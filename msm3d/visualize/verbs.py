@@ -12,10 +12,11 @@ import numpy as np
 
 from .. import memory
 from ..errors import FileError, InputError
-from ..io import read
+from ..io import read_with
 from ..model import LevelInfo, Model
 from ..normals import completed
 from ..points import PointCloud
+from ..reading import ReadOptions
 from .colors import ColorBasis
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, render, save_picture
@@ -35,8 +36,7 @@ def pca(
     basis: str | None = None,
     save_basis: str | None = None,
     max_memory: str | None = None,
-    up: str = "z",
-    units: str = "m",
+    options: ReadOptions | None = None,
 ) -> Iterator[str]:
     """Colour scans by principal components on one basis; a picture, a PLY file or a page for each.
 
@@ -51,15 +51,14 @@ def pca(
         basis: a file of `ColorBasis.save` to use.
         save_basis: where to write the basis.
         max_memory: as for `Model.extract`.
-        up: as for `Model.extract`.
-        units: as for `Model.extract`.
+        options: how the files are to be understood.
     """
     targets = _targets(scans, output, form)
     pixels, known = _size(size), None if basis is None else ColorBasis.load(basis)
     model = load()
     start = perf_counter()
     infos = _infos(model, levels)
-    with _described(model, scans, levels, targets[0].parent, max_memory, up, units) as (clouds, features):
+    with _described(model, scans, levels, targets[0].parent, max_memory, options) as (clouds, features):
         yield f"{sum(map(len, clouds)):,} points x {features[0].shape[1]} channels in {perf_counter() - start:.1f} s"
         if targets[0].suffix.lower() == ".html":
             bases = level_bases(features, [info.slice for info in infos])
@@ -103,8 +102,7 @@ def view(
     names: str | None = None,
     most: int = MOST_POINTS,
     max_memory: str | None = None,
-    up: str = "z",
-    units: str = "m",
+    options: ReadOptions | None = None,
 ) -> Iterator[str]:
     """Write the page of a scan, with features of a model or of a file.
 
@@ -116,8 +114,7 @@ def view(
         names: of the labels: scannet20, scannet200, s3dis, rooms, a file with one name a line, or wall,floor,chair.
         most: points to keep in the page.
         max_memory: as for `Model.extract`.
-        up: as for `Model.extract`.
-        units: as for `Model.extract`.
+        options: how the files are to be understood.
     """
     target, named = check_page(output), () if names is None else _names(names)
     if most < 1:
@@ -125,7 +122,7 @@ def view(
     settings = {"title": Path(scan).name, "names": named, "most": most}
     if features is not None:
         start = perf_counter()
-        cloud, rows = read(scan, units=units, up=up), _features(features)
+        cloud, rows = read_with(scan, options or ReadOptions()), _features(features)
         if len(rows) != len(cloud):
             raise InputError(
                 f"{features} has {len(rows):,} rows, {scan} has {len(cloud):,} points; give the features of this scan."
@@ -135,7 +132,7 @@ def view(
         return
     model = load()
     start = perf_counter()
-    with _described(model, [scan], None, target.parent, max_memory, up, units) as ([cloud], [rows]):
+    with _described(model, [scan], None, target.parent, max_memory, options) as ([cloud], [rows]):
         yield f"{len(cloud):,} points x {rows.shape[1]} channels in {perf_counter() - start:.1f} s"
         start = perf_counter()
         page = write_page(target, cloud, rows, levels=_infos(model, None), model=_name(model), **settings)
@@ -152,22 +149,21 @@ def _described(
     levels: Sequence[int] | None,
     folder: Path,
     max_memory: str | None,
-    up: str,
-    units: str,
+    options: ReadOptions | None,
 ) -> Iterator[tuple[list[PointCloud], list[np.ndarray]]]:
     """Yield the scans and their descriptors in float16, which lie in a file beside the output where they are large."""
     clouds, features, width = [], [], model.channels(levels)
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
-            cloud = completed(read(scan, units=units, up=up))
+            cloud = completed(read_with(scan, options or ReadOptions()))
             shape = len(cloud), width
             if shape[0] * shape[1] * 2 < memory.available() // 4:
                 out = np.empty(shape, np.float16)
             else:
                 scratch = stack.enter_context(TemporaryDirectory(prefix=".msm3d-", dir=folder))
                 out = np.lib.format.open_memmap(Path(scratch, f"{i}.npy"), "w+", np.float16, shape)
-            options = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
-            features.append(model.extract(cloud, out=out, progress=True, **options))
+            kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
+            features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
         yield clouds, features
 

@@ -1,0 +1,69 @@
+"""Sentences in the reader's words: what to type next is an argument in Python and an option on the command line."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from difflib import get_close_matches
+from pathlib import Path
+
+from .errors import Msm3dWarning
+
+_TYPED = ContextVar("typed", default=False)
+_PACKAGE = str(Path(__file__).parent)
+
+
+@contextmanager
+def of_the_command_line() -> Iterator[None]:
+    """Speak of options instead of arguments."""
+    token = _TYPED.set(True)
+    try:
+        yield
+    finally:
+        _TYPED.reset(token)
+
+
+def either(python: str, typed: str) -> str:
+    """Return the words that fit where the user is: in Python, or on the command line.
+
+    >>> either("pass color= (n, 3)", "put red, green and blue into the file")
+    'pass color= (n, 3)'
+    >>> with of_the_command_line():
+    ...     either("pass color= (n, 3)", "put red, green and blue into the file")
+    'put red, green and blue into the file'
+    """
+    return typed if _TYPED.get() else python
+
+
+def option(name: str, value: object = None) -> str:
+    """Return what to type to give the option `name`, with its value or, for None, without.
+
+    >>> option("up", "-y"), option("units")
+    ("up='-y'", 'units=')
+    >>> with of_the_command_line():
+    ...     option("up", "-y"), option("max_memory", "4GB")
+    ('--up -y', '--max-memory 4GB')
+    """
+    flag = "--" + name.replace("_", "-")
+    if value is None:
+        return either(f"{name}=", flag)
+    return either(f"{name}={value!r}", f"{flag} {value}")
+
+
+def choices(given: object, good: Sequence[str]) -> str:
+    """Return the end of a sentence about a word that is not among the good ones.
+
+    >>> choices("scannt", ["rooms", "scannet"]), choices("x", ["m", "cm"])
+    ("did you mean 'scannet'?", 'choose one of m, cm.')
+    """
+    close = get_close_matches(str(given), good, n=1, cutoff=0.7)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(good)}."
+
+
+def warn(message: str, category: type[Warning] = Msm3dWarning) -> None:
+    """Warn at the line of the user's that led here: the first one outside the package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
