@@ -115,7 +115,7 @@ def test_a_broken_run_goes_on_to_the_bit(small, tmp_path):
 
 def test_a_run_is_not_overwritten_nor_mixed(small, tmp_path):
     run(replace(small, steps=1), tmp_path)
-    with pytest.raises(InputError, match=r"has a run already; go on with --resume, or give another folder\.$"):
+    with pytest.raises(InputError, match=r"has a run already; go on with resume=True, or give another folder\.$"):
         run(replace(small, steps=1), tmp_path)
     with pytest.raises(InputError, match=r"is of another run, pretrain differs; give another name, or delete it\.$"):
         run(replace(small, steps=1, lr=0.1), tmp_path, resume=True)
