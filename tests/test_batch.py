@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from msm3d import batch, cli
+from msm3d import batch, cli, io
 from msm3d.errors import FileError, InputError
 from tests.conftest import make_scene
 
@@ -133,6 +133,20 @@ def test_a_full_disk_stops_all_and_a_fault_of_ours_only_its_scan(scans, model, m
     with pytest.raises(InputError, match="cannot be written"):
         list(batch.extract(model, jobs))
     assert not (scans.parent / "out").exists()
+
+
+def test_a_scan_is_checked_without_reading_it(scans):
+    assert io.check("scans/broken.ply").name == "broken.ply"
+    (scans / "empty.ply").touch()
+    for name, sentence in (
+        ("gone.ply", "gone.ply: does not exist; check the path."),
+        ("scans/notes.md", "scans/notes.md: is of a kind that msm3d does not read; give one of .ply, "),
+        ("scans/empty.ply", "scans/empty.ply: is empty (0 bytes); export it again."),
+        ("scans", "scans: is a directory; give one file: .ply, "),
+    ):
+        with pytest.raises(FileError) as raised:
+            io.check(name)
+        assert str(raised.value).startswith(sentence)
 
 
 def test_two_scans_of_one_stem_are_told_apart_before_any_work(scans):

@@ -319,10 +319,9 @@ def test_a_device_that_is_not_there_is_one_sentence(scan, capsys, tmp_path):
 
 def test_a_level_that_is_not_there_is_said_before_any_scan_is_read(scan, weights, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("msm3d.io.import_module", lambda name: pytest.fail(f"{name} was imported"))
-    for verb, out in (("extract", "out.npz"), ("pca", "out.ply")):
-        arguments = [verb, str(scan), "-o", str(tmp_path / out), "--model", weights, "--levels", "9"]
-        assert cli.main(arguments) == 2
-        assert "levels is [9]; give some of 0 (finest) to 2" in capsys.readouterr().err
+    arguments = ["extract", str(scan), "-o", str(tmp_path / "out.npz"), "--model", weights, "--levels", "9"]
+    assert cli.main(arguments) == 2
+    assert "levels is [9]; give some of 0 (finest) to 2" in capsys.readouterr().err
 
 
 def test_what_nobody_foresaw_is_a_fault_of_ours(scan, weights, tmp_path, capsys, monkeypatch):

@@ -25,8 +25,8 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show stages and warnings meanwhile: each warning once, or once for each scan where there are several."""
-        with warnings.catch_warnings(), stages.listening(self.stage), stages.silent() if self.quiet else nullcontext():
+        """Show stages, bars and warnings meanwhile: each warning once, or once for each scan; in a log warnings only."""
+        with warnings.catch_warnings(), stages.listening(self.stage), nullcontext() if self._live else stages.silent():
             warnings.simplefilter("always", Msm3dWarning)
             warnings.showwarning = self._warning
             try:

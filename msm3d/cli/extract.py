@@ -67,18 +67,21 @@ def run(options: argparse.Namespace, display: Display) -> int:
     model = arguments.load(options, display)
     kept = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
     outcomes, hinted = [], False
-    for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
-        if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
-            raise outcome.error
-        outcomes.append(outcome)
-        at = "" if len(plan.jobs) == 1 else f"{len(outcomes)}/{len(plan.jobs)} "
-        display.line(f"{at}{outcome}")
-        if outcome.bytes > LARGE and not hinted:
-            display.note(_hint(model, outcome, options))
-            hinted = True
+    try:
+        for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
+            if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
+                raise outcome.error
+            outcomes.append(outcome)
+            at = "" if len(plan.jobs) == 1 else f"{len(outcomes)}/{len(plan.jobs)} "
+            display.line(f"{at}{outcome}")
+            if outcome.bytes > LARGE and not hinted:
+                display.note(_hint(model, outcome, options))
+                hinted = True
+    finally:  # also where a full disk, or Ctrl-C, ends it
+        failed = _failures(outcomes, display)
     if len(plan.jobs) > 1:
         display.line(_summary(outcomes, plan.others))
-    return _failures(outcomes, display)
+    return 1 if failed else 0
 
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
@@ -111,7 +114,7 @@ def _summary(outcomes: list[Any], others: int) -> str:
 
 
 def _failures(outcomes: list[Any], display: Display) -> int:
-    """Show what failed, in a table, and return the exit code."""
+    """Show what failed, in a table, and return how much."""
     from . import told
 
     failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
@@ -121,4 +124,4 @@ def _failures(outcomes: list[Any], display: Display) -> int:
     display.error(f"msm3d extract: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
     for scan, why in failed:
         display.error(f"  {scan:{width}}  {why.removeprefix(f'{scan}: ')}")
-    return 1
+    return len(failed)

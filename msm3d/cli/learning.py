@@ -83,7 +83,9 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
     from ..evaluate.judge import judge
     from ..pretrain import named, pretrain
     from ..pretrain.sources import scenes
+    from ..pretrain.trainer import check_folder
 
+    check_folder(Path(options.output), options.resume)
     config = named(options.config, options.set)
     device = device_of(options.device)
     if options.threads is not None:

@@ -1,8 +1,10 @@
 """`msm3d pca` and `msm3d view`: what features look like."""
 
 import argparse
+from contextlib import nullcontext
 from typing import Any
 
+from .. import stages
 from . import arguments
 from .arguments import SCAN
 from .display import Display
@@ -71,8 +73,9 @@ def _pca(options: argparse.Namespace, display: Display) -> None:
     kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory")
     settings: dict[str, Any] = {name: getattr(options, name) for name in kept}
     settings["options"] = arguments.reading(options)
-    for line in pca(options.scans, options.output, lambda: arguments.load(options, display), **settings):
-        display.line(line)
+    with stages.of(options.scans[0]) if len(options.scans) == 1 else nullcontext():
+        for line in pca(options.scans, options.output, lambda: arguments.load(options, display), **settings):
+            display.line(line)
 
 
 def _view(options: argparse.Namespace, display: Display) -> None:
@@ -81,5 +84,6 @@ def _view(options: argparse.Namespace, display: Display) -> None:
 
     settings: dict[str, Any] = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory")}
     settings["options"] = arguments.reading(options)
-    for line in view(options.scan, options.output, lambda: arguments.load(options, display), **settings):
-        display.line(line)
+    with stages.of(options.scan):
+        for line in view(options.scan, options.output, lambda: arguments.load(options, display), **settings):
+            display.line(line)

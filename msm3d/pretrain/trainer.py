@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .. import training
 from ..atomic import replacing
+from ..devices import device_of
 from ..errors import InputError
 from ..model import Model
 from ..normals import completed
@@ -97,7 +98,7 @@ def pretrain(
     """
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_of(device)
     run = _Run(scenes, config, Path(folder), device, backend, data)
     start = run.begin(resume)
     monitor = Monitor()
@@ -117,6 +118,13 @@ def pretrain(
             if judge is not None and run.first and ((step + 1) % judge_every == 0 or done):
                 record.line(step, judged=judge(run.student_model()))
     return run.student_model()
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Raise InputError where `folder` has a run that is not to be gone on with; before any scan is read or made."""
+    if (folder / "checkpoint.pt").exists() and not resume:
+        cure = either("resume=True", "--resume")
+        raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
 
 
 class _Silent:
@@ -228,9 +236,7 @@ class _Run:
     def begin(self, resume: bool) -> int:
         """Return the step to start with; write config.json of a new run."""
         path = self.folder / "checkpoint.pt"
-        if path.exists() and not resume:
-            cure = either("resume=True", "--resume")
-            raise InputError(f"{self.folder} has a run already; go on with {cure}, or give another folder.")
+        check_folder(self.folder, resume)
         if path.exists():
             state = training.resume(path, self._identity(), self.device)
             for name, part in self._parts().items():

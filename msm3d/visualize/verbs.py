@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .. import memory, stages
+from .. import memory
 from ..errors import FileError, InputError
 from ..io import read_with
 from ..model import LevelInfo, Model
@@ -155,8 +155,7 @@ def _described(
     clouds, features, width = [], [], model.channels(levels)
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
-            with stages.of(scan):
-                cloud = completed(read_with(scan, options or ReadOptions()))
+            cloud = completed(read_with(scan, options or ReadOptions()))
             shape = len(cloud), width
             if shape[0] * shape[1] * 2 < memory.available() // 4:
                 out = np.empty(shape, np.float16)
@@ -164,8 +163,7 @@ def _described(
                 scratch = stack.enter_context(TemporaryDirectory(prefix=".msm3d-", dir=folder))
                 out = np.lib.format.open_memmap(Path(scratch, f"{i}.npy"), "w+", np.float16, shape)
             kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
-            with stages.of(scan):
-                features.append(model.extract(cloud, out=out, progress=None, **kept))
+            features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
         yield clouds, features
 
@@ -192,7 +190,6 @@ def _features(path: str) -> np.ndarray:
 
 def _infos(model: Model, levels: Sequence[int] | None) -> list[LevelInfo]:
     """Return the levels with their columns in a descriptor of these levels alone."""
-    model.channels(levels)  # a level that there is not is said here
     known, found, start = model.feature_info, [], 0
     for level in range(len(known)) if levels is None else levels:
         info = known[level]
