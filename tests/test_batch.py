@@ -72,12 +72,18 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "ply"])
-def test_every_format_is_known_again_and_another_width_or_type_is_not(scans, model, ending):
+def test_every_format_is_known_again_and_another_width_or_type_is_not(scans, model, ending, monkeypatch):
     jobs = batch.plan(["scans/a.npz"], "out/", ending).jobs
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]
+
+    def wrong(*_, **__):
+        raise InputError("it is done again")
+
+    monkeypatch.setattr("msm3d.model.Model.extract", wrong)
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [True]
     assert [outcome.was_there for outcome in batch.extract(model, jobs, levels=[-1])] == [False]
-    assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]
+    assert [outcome.was_there for outcome in batch.extract(model, jobs, dtype="float16")] == [False]
+    assert [outcome.was_there for outcome in batch.extract(model, jobs, again=True)] == [False]
     jobs[0].target.write_bytes(b"cut")
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]
 

@@ -25,7 +25,7 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show stages, bars and warnings meanwhile: each warning once, or once for each scan; in a log warnings only."""
+        """Show stages, bars and warnings meanwhile: each warning once, or once for each scan; in a log no bars."""
         with warnings.catch_warnings(), stages.listening(self.stage), nullcontext() if self._live else stages.silent():
             warnings.simplefilter("always", Msm3dWarning)
             warnings.showwarning = self._warning
