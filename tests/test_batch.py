@@ -66,7 +66,7 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "3/3 out/rooms/room.7.npy: is there"
     assert lines[3].startswith("2 scans: 600 points")
-    assert "; 1 were there" in lines[3]
+    assert "; 1 there already" in lines[3]
     assert call("scans", "-o", "out", "--format", "npy", "--again") == 0
     assert "is there" not in capsys.readouterr().out
 

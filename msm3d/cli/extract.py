@@ -77,10 +77,10 @@ def run(options: argparse.Namespace, display: Display) -> int:
             if outcome.bytes > LARGE and not hinted:
                 display.note(_hint(model, outcome, options))
                 hinted = True
+        if len(plan.jobs) > 1:
+            display.line(_summary(outcomes, plan.others))
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = _failures(outcomes, display)
-    if len(plan.jobs) > 1:
-        display.line(_summary(outcomes, plan.others))
     return 1 if failed else 0
 
 
@@ -98,16 +98,16 @@ def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
 
 
 def _summary(outcomes: list[Any], others: int) -> str:
-    """Return the last line of several scans."""
+    """Return one line about several scans."""
     done = [outcome for outcome in outcomes if outcome.bytes]
     points, size = sum(o.points for o in done), sum(o.bytes for o in done)
-    channels = f" x {done[0].channels} channels" if done else ""
-    parts = [
-        f"{count(len(done), 'scan')}: {count(points, 'point')}{channels} in {sum(o.seconds for o in done):.1f} s, "
-        f"{megabytes(size)}"
-    ]
+    parts = []
+    if done:
+        rows = f"{count(points, 'point')} x {done[0].channels} channels"
+        seconds = sum(o.seconds for o in done)
+        parts.append(f"{count(len(done), 'scan')}: {rows} in {seconds:.1f} s, {megabytes(size)}")
     there, failed = (sum(map(test, outcomes)) for test in (lambda o: o.was_there, lambda o: o.error is not None))
-    parts += [f"{there} were there"] if there else []
+    parts += [f"{there} there already"] if there else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{count(others, 'file')} of other kinds left out"] if others else []
     return "; ".join(parts)
