@@ -19,6 +19,7 @@ from .progress import bar
 from .tiles import tiles
 from .unet import UNet
 from .voxels import Voxels
+from .words import either
 
 BLOCK = 1 << 17
 """Rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors."""
@@ -67,7 +68,7 @@ def describe(
     device: torch.device,
     limit: int,
     out: np.ndarray | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
     to: torch.device | None = None,
 ) -> Tensor:
     """Return the rows of one scene, computed at once where that takes at most `limit` bytes, else tile by tile.
@@ -80,7 +81,7 @@ def describe(
         device: where the network is.
         limit: bytes that the work may take beside its input and output.
         out: numpy array to write the rows to as they come.
-        progress: show a bar.
+        progress: show a bar; None shows it in a terminal only.
         to: where the rows are wanted if there is no `out`. They are returned there or on the CPU, which is the default.
 
     Raises:
@@ -95,7 +96,10 @@ def describe(
     elif size > memory.available(to):
         raise InputError(
             f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
-            "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
+            + either(
+                "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'.",
+                "give --levels with fewer, or --dtype float16.",
+            )
         )
     scenes = int(voxels.keys[-1] >> 3 * curves.BITS) + 1
     extent = extents(voxels.cells, scenes)

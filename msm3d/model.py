@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from . import curves, memory, weights
 from .config import SAMPLINGS, BackboneConfig
 from .describe import Reading, bytes_per_voxel, describe, joined
+from .devices import device_of
 from .errors import InputError
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
@@ -118,7 +119,7 @@ class Model(nn.Module):
         max_memory: int | str | None = None,
         sampling: str | None = None,
         out: np.ndarray | None = None,
-        progress: bool = False,
+        progress: bool | None = False,
         up: str | None = None,
         units: str | None = None,
         invalid: str = "drop",
@@ -150,7 +151,7 @@ class Model(nn.Module):
             sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
             out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned. A map larger
                 than memory is written quickly only if points near each other in space are so in their order, too.
-            progress: show a bar once the work has taken a second.
+            progress: show a bar once the work has taken a second; None shows it in a terminal only.
             up: the axis of the data that points up: "z", "y" or "-y"; what the format says, or else z, by default.
             units: of the data: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
             invalid: points without a position: "drop" leaves them out, "nan" gives them rows of NaN.
@@ -215,7 +216,7 @@ class Model(nn.Module):
         reading: Reading,
         limit: int,
         out: np.ndarray | None,
-        progress: bool,
+        progress: bool | None,
     ) -> list[Any]:
         """Return what `extract` returns for each scan of a batch."""
         scenes = [voxels for _, voxels in batch]
@@ -313,8 +314,7 @@ class Model(nn.Module):
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_of(device)
         directory = weights.resolve(source, **options)
         config, tensors, meta = weights.read(directory)
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once

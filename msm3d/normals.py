@@ -6,6 +6,7 @@ import numpy as np
 
 from .errors import InputError
 from .points import PointCloud
+from .stages import stage
 from .words import either, warn
 
 GREY = 127.5
@@ -32,6 +33,7 @@ def completed(cloud: PointCloud) -> PointCloud:
     if cloud.normal is None:
         cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
+        stage("normals")
         cloud = replace(cloud, normal=estimated(cloud.coord))
     return cloud
 

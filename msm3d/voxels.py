@@ -11,6 +11,8 @@ from torch import Tensor
 from . import curves
 from .errors import InputError
 from .points import PointCloud
+from .stages import stage
+from .words import option
 
 _CHUNK = 1 << 22  # points at a time: what is live beside the points stays small however many there are
 
@@ -61,6 +63,7 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType) -> Voxe
     """
     if len(clouds) > curves.MAX_SCENES:
         raise InputError(f"a batch holds at most {curves.MAX_SCENES} scenes, {len(clouds)} were given; split the list.")
+    stage("voxels")
     keys, columns = [], []
     for scene, cloud in enumerate(clouds):
         key, distance = _cells(cloud.coord, size, scene)
@@ -88,7 +91,8 @@ def _cells(coord: np.ndarray, size: float, scene: int) -> tuple[Tensor, Tensor]:
         axis = int((high - low).argmax())
         raise InputError(
             f"the points span {span:.6g} m along {'xyz'[axis]}, and at {size:g} m per voxel at most "
-            f"{(1 << curves.BITS) * size:.6g} m can be indexed; drop outliers, or pass units= if these are not metres."
+            f"{(1 << curves.BITS) * size:.6g} m can be indexed; "
+            f"drop outliers, or pass {option('units')} if these are not metres."
         )
     shift = torch.tensor([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     first = ((torch.from_numpy(low) - shift) / size).floor().long()

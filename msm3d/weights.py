@@ -17,6 +17,7 @@ from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, sha256
 from .store import load_state as load_state
 from .store import read as read
 from .store import write as write
+from .words import choices
 
 DEFAULT = "rooms"
 """The release that comes with the package, and that `load()` returns."""
@@ -144,8 +145,9 @@ def resolve(
             raise WeightsError(
                 f"{text!r} is no release of msm3d, but a directory here has this name; type ./{text} for it."
             )
-        known = ", ".join(list_models())
-        raise WeightsError(f"unknown weights {text!r}; choose one of {known}, or give ./DIRECTORY or OWNER/REPOSITORY.")
+        end = choices(text, list_models())
+        end = end if end.endswith("?") else f"{end[:-1]}, or give ./DIRECTORY or OWNER/REPOSITORY."
+        raise WeightsError(f"unknown weights {text!r}; {end}")
     if os.path.isdir(text):
         _refuse(revision, text)
         return Path(text)

@@ -55,7 +55,7 @@ def test_commands_are_understood(page):
     commands = [words for words in lines if words and words[0] == "msm3d"]
     assert commands
     for _, *arguments in commands:
-        assert cli._parser().parse_args(arguments).verb == arguments[0]
+        assert cli.parsed(arguments).verb == arguments[0]
 
 
 def test_extras_that_are_named_exist():

@@ -329,9 +329,7 @@ def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
 
 
 def test_an_unknown_name_lists_the_known_ones(home):
-    assert sentence(weights.resolve, "scanet") == (
-        "unknown weights 'scanet'; choose one of rooms, scannet, or give ./DIRECTORY or OWNER/REPOSITORY."
-    )
+    assert sentence(weights.resolve, "scanet") == ("unknown weights 'scanet'; did you mean 'scannet'?")
 
 
 def test_a_missing_directory_is_named(home):

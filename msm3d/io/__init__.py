@@ -4,6 +4,8 @@ No file is ever unpickled, and a size that a header declares is compared with th
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
 from ..reading import ReadOptions
+from ..stages import stage
 from ..words import warn
 
 _READERS = {
@@ -75,6 +78,7 @@ def read(
 def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
     """Read a scan as `read` does, with options that were checked before."""
     file = Path(path)
+    stage("reading")
     fields, rows = _positioned(file, _content(file, options))
     units, up = (fields.pop(name, None) for name in ("units", "up"))  # what the format says of itself
     try:
@@ -109,17 +113,41 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
     return PointCloud.of(cloud, color=color, normal=normal)
 
 
+def check(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a scan, or fail, before any work is done, where there is no file of a kind that is read.
+
+    Raises:
+        FileError: the file is missing, empty, a folder or of an unknown kind.
+    """
+    file = Path(path)
+    with _named(file):
+        _reader(file)
+    return file
+
+
 def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
+    with _named(file):
+        return import_module(f"{__name__}.{_reader(file)}").content(file, options)
+
+
+def _reader(file: Path) -> str:
+    """Return the name of the module that reads `file`."""
     module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
+    if file.is_dir():
+        raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
+    if module is None:
+        raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
+    if file.stat().st_size == 0:
+        raise FileError("is empty (0 bytes); export it again.")
+    return module
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a FileError that names it."""
     try:
-        if file.is_dir():
-            raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
-        if module is None:
-            raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
-        if file.stat().st_size == 0:
-            raise FileError("is empty (0 bytes); export it again.")
-        return import_module(f"{__name__}.{module}").content(file, options)
+        yield
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
     except DependencyError:

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import FileError
 from ...io import read as read_points
 from ...points import PointCloud
+from ...words import option
 from ..classes import IGNORE, SCANNET20, ClassList
 from .scenes import Scene, cloud
 
@@ -65,7 +66,8 @@ def scenes(folders: list[Path], classes: ClassList, table: Path) -> tuple[Scene,
 def split_names(file: Path) -> list[str]:
     """Return the scans that a list names, one a line."""
     if not file.is_file():
-        raise FileError(f"{file}: does not exist; get ScanNet's lists of scans, and pass splits= where they are.")
+        cure = f"get ScanNet's lists of scans, and pass {option('splits')} where they are."
+        raise FileError(f"{file}: does not exist; {cure}")
     return [line.strip() for line in file.read_text().splitlines() if line.strip()]
 
 
