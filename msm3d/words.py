@@ -61,6 +61,16 @@ def choices(given: object, good: Sequence[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(good)}."
 
 
+def cut(text: object, most: int = 80) -> str:
+    """Return a foreign text short enough to be quoted: its first line's first characters.
+
+    >>> cut("a" * 100, 8), cut("two\\nlines")
+    ('aaaaaaa…', 'two')
+    """
+    line = next(iter(str(text).strip().splitlines()), "")
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def warn(message: str, category: type[Warning] = Msm3dWarning) -> None:
     """Warn at the line of the user's that led here: the first one outside the package."""
     frame, level = inspect.currentframe(), 1

@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
 from ..reading import ReadOptions
-from ..words import warn
+from ..words import cut, option, warn
+from .foreign import advice
 
 _READERS = {
     "ply": (".ply",),
@@ -22,7 +23,7 @@ _READERS = {
     "las": (".las", ".laz"),
     "arrays": (".npz", ".npy", ".pth", ".pt"),
     "text": (".txt", ".xyz", ".pts", ".csv"),
-    "mesh": (".obj", ".glb", ".gltf", ".stl"),
+    "mesh": (".obj", ".glb", ".gltf", ".stl", ".off"),
 }
 KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
 """The suffixes of the files that `read` understands."""
@@ -75,13 +76,14 @@ def read(
 def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
     """Read a scan as `read` does, with options that were checked before."""
     file = Path(path)
-    fields, rows = _positioned(file, _content(file, options))
-    units, up = (fields.pop(name, None) for name in ("units", "up"))  # what the format says of itself
+    fields = _content(file, options)
+    units, up, kept, _ = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # of the format
+    fields, rows = _positioned(file, fields)
     try:
         cloud = PointCloud.of(fields, units=options.units or units or "m", up=options.up or up or "z")
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
-    return replace(cloud, rows=rows)
+    return replace(cloud, rows=rows if kept is None else kept if rows is None else kept[rows])
 
 
 def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
@@ -115,14 +117,18 @@ def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
     try:
         if file.is_dir():
             raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
+        if module is None and (known := advice(file)):
+            raise FileError(known)
         if module is None:
             raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
         if file.stat().st_size == 0:
             raise FileError("is empty (0 bytes); export it again.")
+        if options.min_opacity is not None and module != "ply":
+            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
         return import_module(f"{__name__}.{module}").content(file, options)
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
-    except DependencyError:
+    except (DependencyError, Warning):  # a warning, where users make errors of them
         raise
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error
@@ -130,7 +136,7 @@ def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
         raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
     except Exception as error:  # files are hostile, and so are the ways in which they fail
         kind = file.suffix[1:].upper()
-        reason = str(error).strip().rstrip(".") or type(error).__name__
+        reason = cut(error).rstrip(".") or type(error).__name__
         raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
 
 
