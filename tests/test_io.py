@@ -83,25 +83,58 @@ def examples(tmp_path_factory):
         np.savetxt(folder / f"a.{kind}", XYZ)
     np.savetxt(folder / "a.csv", XYZ, delimiter=",")
     box = trimesh.creation.box()
-    for kind in ("obj", "glb", "stl"):
+    for kind in ("obj", "glb", "stl", "off"):
         box.export(folder / f"a.{kind}")
     (folder / "a.gltf").write_bytes(trimesh.exchange.gltf.export_gltf(trimesh.Scene(box))["model.gltf"])
     return {kind: (folder / f"a{kind}").read_bytes() for kind in KINDS}
 
 
 def test_paths_that_are_refused(tmp_path):
-    kinds = ".ply, .pcd, .las, .laz, .npz, .npy, .pth, .pt, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf, .stl"
+    kinds = ".ply, .pcd, .las, .laz, .npz, .npy, .pth, .pt, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf, .stl, .off"
     with refused(tmp_path / "scan.ply", "does not exist; check the path."):
         read(tmp_path / "scan.ply")
     with refused(tmp_path, f"is a directory; give one file: {kinds}."):
         read(tmp_path)
-    with refused(tmp_path / "scan.e57", f"is of a kind that msm3d does not read; give one of {kinds}."):
-        read(tmp_path / "scan.e57")
+    with refused(tmp_path / "scan.abc", f"is of a kind that msm3d does not read; give one of {kinds}."):
+        read(tmp_path / "scan.abc")
     for kind in KINDS:
         file = tmp_path / f"scan{kind}"
         file.touch()
         with refused(file, "is empty (0 bytes); export it again."):
             read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "a.e57",
+            "is E57; save it as PLY in CloudCompare, or by "
+            "`CloudCompare -SILENT -O a.e57 -C_EXPORT_FMT PLY -SAVE_CLOUDS`.",
+        ),
+        (
+            "a.PTX",
+            "is PTX; save it as PLY in CloudCompare, or by "
+            "`CloudCompare -SILENT -O a.PTX -C_EXPORT_FMT PLY -SAVE_CLOUDS`.",
+        ),
+        (
+            "a.spz",
+            "is a compressed Gaussian splat (SPZ); export it as PLY in the program that trained the splats, "
+            "or convert it with SuperSplat.",
+        ),
+        (
+            "000001.bin",
+            "is bare numbers (BIN), whose columns it does not name; read them with "
+            "np.fromfile(path, np.float32).reshape(-1, columns), with 4 columns for KITTI and 5 for nuScenes, "
+            "and save or pass [:, :3].",
+        ),
+        ("a.ply.gz", "is compressed with gzip; unpack it first: gunzip a.ply.gz."),
+        ("a.fbx", "is of the kind FBX; export it as GLB, OBJ or PLY."),
+    ],
+)
+def test_files_of_known_kinds_that_are_not_read_are_told_what_to_do(tmp_path, name, message):
+    with refused(tmp_path / name, message):
+        read(tmp_path / name)
 
 
 def test_units_and_up_are_those_of_the_file(tmp_path):
@@ -130,7 +163,7 @@ def test_as_cloud_takes_paths_and_points(tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "name", "extra"),
-    [("laspy", "scan.las", "las"), ("laspy", "scan.laz", "las"), ("trimesh", "scan.glb", "mesh")],
+    [("laspy", "scan.las", "las"), ("laspy", "scan.laz", "las")],
 )
 def test_missing_packages_are_named(tmp_path, monkeypatch, package, name, extra):
     monkeypatch.setitem(sys.modules, package, None)

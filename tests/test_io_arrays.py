@@ -1,6 +1,7 @@
 """NPY, NPZ and scenes saved with torch."""
 
 import io as streams
+import re
 import struct
 import zipfile
 
@@ -10,7 +11,8 @@ import torch
 from files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
 from msm3d.errors import FileError
-from msm3d.io import read
+from msm3d.io import _content, limits, read
+from msm3d.reading import ReadOptions
 
 
 def test_npz_and_npy(tmp_path):
@@ -96,3 +98,47 @@ def test_torch_files_that_are_no_scene(tmp_path):
     message = "the points have 'state_dict'; give 'coord' (n, 3), and 'color' and 'normal' where you have them."
     with refused(tmp_path / "b.pth", message):
         read(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "pth"])
+def test_more_than_the_free_memory_is_refused_before_it_is_taken(tmp_path, monkeypatch, kind):
+    file = tmp_path / f"scan.{kind}"
+    if kind == "npz":
+        np.savez_compressed(file, coord=np.zeros((100_000, 3)))  # 2.4 MB out of some kB
+    elif kind == "npy":
+        np.save(file, np.zeros((100_000, 3)))
+    else:
+        torch.save({"coord": torch.zeros(100_000, 3)}, file)
+    monkeypatch.setattr(limits, "available", lambda: 2_000_000)
+    with pytest.raises(
+        FileError, match=r" of 0\.00\d+ GB, more than half of the 0\.002 GB that are free; split it, or"
+    ):
+        read(file)
+
+
+def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
+    torch.save({"coord": torch.zeros(1, 1).expand(10**12, 3)}, tmp_path / "a.pth")
+    message = "has 'coord', an array of shape (1000000000000, 3), of 1.2e+04 GB, more than half of"
+    with pytest.raises(FileError, match=re.escape(message)):
+        read(tmp_path / "a.pth")
+
+
+def test_splats_of_gsplat_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", means3d=XYZ)
+    message = "holds 'means3d', the places of Gaussian splats; export them as PLY, or save them as 'coord'."
+    with refused(tmp_path / "a.npz", message):
+        read(tmp_path / "a.npz")
+
+
+def test_records_with_packed_colours(tmp_path):
+    cloud = np.zeros(2, dtype={"names": ["x", "y", "z", "rgb"], "formats": ["<f4"] * 4, "offsets": [0, 4, 8, 16]})
+    cloud["rgb"] = np.array([0x966946, 0xFF0A0B0C], dtype=np.uint32).view(np.float32)  # the second is a NaN
+    np.save(tmp_path / "a.npy", cloud)
+    assert _content(tmp_path / "a.npy", ReadOptions())["color"].tolist() == [[150, 105, 70], [10, 11, 12]]
+
+
+def test_what_a_header_says_is_quoted_in_part(tmp_path):
+    (tmp_path / "a.npy").write_bytes(npy({"descr": "<f8", "fortran_order": False, "shape": "x" * 4000}) + bytes(48))
+    with pytest.raises(FileError) as caught:
+        read(tmp_path / "a.npy")
+    assert len(str(caught.value)) < 300

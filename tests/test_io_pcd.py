@@ -2,14 +2,16 @@
 
 import re
 
+import numpy as np
 import pytest
 from files import HUGE, literal, pcd, refused, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import Msm3dWarning
-from msm3d.io import read
+from msm3d.io import _content, read
 from msm3d.io.pcd import _unpacked
+from msm3d.reading import ReadOptions
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
@@ -102,3 +104,50 @@ def test_lzf_references(data, runs):
         for _ in range(length):
             plain.append(plain[-distance])
     assert _unpacked(bytes(packed), len(plain)) == plain
+
+
+def packed(file, kind, size, values, encoding="ascii"):
+    """Write points with this column of packed colours."""
+    head = f"VERSION .7\nFIELDS x y z rgb\nSIZE 4 4 4 {size}\nTYPE F F F {kind}\nWIDTH {len(values)}\nHEIGHT 1\n"
+    if encoding == "ascii":
+        body = "".join(f"{i} 0 0 {value}\n" for i, value in enumerate(values)).encode()
+    else:
+        body = b"".join(np.array([i, 0, 0], "<f4").tobytes() + value.tobytes() for i, value in enumerate(values))
+    file.write_bytes(head.encode() + f"DATA {encoding}\n".encode() + body)
+    return _content(file, ReadOptions())["color"]
+
+
+def test_packed_colours_as_text(tmp_path):
+    file, bits = tmp_path / "scan.pcd", 0x966946  # 150, 105, 70
+    right, blue = [150, 105, 70], [0, 0, 255]
+    assert packed(file, "F", 4, [bits, 255]).tolist() == [right, blue]  # whole numbers under F
+    assert packed(file, "F", 4, [4.2108e06, 0]).tolist() == [[64, 64, 112], [0, 0, 0]]  # the format's own example
+    assert packed(file, "F", 4, [np.uint32(bits).view(np.float32), 0]).tolist() == [right, [0, 0, 0]]
+    assert packed(file, "U", 4, [0xFF000000 | bits, 255]).tolist() == [right, blue]
+    assert packed(file, "U", 4, [255, 254]).tolist() == [blue, [0, 0, 254]]
+    assert packed(file, "I", 4, [bits - (1 << 24), 255]).tolist() == [right, blue]
+    assert packed(file, "F", 8, [bits, 255]).tolist() == [right, blue]
+
+
+@pytest.mark.parametrize("others", [[9857350], ["9.05e-39"]])
+def test_packed_colours_that_became_nan_are_unknown(tmp_path, others):
+    color = packed(tmp_path / "scan.pcd", "F", 4, ["nan", *others])
+    assert np.isnan(color[0]).all()  # and no red
+    assert np.isfinite(color[1]).all()
+
+
+def test_packed_colours_in_binary_keep_their_bits(tmp_path):
+    file = tmp_path / "scan.pcd"
+    bits = np.array([0xFFC00000, 0xFF966946], dtype=np.uint32)  # as floats, both NaN
+    right = [[192, 0, 0], [150, 105, 70]]
+    for kind, values in (("F", bits.view(np.float32)), ("U", bits), ("I", bits.view(np.int32))):
+        assert packed(file, kind, 4, values, "binary").tolist() == right
+
+
+def test_sixteen_bit_colours_in_wide_columns_are_given_as_they_are(tmp_path):
+    file = tmp_path / "scan.pcd"
+    file.write_text(
+        "VERSION .7\nFIELDS x y z Red Green Blue\nSIZE 8 8 8 8 8 8\nTYPE F F F F F F\nWIDTH 1\nHEIGHT 1\nDATA ascii\n"
+        "1 2 3 20046 59367 257\n"
+    )
+    assert _content(file, ReadOptions())["color"].tolist() == [[20046, 59367, 257]]

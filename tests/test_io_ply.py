@@ -1,11 +1,11 @@
 """PLY, as plyfile and a few lines here write it; and what is none."""
 
-
 import numpy as np
 import plyfile
 import pytest
 from files import HUGE, NAMES, columns, refused, same
 
+from msm3d.errors import Msm3dWarning
 from msm3d.io import read
 
 
@@ -129,3 +129,104 @@ def test_ply_that_is_none(tmp_path):
     file.write_bytes(b"ply\n" + LITTLE.encode() + b"comment " + b"x" * 3_000_000)
     with refused(file, "has no 'end_header'; it is truncated or not a PLY file."):
         read(file)
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("name", ["rgb", "rgba"])
+@pytest.mark.parametrize("kind", ["u4", "i4", "f4"])
+def test_ply_with_packed_colours(tmp_path, text, name, kind):
+    bits = np.array([0x966946, 0x0000FF], dtype=np.uint32)
+    table = np.zeros(2, dtype=[(axis, "f4") for axis in "xyz"] + [(name, kind)])
+    table["x"], table[name] = [0, 1], bits.view(kind)
+    file = tmp_path / "scan.ply"
+    plyfile.PlyData([plyfile.PlyElement.describe(table, "vertex")], text=text).write(file)
+    assert read(file).color.tolist() == [[150, 105, 70], [0, 0, 255]]
+
+
+def splats(file, n=4):
+    names = [*"xyz", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
+    table = np.zeros(n, dtype=[(name, "f4") for name in names])
+    table["x"] = range(n)
+    table["f_dc_0"] = (np.array([0.2, 1.2, -0.2, 1]) - 0.5) / 0.28209479177387814
+    table["opacity"] = [-2.2, 0, 2.2, 9]  # 0.1, 0.5, 0.9 and 1 behind the sigmoid
+    plyfile.PlyData([plyfile.PlyElement.describe(table, "vertex")]).write(file)
+    return file
+
+
+def test_gaussian_splats(tmp_path):
+    file = splats(tmp_path / "scan.ply")
+    cloud = read(file)
+    np.testing.assert_allclose(
+        cloud.color, [[51, 127.5, 127.5], [255] + [127.5] * 2, [0] + [127.5] * 2, [255] + [127.5] * 2]
+    )
+    assert cloud.rows is None
+    cloud = read(file, min_opacity=0.4)
+    assert cloud.coord[:, 0].tolist() == [1, 2, 3]
+    assert cloud.rows.tolist() == [1, 2, 3]
+    assert read(file, min_opacity=0.05).rows is None
+    with refused(file, "has no splat as opaque as 1; pass a smaller min_opacity=."):
+        read(file, min_opacity=1)
+
+
+def test_an_opacity_that_is_not_there(tmp_path):
+    (tmp_path / "scan.xyz").write_text("0 0 0\n")
+    ply(tmp_path / "scan.ply", f"format ascii 1.0\nelement vertex 1\n{VERTEX}", b"0 0 0\n")
+    for name in ("scan.xyz", "scan.ply"):
+        with refused(tmp_path / name, "has no opacity; leave min_opacity= out."):
+            read(tmp_path / name, min_opacity=0.1)
+
+
+CORNERS = [(x, y, z) for x in (0, 6) for y in (0, 4) for z in (0, 2.5)]
+SIDES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+
+
+def box(file, faces=SIDES, encoding="ascii", more=""):
+    """Write a box with a label, and a number behind each face."""
+    vertex = np.array([(*corner, 7) for corner in CORNERS], dtype=[(axis, "f4") for axis in "xyz"] + [("label", "u1")])
+    face = np.empty(len(faces), dtype=[("vertex_indices", "O"), ("flags", "i4")])
+    face["vertex_indices"] = [np.array(corners, dtype="i4") for corners in faces]
+    face["flags"] = 5
+    elements = [plyfile.PlyElement.describe(vertex, "vertex"), plyfile.PlyElement.describe(face, "face")]
+    order = "=" if encoding == "ascii" else encoding
+    plyfile.PlyData(elements, text=encoding == "ascii", byte_order=order).write(file)
+    return file
+
+
+TRIANGLES = [[a, b, c] for a, b, c, d in SIDES] + [[a, c, d] for a, b, c, d in SIDES]
+MIXED = [SIDES[0], *[[a, b, c] for a, b, c, d in SIDES[1:]], *[[a, c, d] for a, b, c, d in SIDES[1:]]]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "<", ">"])
+@pytest.mark.parametrize("faces", [SIDES, TRIANGLES, MIXED])
+def test_ply_with_faces(tmp_path, encoding, faces):
+    file = box(tmp_path / "scan.ply", faces, encoding)
+    assert read(file, mesh="vertices").coord.tolist() == [list(map(float, corner)) for corner in CORNERS]
+    with pytest.warns(
+        Msm3dWarning, match=r"scan\.ply: its 8 vertices are far apart \(\d\.\d m\), so \d+ points were spread"
+    ):
+        cloud = read(file, spacing=0.1)
+    assert len(cloud) == pytest.approx(2 * (24 + 15 + 10) / 0.05**2, abs=1)
+    assert (cloud.segment == 7).all()
+    out = (cloud.coord - [3, 2, 1.25]) * cloud.normal
+    np.testing.assert_allclose(out.sum(1), np.abs(cloud.normal) @ [3, 2, 1.25], atol=1e-5)
+
+
+def test_ply_with_faces_that_are_wrong(tmp_path):
+    file = box(tmp_path / "scan.ply", encoding="<")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-7])
+    cure = "or pass mesh='vertices' to read its vertices alone."
+    with refused(file, f"has faces that are not whole; it is truncated, export it again, {cure}"):
+        read(file)
+    assert len(read(file, mesh="vertices")) == 8
+    file.write_bytes(whole.replace(b"element face 6", f"element face {HUGE}".encode()))
+    there = 6 * (1 + 16 + 4)
+    message = f"declares {HUGE} faces but holds {there} bytes of them; it is truncated, export it again, {cure}"
+    with refused(file, message):
+        read(file)
+    box(file, [[0, 1, 8]])
+    with refused(file, f"has faces with vertices that are none of its 8; export it again, {cure}"):
+        read(file)
+    ply(file, f"format ascii 1.0\nelement vertex 1\n{VERTEX}", b"0 0 0\n")
+    with refused(file, "has no faces to sample; leave mesh= out to take its vertices."):
+        read(file, mesh="surface")

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import FileError
 from ..words import cut
 from . import limits, pictures
-from .surface import Mesh, Paint, joined
+from .surface import Mesh, Paint, joined, together
 
 _NUMBERS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -184,14 +184,16 @@ class _Asset:
         found = Mesh(coord=coord, faces=np.concatenate(faces), normal=normal)
         paints = [self.paint(primitive, face) for primitive, face in zip(primitives, faces, strict=True)]
         if any(paints):
-            found = replace(found, paint=_together(paints, faces))
+            found = replace(found, paint=together(paints, [np.full((len(face), 3), np.nan) for face in faces]))
         if not len(found.faces) and paints[0]:
-            found = replace(found, color=np.tile(paints[0].plain[:1], (len(coord), 1)), paint=None)
+            found = replace(found, color=np.tile(paints[0].plain[:1], (len(coord), 1)).astype(np.float32), paint=None)
         if tint is None or (found.paint and (tint == 1).all()):
             return found
         under = found.colors()
         # The look is the product of all three; of a picture under a tint only the vertices' colours are kept.
-        return replace(found, color=shown(tint if under is None else tint * linear(under)), paint=None)
+        return replace(
+            found, color=shown(tint if under is None else tint * linear(under)).astype(np.float32), paint=None
+        )
 
     def faces(self, primitive: dict[str, Any], count: int) -> np.ndarray:
         """Return the triangles of a primitive; points and lines have none."""
@@ -385,21 +387,3 @@ def _slid(at: np.ndarray, moved: dict[str, Any]) -> np.ndarray:
     (x, y), (across, down), angle = moved.get("offset", (0, 0)), moved.get("scale", (1, 1)), moved.get("rotation", 0)
     cos, sin = np.cos(angle), np.sin(angle)
     return at * [across, down] @ np.array([[cos, -sin], [sin, cos]]) + [x, y]
-
-
-def _together(paints: list[Paint | None], faces: list[np.ndarray]) -> Paint:
-    """Return the paints of primitives as one, over all their faces."""
-    images, plain, picture, place = [], [], [], []
-    for paint, face in zip(paints, faces, strict=True):
-        count = len(face)
-        textured = paint is not None and paint.picture is not None
-        plain.append(paint.plain[:count] if paint else np.full((count, 3), np.nan))
-        picture.append(np.full(count, len(images) if textured else -1))
-        place.append(paint.place if textured else np.zeros((count, 3, 2)))
-        images += paint.pictures if paint else ()
-    return Paint(
-        plain=np.concatenate(plain),
-        pictures=images,
-        picture=np.concatenate(picture) if images else None,
-        place=np.concatenate(place) if images else None,
-    )

@@ -100,7 +100,7 @@ def _answer(
                 columns = {name: np.empty(count, dtype=kind) for name, kind in zip(names, kinds, strict=True)}
             case {"points": size} if size <= count - done:
                 for column in columns.values():
-                    if not _filled(child.stdout, memoryview(column[done : done + size]).cast("B")):
+                    if not _filled(child.stdout, column[done : done + size].data.cast("B")):
                         break
                 done += size
             case {"end": _} if done == count:

@@ -1,6 +1,6 @@
 """Meshes to points: the vertices where they are dense, else points spread evenly over the surface."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,8 @@ class Mesh:
     faces: np.ndarray
     """(m, 3), vertices anticlockwise from outside."""
     color: np.ndarray | None = None
-    """(n, 3 | 4), as the file says them; None where only the paint knows, or nobody."""
+    """(n, 3 | 4), as the file says them, or float32 where they are known to be 0-255; None where only the paint knows,
+    or nobody."""
     normal: np.ndarray | None = None
     """(n, 3); None where the file has none."""
     labels: dict[str, np.ndarray] | None = None
@@ -123,7 +124,7 @@ class Mesh:
         seen, corner = np.unique(flat, return_index=True)
         color = np.full((len(self.coord), 3), np.nan, dtype=np.float32)
         color[seen] = self.paint.at(corner // 3, np.eye(3)[corner % 3])
-        return None if np.isnan(color).all() else color
+        return color
 
 
 def _across(coord: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -144,7 +145,9 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)]),
         color=_filled(colors, meshes, np.nan),
         normal=_filled(normals, meshes, 0),
-        paint=_painted(meshes) if any(mesh.paint for mesh in meshes) else None,
+        paint=together([mesh.paint for mesh in meshes], [_means(mesh) for mesh in meshes])
+        if any(mesh.paint for mesh in meshes)
+        else None,
     )
 
 
@@ -158,26 +161,32 @@ def _filled(values: list[np.ndarray | None], meshes: Sequence[Mesh], blank: floa
     return np.concatenate(rows).astype(np.float32)
 
 
-def _painted(meshes: Sequence[Mesh]) -> Paint:
-    """Return the paint of several meshes; that of one without is its vertices' colours, the mean of each face."""
-    plain, pictures, picture, place = [], [], [], []
-    for mesh in meshes:
-        count, paint = len(mesh.faces), mesh.paint
-        colors = None if paint else mesh.colors()
-        mean = np.full((count, 3), np.nan) if colors is None else colors[mesh.faces, :3].mean(1)
-        plain.append(paint.plain if paint else mean)
-        textured = paint is not None and paint.picture is not None
-        picture.append(
-            np.where(paint.picture < 0, -1, paint.picture + len(pictures)) if textured else np.full(count, -1)
-        )
-        place.append(paint.place if textured else np.zeros((count, 3, 2)))
-        pictures += paint.pictures if paint else ()
+def together(paints: Sequence[Paint | None], plains: Sequence[np.ndarray]) -> Paint:
+    """Return the paints of several groups of faces as one; where a group has none, it has its plain colours (m, 3)."""
+    pictures: list[np.ndarray] = []
+    plain, picture, place = [], [], []
+    for paint, others in zip(paints, plains, strict=True):
+        count = len(others)
+        plain.append(others if paint is None else paint.plain[:count])
+        if paint is None or paint.picture is None or paint.place is None:
+            picture.append(np.full(count, -1))
+            place.append(np.zeros((count, 3, 2)))
+            continue
+        picture.append(np.where(paint.picture < 0, -1, paint.picture + len(pictures)))
+        place.append(paint.place)
+        pictures += paint.pictures
     return Paint(
         plain=np.concatenate(plain),
         pictures=pictures,
-        picture=np.concatenate(picture),
-        place=np.concatenate(place),
+        picture=np.concatenate(picture) if pictures else None,
+        place=np.concatenate(place) if pictures else None,
     )
+
+
+def _means(mesh: Mesh) -> np.ndarray:
+    """Return for each face the mean colour of its vertices, NaN where they have none."""
+    colors = mesh.colors()
+    return np.full((len(mesh.faces), 3), np.nan) if colors is None else colors[mesh.faces, :3].mean(1)
 
 
 def points(file: Path, mesh: Mesh, options: ReadOptions, units: str | None = None) -> dict[str, np.ndarray]:
@@ -228,7 +237,16 @@ def _is_sparse(mesh: Mesh, spacing: float) -> bool:
 
 
 def _vertices(mesh: Mesh) -> dict[str, np.ndarray]:
-    named = {"coord": mesh.coord, "color": mesh.colors(), "normal": mesh.normals(), **(mesh.labels or {})}
+    return _named(mesh.coord, mesh.colors(), {"normal": mesh.normals(), **(mesh.labels or {})})
+
+
+def _named(
+    coord: np.ndarray, color: np.ndarray | None, others: Mapping[str, np.ndarray | None]
+) -> dict[str, np.ndarray]:
+    if color is not None and color.dtype == np.float32:  # our own: 0-255, which bytes say
+        unknown = np.isnan(color)
+        color = None if unknown.all() else color if unknown.any() else np.rint(color).astype(np.uint8)
+    named = {**others, "coord": coord, "color": color}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -237,9 +255,10 @@ def _sampled(mesh: Mesh, count: int) -> dict[str, np.ndarray]:
     area = mesh.areas
     along = np.cumsum(area)
     color, paint = mesh.color, mesh.paint
-    blocks = []
+    found: dict[str, np.ndarray] = {}
     for start in range(0, count, _BLOCK):
-        i = np.arange(start, min(start + _BLOCK, count), dtype=np.float64)
+        rows = slice(start, min(start + _BLOCK, count))
+        i = np.arange(start, rows.stop, dtype=np.float64)
         face = np.searchsorted(along, (i + 0.5) * (along[-1] / count), side="right").clip(0, len(area) - 1)
         # The additive sequence R2 fills a square more evenly than random numbers; halved, it fills a triangle.
         u, v = (0.5 + i * 0.7548776662466927) % 1, (0.5 + i * 0.5698402909980532) % 1
@@ -253,17 +272,19 @@ def _sampled(mesh: Mesh, count: int) -> dict[str, np.ndarray]:
             normal[np.einsum("kd,kd->k", normal, mesh.normal[nearest]) < 0] *= -1
         block = {
             "coord": np.einsum("kc,kcd->kd", weights, mesh.coord[corners].astype(np.float64)),
-            "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True),
+            "normal": (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
+            **{name: label[nearest] for name, label in (mesh.labels or {}).items()},
         }
         if paint is not None:
             block["color"] = paint.at(face, weights)
         elif color is not None:
-            block["color"] = np.einsum("kc,kcd->kd", weights, color[corners, :3].astype(np.float64)).astype(np.float32)
-        blocks.append(block | {name: label[nearest] for name, label in (mesh.labels or {}).items()})
-    found = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    if "color" in found and np.isnan(found["color"]).all():
-        del found["color"]
-    return found
+            between = np.einsum("kc,kcd->kd", weights, color[corners, :3].astype(np.float64))
+            block["color"] = np.rint(between).astype(color.dtype) if color.dtype.kind in "iu" else between
+        for name, values in block.items():
+            if not start:
+                found[name] = np.empty((count, *values.shape[1:]), dtype=values.dtype)
+            found[name][rows] = values
+    return _named(found["coord"], found.get("color"), found)
 
 
 def fans(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
