@@ -49,8 +49,8 @@ def read(
     [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
 
     Args:
-        path: a file of one of `KINDS`. Of a mesh the vertices are read; of an NPZ or a scene dictionary saved with
-            torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
+        path: a file of one of `KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene dictionary
+            saved with torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
         invalid: points without a position: "drop" leaves them out, "nan" keeps their rows in what `extract` returns.
@@ -63,7 +63,7 @@ def read(
 
     Raises:
         FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
-        DependencyError: the package that reads LAS, or meshes, is not installed.
+        DependencyError: the package that reads LAS, or textures, is not installed.
 
     Warns:
         Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
