@@ -109,7 +109,7 @@ def test_the_surface_is_sampled_where_vertices_are_far_apart(tmp_path):
     file = tmp_path / "scan.off"
     trimesh.creation.box((6, 4, 2.6)).export(file)
     with pytest.warns(
-        Msm3dWarning, match=r"scan\.off: its 8 vertices are far apart \(6\.5 m\), so \d+ points were "
+        Msm3dWarning, match=r"scan\.off: its 8 vertices are far apart \(6\.5 m\), so [\d,]+ points were "
     ) as said:
         cloud = read(file, spacing=0.1)
     assert str(said[0].message).endswith(
@@ -155,7 +155,7 @@ def test_a_surface_gets_no_more_points_than_there_is_room_for(tmp_path, monkeypa
     monkeypatch.setattr(surface, "_MOST", 1000)
     file = tmp_path / "scan.obj"
     file.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    with pytest.warns(Msm3dWarning, match=r"so 1000 points were spread over its surface, 0\.022 m apart"):
+    with pytest.warns(Msm3dWarning, match=r"so 1,000 points were spread over its surface, 0\.022 m apart"):
         assert len(read(file)) == 1000
 
 

@@ -6,7 +6,8 @@ import pytest
 from files import HUGE, NAMES, columns, refused, same
 
 from msm3d.errors import Msm3dWarning
-from msm3d.io import read
+from msm3d.io import _content, read
+from msm3d.reading import ReadOptions
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "<", ">"])
@@ -155,17 +156,24 @@ def splats(file, n=4):
 
 def test_gaussian_splats(tmp_path):
     file = splats(tmp_path / "scan.ply")
-    cloud = read(file)
-    np.testing.assert_allclose(
-        cloud.color, [[51, 127.5, 127.5], [255] + [127.5] * 2, [0] + [127.5] * 2, [255] + [127.5] * 2]
-    )
-    assert cloud.rows is None
-    cloud = read(file, min_opacity=0.4)
-    assert cloud.coord[:, 0].tolist() == [1, 2, 3]
-    assert cloud.rows.tolist() == [1, 2, 3]
-    assert read(file, min_opacity=0.05).rows is None
+    found = _content(file, ReadOptions())
+    gray = [127.5, 127.5]
+    np.testing.assert_allclose(found["color"], [[51, *gray], [255, *gray], [0, *gray], [255, *gray]], rtol=1e-6)
+    assert (found["normal"] == 0).all()  # as the file says: PointCloud knows that this is none
+    found = _content(file, ReadOptions(min_opacity=0.4))
+    assert found["coord"][:, 0].tolist() == [1, 2, 3]
+    assert (found["rows"].tolist(), found["total"]) == ([1, 2, 3], 4)
+    assert "rows" not in _content(file, ReadOptions(min_opacity=0.05))
     with refused(file, "has no splat as opaque as 1; pass a smaller min_opacity=."):
         read(file, min_opacity=1)
+
+
+def test_rows_of_opaque_splats_without_a_position(tmp_path):
+    file = tmp_path / "scan.ply"
+    head = f"format ascii 1.0\nelement vertex 4\n{VERTEX}property float opacity\n"
+    ply(file, head, b"0 0 1 -9\n1 0 0 9\nnan 0 0 9\n3 0 0 9\n")
+    with pytest.warns(Msm3dWarning, match="1 of 3 points have no position"):
+        assert read(file, min_opacity=0.5).rows.tolist() == [1, 3]
 
 
 def test_an_opacity_that_is_not_there(tmp_path):
@@ -202,7 +210,7 @@ def test_ply_with_faces(tmp_path, encoding, faces):
     file = box(tmp_path / "scan.ply", faces, encoding)
     assert read(file, mesh="vertices").coord.tolist() == [list(map(float, corner)) for corner in CORNERS]
     with pytest.warns(
-        Msm3dWarning, match=r"scan\.ply: its 8 vertices are far apart \(\d\.\d m\), so \d+ points were spread"
+        Msm3dWarning, match=r"scan\.ply: its 8 vertices are far apart \(\d\.\d m\), so [\d,]+ points were spread"
     ):
         cloud = read(file, spacing=0.1)
     assert len(cloud) == pytest.approx(2 * (24 + 15 + 10) / 0.05**2, abs=1)

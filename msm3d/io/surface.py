@@ -217,10 +217,10 @@ def points(file: Path, mesh: Mesh, options: ReadOptions, units: str | None = Non
             f"has a surface of {area * unit**2:.3g} m², too much to sample; "
             f"pass {option('units')} if it is not in metres, or {option('mesh', 'vertices')} to take its vertices."
         )
-    count = int(min(max(wanted, 1), _MOST))
+    count = round(min(max(wanted, 1), _MOST))
     if options.mesh is None:
         warn(
-            f"{file}: its {len(mesh.coord)} vertices are far apart ({mesh.edge() * unit:.2g} m), so {count} points "
+            f"{file}: its {len(mesh.coord):,} vertices are far apart ({mesh.edge() * unit:.2g} m), so {count:,} points "
             f"were spread over its surface, {np.sqrt(area / count) * unit:.2g} m apart, and row i is not vertex i; "
             f"pass {option('mesh', 'vertices')} to take the vertices."
         )
