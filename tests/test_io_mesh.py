@@ -221,6 +221,7 @@ def test_obj_normals_without_faces(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("v \nf \n", "has 'v' lines of 0 numbers; x, y and z are needed."),
         ("f 1 2 3\n", "has no 'v' line; there are no points to read."),
         ("v 1 2\n", "has 'v' lines of 2 numbers; x, y and z are needed."),
         ("v 0 0 0\nf 1 2 3\n", "has faces with vertices that are none of its 1; export it again."),

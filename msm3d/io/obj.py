@@ -9,6 +9,7 @@ from ..errors import FileError
 from ..words import cut
 from . import pictures
 from .surface import Mesh, Paint, fans
+from .text import rows
 
 
 def mesh(file: Path) -> Mesh:
@@ -44,17 +45,17 @@ def _starts(data: bytes, keyword: bytes) -> np.ndarray:
 def _table(lines: list[bytes], keyword: str) -> np.ndarray:
     """Return the numbers of the lines; where lines have fewer than others, NaN follows."""
     try:
-        table = np.loadtxt(lines, ndmin=2, encoding="latin-1")
+        table = rows(lines)
         if len(table) == len(lines):  # else some were empty
             return table
     except ValueError:
         pass
-    rows = [line.split() for line in lines]
-    width = max(map(len, rows))
+    words = [line.split() for line in lines]
+    width = max(map(len, words))
     if width > 8:
         raise FileError(f"has a {keyword!r} line of {width} numbers; export it again.")
     try:
-        return np.array([[*map(float, row), *[np.nan] * (width - len(row))] for row in rows])
+        return np.array([[*map(float, row), *[np.nan] * (width - len(row))] for row in words])
     except ValueError as error:
         raise FileError(f"has a {keyword!r} line that is not numbers ({cut(error)}); export it again.") from error
 
@@ -70,7 +71,7 @@ def _faces(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     parts = (lines[0].split() or [b""])[0].count(b"/") + 1
     plain = text.replace(b"//", b" 0 ").replace(b"/", b" ").split(b"\n")
     try:  # all of one kind: nearly every file
-        table = np.loadtxt(plain, dtype=np.int64, ndmin=2, encoding="latin-1")
+        table = rows(plain, dtype=np.int64)
     except ValueError:
         table = np.zeros((0, 0), dtype=np.int64)
     if (

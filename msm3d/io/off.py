@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import FileError
 from ..words import cut
 from .surface import Mesh, Paint, fans
+from .text import rows
 
 
 def mesh(file: Path) -> Mesh:
@@ -29,7 +30,7 @@ def mesh(file: Path) -> Mesh:
     if not count:
         raise FileError("declares 0 vertices; there is nothing to read.")
     try:
-        table = np.loadtxt(lines[1 : count + 1], ndmin=2, encoding="latin-1")
+        table = rows(lines[1 : count + 1])
         faces, plain = _faces(lines[count + 1 : count + 1 + number])
     except FileError:
         raise

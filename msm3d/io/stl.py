@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import FileError
 from .surface import Mesh, merged
+from .text import rows
 
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")])
 
@@ -21,7 +22,7 @@ def mesh(file: Path) -> Mesh:
         corners = np.frombuffer(data, _TRIANGLE, count, 84)["corners"].reshape(-1, 3)
     elif data.lstrip().startswith(b"solid"):
         lines = re.findall(rb"^\s*vertex[ \t]+([^\n]*)", data, re.MULTILINE | re.IGNORECASE)
-        corners = np.loadtxt(lines, ndmin=2, encoding="latin-1") if lines else np.zeros((0, 3))
+        corners = rows(lines) if lines else np.zeros((0, 3))
         if corners.shape[1] != 3 or len(corners) % 3 or len(corners) != len(lines):
             raise FileError("has triangles that are not three vertices of three numbers; export it again.")
     else:

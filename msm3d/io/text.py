@@ -1,9 +1,11 @@
 """Text: one point a line, values set apart by white space, commas or semicolons; also what ascii PLY and PCD hold."""
 
 import re
+import warnings
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -121,7 +123,7 @@ def table(
     if comma:
         lines = (line.replace(b",", b".") for line in lines)
     try:
-        data = np.loadtxt(lines, delimiter=delimiter, comments="#", ndmin=2, max_rows=count, encoding="latin-1")
+        data = rows(lines, delimiter=delimiter, max_rows=count)
     except ValueError as error:
         raise FileError(
             f"has a line that is not {width} numbers ({cut(error).rstrip('.')}); correct or remove it."
@@ -131,6 +133,17 @@ def table(
     if data.shape[1] != width:
         raise FileError(f"has lines of {data.shape[1]} values where {width} are declared; export it again.")
     return data
+
+
+def rows(lines: Iterable[bytes], **how: Any) -> np.ndarray:
+    """Return lines of numbers as an array; where no line has any, it has no rows.
+
+    >>> rows([b"1 2", b"3 4"]).tolist(), len(rows([b" "]))
+    ([[1.0, 2.0], [3.0, 4.0]], 0)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is nothing, is said by its length
+        return np.loadtxt(lines, comments="#", ndmin=2, encoding="latin-1", **how)
 
 
 def typed(values: np.ndarray, kind: str) -> np.ndarray:
