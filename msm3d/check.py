@@ -9,7 +9,10 @@ import torch
 from . import __version__, weights
 from .ops import BACKENDS
 
-EXTRAS = {"laspy": "LAS and LAZ files: pip install 'msm3d[las]'", "trimesh": "meshes: pip install 'msm3d[mesh]'"}
+EXTRAS = {
+    "laspy": "LAS and LAZ files: pip install 'msm3d[las]'",
+    "pillow": "textures of meshes: pip install 'msm3d[mesh]'",
+}
 """Optional packages, and what they are for."""
 
 

@@ -81,6 +81,16 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 10**7 else f"{size / 1e6:,.0f} MB"
 
 
+def cut(text: object, most: int = 80) -> str:
+    """Return a foreign text short enough to be quoted: its first line's first characters.
+
+    >>> cut("a" * 100, 8), cut("two\\nlines")
+    ('aaaaaaa…', 'two')
+    """
+    line = next(iter(str(text).strip().splitlines()), "")
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def warn(message: str, category: type[Warning] = Msm3dWarning) -> None:
     """Warn at the line of the user's that led here: the first one outside the package."""
     frame, level = inspect.currentframe(), 1

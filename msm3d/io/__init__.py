@@ -17,7 +17,8 @@ from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
 from ..reading import ReadOptions
 from ..stages import stage
-from ..words import warn
+from ..words import cut, option, warn
+from .foreign import advice
 
 _READERS = {
     "ply": (".ply",),
@@ -25,7 +26,7 @@ _READERS = {
     "las": (".las", ".laz"),
     "arrays": (".npz", ".npy", ".pth", ".pt"),
     "text": (".txt", ".xyz", ".pts", ".csv"),
-    "mesh": (".obj", ".glb", ".gltf", ".stl"),
+    "mesh": (".obj", ".glb", ".gltf", ".stl", ".off"),
 }
 KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
 """The suffixes of the files that `read` understands."""
@@ -51,8 +52,8 @@ def read(
     [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
 
     Args:
-        path: a file of one of `KINDS`. Of a mesh the vertices are read; of an NPZ or a scene dictionary saved with
-            torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
+        path: a file of one of `KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene dictionary
+            saved with torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
         invalid: points without a position: "drop" leaves them out, "nan" keeps their rows in what `extract` returns.
@@ -65,7 +66,7 @@ def read(
 
     Raises:
         FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
-        DependencyError: the package that reads LAS, or meshes, is not installed.
+        DependencyError: the package that reads LAS, or textures, is not installed.
 
     Warns:
         Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
@@ -79,13 +80,14 @@ def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
     """Read a scan as `read` does, with options that were checked before."""
     file = Path(path)
     stage("reading")
-    fields, rows = _positioned(file, _content(file, options))
-    units, up = (fields.pop(name, None) for name in ("units", "up"))  # what the format says of itself
+    fields = _content(file, options)
+    units, up, kept, _ = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # of the format
+    fields, rows = _positioned(file, fields)
     try:
         cloud = PointCloud.of(fields, units=options.units or units or "m", up=options.up or up or "z")
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
-    return replace(cloud, rows=rows)
+    return replace(cloud, rows=rows if kept is None else kept if rows is None else kept[rows])
 
 
 def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
@@ -128,7 +130,10 @@ def check(path: str | os.PathLike[str]) -> Path:
 def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
     with _named(file):
-        return import_module(f"{__name__}.{_reader(file)}").content(file, options)
+        module = _reader(file)
+        if options.min_opacity is not None and module != "ply":
+            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
+        return import_module(f"{__name__}.{module}").content(file, options)
 
 
 def _reader(file: Path) -> str:
@@ -136,6 +141,8 @@ def _reader(file: Path) -> str:
     module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
     if file.is_dir():
         raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
+    if module is None and (known := advice(file)):
+        raise FileError(known)
     if module is None:
         raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
     if file.stat().st_size == 0:
@@ -150,7 +157,7 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
-    except DependencyError:
+    except (DependencyError, Warning):  # a warning, where users make errors of them
         raise
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error
@@ -158,7 +165,7 @@ def _named(file: Path) -> Iterator[None]:
         raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
     except Exception as error:  # files are hostile, and so are the ways in which they fail
         kind = file.suffix[1:].upper()
-        reason = str(error).strip().rstrip(".") or type(error).__name__
+        reason = cut(error).rstrip(".") or type(error).__name__
         raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
 
 

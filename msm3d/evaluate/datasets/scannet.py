@@ -36,7 +36,7 @@ def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
         FileError: a file is missing, does not fit the mesh, or holds unknown labels.
     """
     mesh = folder / (folder.name + MESH)
-    scan = read_points(mesh)
+    scan = read_points(mesh, mesh="vertices")
     groups = _groups(folder, len(scan))
     instance = None
     if groups is not None:
@@ -72,7 +72,7 @@ def split_names(file: Path) -> list[str]:
 
 
 def _nyu40(file: Path, n: int) -> np.ndarray:
-    labels = read_points(file).segment
+    labels = read_points(file, mesh="vertices").segment
     if labels is None:
         raise FileError(f"{file}: has no property 'label'; give ScanNet's own .labels.ply.")
     _same_length(file, labels, n)
