@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msm3d import cli
-from msm3d.errors import DependencyError, FileError, InputError
+from msm3d.errors import FileError, InputError
 from msm3d.points import PointCloud
 from msm3d.visualize import (
     ColorBasis,
@@ -281,6 +281,7 @@ def test_one_point_and_points_on_a_line_are_drawn():
         (lambda p: View(eye=(0, 0, 0), target=(1, 0, 0), fov=0), "fov is 0; give an angle of 1 to 150 degrees."),
         (lambda p: save_picture("a.jpg", p), "a.jpg cannot hold a picture; end it with .png."),
         (lambda p: save_picture("no/a.png", p), "there is no folder no; make it first: mkdir -p no"),
+        (lambda p: save_picture("a.png", p), r"picture has shape \(5, 3\) and dtype float64; give \(height, width, 3\)"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(call, sentence):
@@ -288,10 +289,23 @@ def test_what_cannot_be_drawn_is_one_sentence(call, sentence):
         call(np.arange(15.0).reshape(5, 3))
 
 
-def test_without_pillow_the_cure_is_named(monkeypatch, tmp_path):
+def test_pictures_need_no_package_of_pictures(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DependencyError, match=r"writing PNG needs Pillow; install it: pip install 'msm3d\[view\]'"):
-        save_picture(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    assert save_picture(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8)).stat().st_size < 100
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 7), (64, 48)])
+@pytest.mark.parametrize("kind", ["noise", "slope", "flat"])
+def test_pillow_reads_what_is_written(shape, kind, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    slope = np.add.outer(np.arange(shape[0]) * 3, np.arange(shape[1]) * 5)[..., None] + [0, 90, 180]
+    picture = {"noise": rng.integers(0, 256, (*shape, 3)), "slope": slope, "flat": np.full((*shape, 3), 200)}[kind]
+    picture = picture.astype(np.uint8)
+    with Image.open(save_picture(tmp_path / "a.png", picture)) as read:
+        assert (read.format, read.mode, read.size) == ("PNG", "RGB", shape[::-1])
+        assert np.array_equal(np.asarray(read), picture)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
