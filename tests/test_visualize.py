@@ -19,6 +19,7 @@ from msm3d.visualize import (
     save_picture,
     similarity,
     similarity_colors,
+    threshold,
 )
 from msm3d.visualize.camera import ceiling, outside
 from tests.conftest import make_scene
@@ -166,6 +167,44 @@ def test_more_similar_is_brighter():
     assert colors[-1] - colors[0] > 120
 
 
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.19, 0.4])
+@pytest.mark.parametrize("n", [500, 30_000])
+def test_the_threshold_is_in_the_gap_whatever_share_is_above(share, n):
+    rng = np.random.default_rng(0)
+    alike = int(share * n)
+    similar = np.concatenate([1 - 0.2 * rng.random(alike) ** 2, rng.normal(0.1, 0.15, n - alike).clip(-1, 0.65)])
+    assert 0.6 < threshold(similar) < 0.82
+    assert (similar >= threshold(similar)).mean() == pytest.approx(share, abs=0.01)
+    assert threshold(rng.permutation(similar)) == threshold(similar)
+
+
+def test_the_threshold_ignores_the_few_next_to_the_point():
+    near, alike, rest = np.linspace(0.995, 1, 20), np.linspace(0.7, 0.8, 1000), np.linspace(-0.3, 0.4, 9000)
+    assert 0.4 < threshold(np.concatenate([near, alike, rest])) < 0.7
+
+
+def test_a_floor_is_a_larger_finding_than_a_chair():
+    """A made room and the bundled weights: the floor is 19 % of it, its chairs are 5 %."""
+    import msm3d
+    from msm3d.rooms import make
+
+    cloud = make(70_002, kind="meeting room", points=20_000)
+    features = msm3d.load().extract(cloud)
+    shares = []
+    for label in (1, 4):
+        rows = np.flatnonzero(cloud.segment == label)
+        similar = [similarity(features, int(row)) for row in rows[:: len(rows) // 15]]
+        shares.append(np.median([(s >= threshold(s)).mean() for s in similar]))
+    assert 0.08 < shares[0] < 0.3
+    assert shares[1] < 0.1
+
+
+@pytest.mark.parametrize("given", [np.ones((3, 2)), np.array([]), np.array([0.1, np.nan])])
+def test_what_is_no_similarity_has_no_threshold(given):
+    with pytest.raises(InputError, match=r"similar has shape .*; give \(n,\) finite numbers, as similarity"):
+        threshold(given)
+
+
 def test_labels_have_colours_and_unknown_ones_are_grey():
     colors = label_colors(np.array([0, 1, 2, -1, 255]))
     assert len(np.unique(colors, axis=0)) == 4
@@ -281,7 +320,10 @@ def test_one_point_and_points_on_a_line_are_drawn():
         (lambda p: View(eye=(0, 0, 0), target=(1, 0, 0), fov=0), "fov is 0; give an angle of 1 to 150 degrees."),
         (lambda p: save_picture("a.jpg", p), "a.jpg cannot hold a picture; end it with .png."),
         (lambda p: save_picture("no/a.png", p), "there is no folder no; make it first: mkdir -p no"),
-        (lambda p: save_picture("a.png", p), r"picture has shape \(5, 3\) and dtype float64; give \(height, width, 3\)"),
+        (
+            lambda p: save_picture("a.png", p),
+            r"picture has shape \(5, 3\) and dtype float64; give \(height, width, 3\)",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(call, sentence):
