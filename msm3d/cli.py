@@ -53,7 +53,7 @@ def _extract(options: argparse.Namespace) -> None:
 def _pca(options: argparse.Namespace) -> None:
     from .visualize.verbs import pca
 
-    kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory")
+    kept = ("levels", "form", "size", "background", "basis", "save_basis", "mode", "features", "max_memory")
     settings = {name: getattr(options, name) for name in kept} | {"options": _reading(options)}
     for line in pca(options.scans, options.output, lambda: _load(options), **settings):
         print(line)
@@ -219,6 +219,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--background", default="white", help="of a picture: white (default), light, dark or black")
     verb.add_argument("--basis", help=".npz file of --save-basis: colours that mean the same as in an earlier call")
     verb.add_argument("--save-basis", help=".npz file to write the basis of the colours to")
+    verb.add_argument(
+        "--mode", default="components", help="components (default), clusters, or no-height: less what height explains"
+    )
+    verb.add_argument("--features", nargs="+", help="file of `msm3d extract` for each scan, instead of a model")
     _add_reading(verb)
     verb.set_defaults(run=_pca)
 
@@ -232,7 +236,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("-o", "--output", required=True, help=".html file")
     _add_model(verb)
     verb.add_argument("--features", help="file of `msm3d extract` for this scan, instead of a model")
-    verb.add_argument("--names", help="of labels: rooms, scannet20, s3dis, a file with one a line, or wall,floor,chair")
+    verb.add_argument(
+        "--names",
+        help="of labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the scan's file",
+    )
     verb.add_argument("--points", dest="most", type=int, default=1_000_000, help="to keep at most (default 1000000)")
     _add_reading(verb)
     verb.set_defaults(run=_view)

@@ -230,8 +230,8 @@ def test_the_bar_is_as_long_as_it_says(visit):
         pixels = shown.page.locator("#bar").bounding_box()["width"]
         there, here = (
             shown.page.evaluate(
-                "(way) => { const v = msm3d.stage.camera, p = msm3d.rig.target.clone()"
-                ".addScaledVector(msm3d.rig.right, way).project(v); return (p.x + 1) / 2 * msm3d.stage.canvas.clientWidth; }",
+                "(way) => { const { rig, stage } = msm3d, p = rig.target.clone().addScaledVector(rig.right, way);"
+                " return (p.project(stage.camera).x + 1) / 2 * stage.canvas.clientWidth; }",
                 way,
             )
             for way in (metres, 0)
@@ -578,6 +578,68 @@ def test_view_takes_features_of_a_file(place, kind):
     assert '"channels": 76' in Path("a.html").read_text()
 
 
+META = {"model": "mine", "levels": [0, 2], "channels": [20, 32], "voxel_size": 0.05}
+
+
+def keep(name, rows, coord=None, meta=META):
+    """Features as a file that says what they are."""
+    import json
+
+    from safetensors.numpy import save_file
+
+    arrays = {"feat": rows} | ({} if coord is None else {"coord": coord})
+    if name.endswith(".npz"):
+        np.savez(name, **arrays, meta=np.array(json.dumps(meta)))
+    else:
+        save_file(arrays, name, metadata={"meta": json.dumps(meta)})
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_view_knows_the_levels_of_a_file(place, kind, capsys):
+    rows = np.random.default_rng(0).normal(size=(600, 52)).astype(np.float32)
+    keep(f"feat.{kind}", rows)
+    assert cli.main(["view", "scan.npz", "-o", "a.html", "--features", f"feat.{kind}"]) == 0
+    text = Path("a.html").read_text()
+    assert '"levels": [{"level": 0, "size": 0.05, "channels": 20}, {"level": 2, "size": 0.2, "channels": 32}]' in text
+    assert '"model": "mine, 52 channels"' in text
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("meta", [None, 3, {}, {**META, "channels": [20, 31]}, {**META, "levels": [0, "2"]}])
+def test_what_a_file_says_wrongly_of_its_levels_is_not_believed(place, meta):
+    keep("feat.npz", np.ones((600, 52), np.float32), meta=meta)
+    assert cli.main(["view", "scan.npz", "-o", "a.html", "--features", "feat.npz"]) == 0
+    assert '"levels": []' in Path("a.html").read_text()
+
+
+def test_features_are_shown_without_a_word_on_normals(place, capsys):
+    np.save("bare.npy", make_scene(0, 200)["coord"])
+    keep("feat.npz", np.random.default_rng(0).normal(size=(600, 52)).astype(np.float32))
+    assert cli.main(["view", "bare.npy", "-o", "a.html", "--features", "feat.npz"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_names_of_labels_come_with_the_scan(place):
+    from msm3d.rooms import write
+
+    (room,) = write("rooms", 1, first_seed=7, layout="ply", points=2000, workers=1)
+    assert cli.main(["view", str(room), "-o", "a.html", "--model", "./net", "--device", "cpu"]) == 0
+    named = re.findall(r'"name": "([^"]+)"', Path("a.html").read_text())
+    assert {"wall", "floor", "other"} <= set(named)
+    assert cli.main(["view", str(room), "-o", "b.html", "--names", "a,b,c", "--model", "./net", "--device", "cpu"]) == 0
+    assert {"a", "b"} <= set(re.findall(r'"name": "([^"]+)"', Path("b.html").read_text()))
+
+
+def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
+    from msm3d.visualize.names import names_with
+
+    head = b"ply\ncomment label 2 shower curtain\ncomment label x\r\nend_header\ncomment label 9 data\n"
+    (tmp_path / "a.ply").write_bytes(head + bytes(range(256)) * 40)
+    assert names_with(tmp_path / "a.ply") == ("label 0", "label 1", "shower curtain")
+    (tmp_path / "b.ply").write_bytes(b"\x00" * 10_000)
+    assert names_with(tmp_path / "b.ply") == names_with(tmp_path / "c.npz") == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -586,12 +648,17 @@ def test_view_takes_features_of_a_file(place, kind):
         (["-o", "a.html", "--features", "scan.npz"], "msm3d view: scan.npz: holds no array 'feat'; write it with"),
         (["-o", "a.html", "--features", "a.csv"], "msm3d view: a.csv: is of a kind that holds no features; give .npz"),
         (["-o", "a.html", "--features", "few.npy"], "msm3d view: few.npy has 5 rows, scan.npz has 600 points; give"),
+        (
+            ["-o", "a.html", "--features", "else.npz"],
+            "msm3d view: else.npz has points that are up to 1 m from those of",
+        ),
         (["-o", "a.html", "--names", "nyu"], "msm3d view: unknown classes 'nyu'; choose one of scannet20"),
         (["-o", "a.html", "--points", "0"], "msm3d view: points is 0; give at least 1."),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence, capsys):
     np.save("few.npy", np.zeros((5, 3)))
+    keep("else.npz", np.ones((600, 52), np.float32), coord=make_scene(0, 200)["coord"] + [1, 0, 0])
     assert cli.main(["view", "scan.npz", *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("a.html").exists()

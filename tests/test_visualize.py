@@ -1,5 +1,6 @@
 """Colours, similarity and pictures, against sklearn and torch where those have the answer; and the verb `pca`."""
 
+import re
 import sys
 
 import numpy as np
@@ -11,6 +12,8 @@ from msm3d.errors import FileError, InputError
 from msm3d.points import PointCloud
 from msm3d.visualize import (
     ColorBasis,
+    Height,
+    Kinds,
     View,
     automatic_view,
     label_colors,
@@ -197,6 +200,49 @@ def test_a_floor_is_a_larger_finding_than_a_chair():
         shares.append(np.median([(s >= threshold(s)).mean() for s in similar]))
     assert 0.08 < shares[0] < 0.3
     assert shares[1] < 0.1
+
+
+def test_kinds_are_found_and_the_same_twice():
+    rng = np.random.default_rng(0)
+    middle = rng.normal(size=(5, 24)) * 4
+    truth = rng.permutation(np.repeat(np.arange(5), [900, 500, 300, 200, 100]))
+    features = (middle[truth] + rng.normal(size=(2000, 24))).astype(np.float32)
+    kinds = Kinds.fit(features, 5)
+    found = kinds(features)
+    assert np.array_equal(found, truth)  # the largest first
+    again = Kinds.fit([features.copy()], 5)
+    assert again.centres.tobytes() == kinds.centres.tobytes()
+    assert len(np.unique(Kinds.fit(np.ones((50, 3)), 4)(np.ones((50, 3))))) == 1
+    with pytest.raises(InputError, match="count is 51 for 50 features; give a number from 1 to 50"):
+        Kinds.fit(np.ones((50, 3)), 51)
+    with pytest.raises(InputError, match="features has rows with NaN or infinity"):
+        Kinds.fit(np.full((50, 3), np.nan))
+
+
+def test_kinds_count_levels_alike():
+    rng = np.random.default_rng(0)
+    truth = np.arange(900) % 3
+    quiet = (np.eye(3)[truth] + rng.normal(size=(900, 3)) * 0.05) * 1e-3
+    loud = rng.normal(size=(900, 5)) * 1e3
+    features = np.concatenate([quiet, loud], 1)
+    for levels, good in (((), False), ((slice(0, 3), slice(3, 8)), True)):
+        found = Kinds.fit(features, 3, levels=levels)
+        assert np.allclose(found.scale, found.scale[0]) != good
+        assert (len(np.unique(3 * truth + found(features))) < 9) == good
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_the_share_of_height_is_that_of_a_spline(part):
+    rng = np.random.default_rng(0)
+    coord = rng.uniform(0, 3, (5000, 3)) + [0, 0, 100]
+    curve = np.stack([np.sin(2 * coord[:, 2]), np.cos(coord[:, 2])], 1)
+    curve = (curve - curve.mean(0)) / curve.std(0)
+    features = np.sqrt(part) * curve + np.sqrt(1 - part) * rng.normal(size=curve.shape)
+    height = Height.fit([features], [coord])
+    assert height.share == pytest.approx(part, abs=0.02)
+    colors = height.colors([features], [coord])[0].astype(float)
+    left = max(abs(np.corrcoef(colors[:, k], np.sin(2 * coord[:, 2]))[0, 1]) for k in range(2))
+    assert left < 0.1 or part == 1
 
 
 @pytest.mark.parametrize("given", [np.ones((3, 2)), np.array([]), np.array([0.1, np.nan])])
@@ -397,6 +443,44 @@ def test_pca_reads_the_levels_that_are_asked_for(place):
     assert len(ColorBasis.load("basis.npz").mean) == 32
 
 
+def test_pca_takes_features_of_files_and_their_levels(place, model):
+    for name in ("one", "two"):
+        assert run("extract", f"{name}.npz", "-o", f"{name}_feat.npz", "--dtype", "float16") == 0
+    files = ["--features", "one_feat.npz", "two_feat.npz"]
+    assert run("pca", "one.npz", "two.npz", "-o", "kept/", "--format", "ply", *files) == 0
+    assert run("pca", "one.npz", "two.npz", "-o", "made/", "--format", "ply") == 0
+    for name in ("one", "two"):
+        assert (place / "kept" / f"{name}.ply").read_bytes() == (place / "made" / f"{name}.ply").read_bytes()
+
+
+def test_pca_chooses_among_the_levels_that_a_file_names(place):
+    import json
+
+    meta = {"levels": [1, 3], "channels": [4, 6], "voxel_size": 0.02}
+    rows = np.random.default_rng(0).normal(size=(600, 10)).astype(np.float32)
+    np.savez("feat.npz", feat=rows, meta=np.array(json.dumps(meta)))
+    given = ["one.npz", "-o", "one.ply", "--features", "feat.npz", "--save-basis", "basis.npz"]
+    for level in ("3", "-1"):
+        assert run("pca", *given, f"--levels={level}") == 0
+        assert np.allclose(ColorBasis.load("basis.npz").mean, rows[:, 4:].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["clusters", "no-height"])
+def test_pca_has_other_pictures(place, mode, capsys):
+    from msm3d.io import read
+
+    assert run("pca", "one.npz", "-o", "plain.ply") == 0
+    for name in ("a", "b"):
+        assert run("pca", "one.npz", "two.npz", "-o", f"{name}/", "--format", "ply", "--mode", mode) == 0
+    assert re.search(
+        r"height alone explains \d+ % of the features' variance; see also --mode comp", capsys.readouterr().out
+    )
+    assert (place / "a" / "one.ply").read_bytes() == (place / "b" / "one.ply").read_bytes()
+    colors = [read("plain.ply").color, read("a/one.ply").color]
+    assert not np.array_equal(*colors)
+    assert len(np.unique(colors[1], axis=0)) <= 8 or mode == "no-height"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -405,6 +489,14 @@ def test_pca_reads_the_levels_that_are_asked_for(place):
         (["one.npz", "-o", "no/a.png"], "msm3d pca: there is no folder no; make it first: mkdir -p no"),
         (["one.npz", "one.npz", "-o", "out/"], "msm3d pca: two scans would become the same file in out; colour them"),
         (["one.npz", "-o", "out/", "--format", "gif"], "msm3d pca: gif is no kind of picture; end it with .png"),
+        (["one.npz", "-o", "a.png", "--mode", "cluster"], "msm3d pca: mode is 'cluster'; did you mean 'clusters'?"),
+        (["one.npz", "-o", "a.html", "--mode", "clusters"], "msm3d pca: a page has no colours of clusters; leave out"),
+        (
+            ["one.npz", "-o", "a.png", "--mode", "no-height", "--save-basis", "b.npz"],
+            "a basis is of components, not of",
+        ),
+        (["one.npz", "-o", "a.png", "--features", "a.npz", "b.npz"], "there are 2 files of features for 1 scans; give"),
+        (["one.npz", "-o", "a.png", "--features", "one.npz"], "msm3d pca: one.npz: holds no array 'feat'; write it"),
         (["one.npz", "-o", "a.png", "--size", "big"], "msm3d pca: size is 'big'; give width x height in pixels"),
         (["one.npz", "-o", "a.png", "--basis", "no.npz"], "msm3d pca: no.npz: is no basis of colours; write one"),
         (["gone.ply", "-o", "a.png"], "msm3d pca: gone.ply: does not exist"),
