@@ -53,18 +53,23 @@ def made(network, tmp_path_factory):
     return page, cloud, features
 
 
+def program(playwright):
+    """Return where Chromium is."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
+    own = playwright.chromium.executable_path
+    path = next((path for path in [*found, own] if path and os.path.exists(path)), None)
+    if path is None:
+        pytest.skip("no Chromium; apt-get install chromium, or playwright install chromium")
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     sync = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install playwright")
     with sync.sync_playwright() as playwright:
-        found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
-        own = playwright.chromium.executable_path
-        program = next((path for path in [*found, own] if path and os.path.exists(path)), None)
-        if program is None:
-            pytest.skip("no Chromium; apt-get install chromium, or playwright install chromium")
         folder = str(tmp_path_factory.mktemp("profile"))
         context = playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, headless=True, args=FLAGS
+            folder, executable_path=program(playwright), headless=True, args=FLAGS
         )
         yield context
         context.close()
