@@ -39,6 +39,13 @@ def add(verbs: Any) -> None:
     verb.add_argument("--background", default="white", help="of a picture: white (default), light, dark or black")
     verb.add_argument("--basis", help=".npz file of --save-basis: colours that mean the same as in an earlier call")
     verb.add_argument("--save-basis", help=".npz file to write the basis of the colours to")
+    verb.add_argument(
+        "--mode",
+        default="components",
+        type=arguments.one_of("components", "clusters", "no-height"),
+        help="components (default), clusters, or no-height: less what height explains",
+    )
+    verb.add_argument("--features", nargs="+", help="file of `msm3d extract` for each scan, instead of a model")
     arguments.add_reading(verb)
     arguments.add_quiet(verb)
     verb.set_defaults(run=_pca)
@@ -53,7 +60,10 @@ def add(verbs: Any) -> None:
     verb.add_argument("-o", "--output", required=True, metavar="OUT", help=".html file")
     arguments.add_model(verb)
     verb.add_argument("--features", help="file of `msm3d extract` for this scan, instead of a model")
-    verb.add_argument("--names", help="of labels: rooms, scannet20, s3dis, a file with one a line, or wall,floor,chair")
+    verb.add_argument(
+        "--names",
+        help="of labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the scan's file",
+    )
     verb.add_argument(
         "--points",
         dest="most",
@@ -67,10 +77,10 @@ def add(verbs: Any) -> None:
 
 
 def _pca(options: argparse.Namespace, display: Display) -> None:
-    arguments.check_there(options.scans)
+    arguments.check_there([*options.scans, *(options.features or [])])
     from ..visualize.verbs import pca
 
-    kept = ("levels", "form", "size", "background", "basis", "save_basis", "max_memory")
+    kept = ("levels", "form", "size", "background", "basis", "save_basis", "mode", "features", "max_memory")
     settings: dict[str, Any] = {name: getattr(options, name) for name in kept}
     settings["options"] = arguments.reading(options)
     with stages.of(options.scans[0]) if len(options.scans) == 1 else nullcontext():

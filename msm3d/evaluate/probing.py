@@ -222,7 +222,9 @@ def _fit(
 ) -> list[_Fitted]:
     tasks = [(label, source, protocol) for label, source in sources.items() for protocol in protocols]
     fitted = []
-    for label, source, protocol in _shown(tasks, f"probes of seed {seed}, {points} points", progress):
+    bar: Any = _shown(tasks, "probes", progress)
+    for label, source, protocol in bar:
+        bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {points} points")
         device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
         choices = level_sets(source.blocks, levels and source.levels)
         probes = protocol.probes(rows[label], choices, seed, device)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import FileError, InputError
 from ..points import PointCloud
-from .classes import KINDS, OTHER
+from .classes import CLASSES, KINDS, OTHER
 from .generator import make
 
 LAYOUTS = ("pointcept", "ply")
@@ -179,7 +179,7 @@ def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:
 
 
 def write_ply(path: Path, cloud: PointCloud) -> None:
-    """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance."""
+    """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance; comments name the labels."""
     from plyfile import PlyData, PlyElement
 
     kinds = [(name, "f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
@@ -190,4 +190,5 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
         for k, name in enumerate(names):
             table[name] = parts[part][:, k]
     table["label"], table["instance"] = cloud.segment, parts["instance"]
-    PlyData([PlyElement.describe(table, "vertex")]).write(path)
+    names = [f"label {i} {name}" for i, name in enumerate((*CLASSES, "other"))]
+    PlyData([PlyElement.describe(table, "vertex")], comments=names).write(path)
