@@ -104,18 +104,19 @@ def colors(found: np.ndarray) -> np.ndarray | None:
     with np.errstate(over="ignore"):  # too large for a float32 is as unknown as infinite
         color = found.astype(np.float32)
     unknown = None
-    if not np.isfinite(color).all():
+    if found.dtype.kind == "f" and not np.isfinite(color).all():
         unknown = ~np.isfinite(color).all(1)
         color[unknown] = 0
     if len(color) and not color.any():
         warn("the colours are there but empty, all of them black or NaN: they count as missing.")
         return None
-    top = _top(found, color)
-    outside = (color < -0.001 * top) | (color > 1.001 * top) if len(color) else color
-    if outside.any():
-        warn(f"{_of(outside.any(1), 'colours')} lie outside 0 to {top} and are clipped.")
-    color = np.clip(color, 0, top, out=color)
-    color *= np.float32(255 / top)
+    top = 255 if found.dtype == np.uint8 else _top(found, color)
+    if color.min(initial=0) < -0.001 * top or color.max(initial=0) > 1.001 * top:
+        outside = ((color < 0) | (color > top)).any(1)
+        warn(f"{_of(outside, 'colours')} lie outside 0 to {top} and are clipped.")
+    if found.dtype != np.uint8:
+        np.clip(color, 0, top, out=color)
+        color *= np.float32(255 / top)
     if unknown is not None:
         color[unknown] = GREY
         warn(f"{_of(unknown, 'points')} have no colour (NaN or infinite), neutral grey is used there.")
@@ -132,10 +133,10 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
     def most(bound: float) -> bool:
         return bool(np.count_nonzero(color > bound) <= strays)
 
-    counts = found.dtype.kind in "iu"
-    whole = counts or bool((color == np.rint(color)).all())
-    slack = 1 if whole else 2  # what is interpolated or lit overshoots
-    if not counts and most(2) and not (whole and color.max(initial=0) > 1):
+    counts, largest = found.dtype.kind in "iu", color.max(initial=0)
+    whole = counts or (largest > 1 and bool((color == np.rint(color)).all()))
+    slack = 256 / 255 if whole else 2  # 256 is what rounding makes of white; what is interpolated or lit overshoots
+    if not counts and most(2) and not whole:
         top = 1
     else:
         top = next((top for top in (255, 65535) if found.dtype.itemsize == 1 or most(slack * top)), 0)
@@ -148,9 +149,8 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
             cure = "color.view(np.uint8)"
         raise InputError(
             f"color has {_rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
-            f"give 0-255, or floats within 0-1, for example {cure}."
+            f"give 0-255, or floats within 0-1{either(f', for example {cure}', '')}."
         )
-    largest = color.max(initial=0)
     if top == 65535 and found.dtype != np.uint16:
         cure = either("pass color= within 0-255", "write them as 0-255")
         warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")

@@ -354,7 +354,7 @@ def test_several_scenes_in_a_dictionary_are_as_if_alone(model, key, kind):
 
 def test_a_table_top_is_said(model, scene):
     flat = {**scene, "coord": scene["coord"] * [0.5, 0.5, 0.1]}
-    with pytest.warns(Msm3dWarning, match=r"^the scan spans 0\.98 x 0\.73 x 0\.12 m, a table top perhaps"):
+    with pytest.warns(Msm3dWarning, match=r"^the scan spans 0\.97 x 0\.73 x 0\.12 m, a table top perhaps"):
         model.extract(flat)
 
 

@@ -533,6 +533,9 @@ def test_one_colour_outside_does_not_decide(value, clipped):
     assert cloud.color[0, 0] == clipped
     np.testing.assert_allclose(cloud.color[1:], PAINT[1:], rtol=1e-5)
     paint = PAINT.astype(np.int32)
+    paint[:, 0] = 256  # white, rounded up
+    assert made(MANY, color=paint)[0].color[0, 0] == 255
+    paint = PAINT.astype(np.int32)
     paint[0, 0] = 300
     assert made(MANY, color=paint)[1] == ["1 of 4,000 colours lie outside 0 to 255 and are clipped."]
     assert made(MANY, color=PAINT / 255 * (1 + 1e-6))[1] == []
