@@ -234,11 +234,6 @@ def test_pcd_without_a_position_for_every_point(tmp_path):
         cloud = read(file)
     assert cloud.coord.tolist() == [[1, 2, 3], [7, 8, 9]]
     assert cloud.rows.tolist() == [1, 3]
-    color = np.arange(12).reshape(4, 3).astype(np.uint8)
-    with pytest.warns(Msm3dWarning, match="2 of 4 points"):
-        assert as_cloud(file, color=color).color.tolist() == [[3, 4, 5], [9, 10, 11]]
-    whole = read(file, invalid="nan")
-    assert (whole.total, whole.rows.tolist()) == (4, [1, 3])
     file.write_text(file.read_text().replace("1 2 3", "1 2 nan").replace("7 8 9", "inf 8 9"))
     with refused(file, "none of the 4 points has a position (all are NaN); check how they were made."):
         read(file)
@@ -667,40 +662,6 @@ def test_as_cloud_takes_paths_and_points(tmp_path):
         np.testing.assert_allclose(cloud.normal, NORMAL[:, [0, 2, 1]] * [1, -1, 1], rtol=1e-6)
     with refused(file, "color has 2 rows, coord has 40; give one row per point."):
         as_cloud(file, color=gray[:2])
-
-
-def test_normals_that_are_passed_are_in_the_files_own_axes(tmp_path, monkeypatch):
-    from msm3d.io import arrays
-
-    file = tmp_path / "scan.npz"
-    file.write_bytes(b"anything")
-    monkeypatch.setattr(arrays, "content", lambda path, options: {"coord": XYZ, "up": "y", "units": "cm"})
-    cloud = as_cloud(file, normal=NORMAL)
-    np.testing.assert_allclose(cloud.coord * 100, XYZ[:, [0, 2, 1]] * [1, -1, 1], rtol=1e-6)
-    np.testing.assert_allclose(cloud.normal, NORMAL[:, [0, 2, 1]] * [1, -1, 1], rtol=1e-6)
-
-
-def test_several_scenes_in_a_file_are_refused(tmp_path):
-    np.savez(tmp_path / "two.npz", coord=XYZ, offset=[20, 40])
-    torch.save({"coord": torch.from_numpy(XYZ), "batch": torch.arange(40) // 20}, tmp_path / "two.pth")
-    for name, key in (("two.npz", "offset"), ("two.pth", "batch")):
-        cure = "give extract the arrays as a dictionary, or as a list"
-        with refused(tmp_path / name, f"the points are 2 scenes by their {key}, where one is needed; {cure}."):
-            read(tmp_path / name)
-    np.savez(tmp_path / "one.npz", coord=XYZ, offset=[40])
-    assert len(read(tmp_path / "one.npz")) == 40
-
-
-def test_records_and_four_columns_are_one_rule_for_arrays_and_files(tmp_path):
-    records = columns(NAMES)
-    np.save(tmp_path / "records.npy", records)
-    same(read(tmp_path / "records.npy"))
-    same(as_cloud(records))
-    four = np.hstack([XYZ, XYZ[:, :1]])
-    np.save(tmp_path / "four.npy", four)
-    for points in (tmp_path / "four.npy", four):
-        with pytest.warns(Msm3dWarning, match="the last is taken as intensity, which is not used"):
-            same(as_cloud(points), color=None, normal=None, segment=None)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import msm3d
 
 ROOT = Path(msm3d.__file__).parent
-PAGE = """errors words atomic memory config plausible reading attributes objects points curves ops voxels hierarchy normals
-          augment training blocks progress unet interpolate tiles copies describe places hub store weights model
+PAGE = """errors words atomic memory config plausible reading attributes objects points curves ops voxels hierarchy
+          normals augment training blocks progress unet interpolate tiles copies describe places hub store weights model
           results convert check io rooms evaluate pretrain visualize cli __init__ __main__""".split()
 RIM = {"results", "convert", "check", "io", "rooms", "evaluate", "pretrain", "visualize", "cli"}
 
