@@ -113,13 +113,13 @@ def colors(found: np.ndarray) -> np.ndarray | None:
     top = 255 if found.dtype == np.uint8 else _top(found, color)
     if color.min(initial=0) < -0.001 * top or color.max(initial=0) > 1.001 * top:
         outside = ((color < 0) | (color > top)).any(1)
-        warn(f"{_of(outside, 'colours')} lie outside 0 to {top} and are clipped.")
+        warn(f"{_of(outside, 'colours', 'lies', 'lie')} outside 0 to {top}, which is clipped.")
     if found.dtype != np.uint8:
         np.clip(color, 0, top, out=color)
         color *= np.float32(255 / top)
     if unknown is not None:
         color[unknown] = GREY
-        warn(f"{_of(unknown, 'points')} have no colour (NaN or infinite), neutral grey is used there.")
+        warn(f"{_of(unknown, 'points')} no colour (NaN or infinite), neutral grey is used there.")
     return color
 
 
@@ -197,7 +197,7 @@ def labels(name: str, found: np.ndarray) -> np.ndarray | None:
         warn(f"{name} has values that are no whole numbers, such as {example}: it is left out.")
         return None
     if unknown.any():
-        warn(f"{_of(unknown, 'points')} have no {name} (NaN or infinite), they get -1.")
+        warn(f"{_of(unknown, 'points')} no {name} (NaN or infinite), which becomes -1.")
     return found.astype(np.int64)
 
 
@@ -213,9 +213,10 @@ def unpacked(bits: np.ndarray) -> np.ndarray:
     return np.where(unknown[:, None], np.float32(np.nan), color) if unknown.any() else color
 
 
-def _of(some: Any, what: str) -> str:
-    """Return "3 of 14,000 points"."""
-    return f"{np.count_nonzero(some):,} of {len(some):,} {what}"
+def _of(some: Any, what: str, one: str = "has", more: str = "have") -> str:
+    """Return "3 of 14,000 points have"."""
+    count = np.count_nonzero(some)
+    return f"{count:,} of {len(some):,} {what} {one if count == 1 else more}"
 
 
 def _rows(bad: Any) -> str:

@@ -211,11 +211,13 @@ def _tell(rows: np.ndarray, n: int, why: str, invalid: str) -> None:
         raise InputError(f"none of the {n:,} points has a position (all are {why}); check how they were made.")
     if invalid == "nan" and why == "NaN":
         return
-    fate = "get rows of NaN" if invalid == "nan" else "are dropped"
+    one = n - len(rows) == 1
+    have, are, get = ("has", "is", "gets a row") if one else ("have", "are", "get rows")
+    fate = f"{get} of NaN" if invalid == "nan" else f"{are} dropped"
     cure = "" if invalid == "nan" else f" To keep a row for every point, pass {option('invalid', 'nan')}."
     warn(
-        f"{n - len(rows):,} of {n:,} points have no position ({why}) and {fate}; "
-        f"the {len(rows):,} others keep their order.{cure}"
+        f"{n - len(rows):,} of {n:,} points {have} no position ({why}) and {fate}, "
+        f"which leaves {len(rows):,} in their order.{cure}"
     )
 
 

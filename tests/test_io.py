@@ -228,7 +228,7 @@ def test_pcd_without_a_position_for_every_point(tmp_path):
         "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT 2\n"
         "DATA ascii\nnan nan nan\n1 2 3\n4 5 nan\n7 8 9\n"
     )
-    message = "2 of 4 points have no position (NaN) and are dropped; the 2 others keep their order. "
+    message = "2 of 4 points have no position (NaN) and are dropped, which leaves 2 in their order. "
     message += "To keep a row for every point, pass invalid='nan'."
     with pytest.warns(Msm3dWarning, match="^" + re.escape(message) + "$"):
         cloud = read(file)
@@ -700,7 +700,7 @@ def test_real_scans(name, up, points, other, recwarn):
     said = [str(warning.message) for warning in recwarn]
     if name.endswith(".pcd"):
         assert said.pop(0).startswith(
-            "52,744 of 307,200 points have no position (NaN) and are dropped; the 254,456 others keep their order."
+            "52,744 of 307,200 points have no position (NaN) and are dropped, which leaves 254,456 in their order."
         )
         assert (len(cloud.rows), cloud.rows.max() < 307_200) == (points, True)
     assert said == []

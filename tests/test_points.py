@@ -340,7 +340,7 @@ def test_labels_are_never_needed():
     assert labels(np.array([[0.0], [1], [2], [3], [4]])) == ([0, 1, 2, 3, 4], [])
     assert labels(np.array([0, 1, 2, np.inf, np.nan])) == (
         [0, 1, 2, -1, -1],
-        ["2 of 5 points have no segment (NaN or infinite), they get -1."],
+        ["2 of 5 points have no segment (NaN or infinite), which becomes -1."],
     )
     left = "segment has values that are no whole numbers, such as {}: it is left out."
     assert labels(np.array([0, 0.25, 1, np.nan, 1])) == (None, [left.format("0.25")])
@@ -529,7 +529,7 @@ def test_one_colour_outside_does_not_decide(value, clipped):
     paint = PAINT / 255
     paint[0, 0] = value
     cloud, said = made(MANY, color=paint)
-    assert said == ["1 of 4,000 colours lie outside 0 to 1 and are clipped."]
+    assert said == ["1 of 4,000 colours lies outside 0 to 1, which is clipped."]
     assert cloud.color[0, 0] == clipped
     np.testing.assert_allclose(cloud.color[1:], PAINT[1:], rtol=1e-5)
     paint = PAINT.astype(np.int32)
@@ -537,7 +537,7 @@ def test_one_colour_outside_does_not_decide(value, clipped):
     assert made(MANY, color=paint)[0].color[0, 0] == 255
     paint = PAINT.astype(np.int32)
     paint[0, 0] = 300
-    assert made(MANY, color=paint)[1] == ["1 of 4,000 colours lie outside 0 to 255 and are clipped."]
+    assert made(MANY, color=paint)[1] == ["1 of 4,000 colours lies outside 0 to 255, which is clipped."]
     assert made(MANY, color=PAINT / 255 * (1 + 1e-6))[1] == []
 
 
@@ -564,7 +564,7 @@ def test_colours_divided_by_255_twice():
 
 # Points without a position.
 
-LEFT = "1,600 of 4,000 points have no position ({}) and are dropped; the 2,400 others keep their order. "
+LEFT = "1,600 of 4,000 points have no position ({}) and are dropped, which leaves 2,400 in their order. "
 KEEP = "To keep a row for every point, pass invalid='nan'."
 
 
@@ -597,8 +597,8 @@ def test_rows_of_nan_are_asked_for():
         PointCloud.of(made(points)[0], invalid="nan")
     points[::2] = 0
     assert made(points, invalid="nan")[1] == [
-        "2,000 of 4,000 points have no position (exactly 0, 0, 0) and get rows of NaN; "
-        "the 2,000 others keep their order."
+        "2,000 of 4,000 points have no position (exactly 0, 0, 0) and get rows of NaN, "
+        "which leaves 2,000 in their order."
     ]
 
 
