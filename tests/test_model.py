@@ -342,9 +342,7 @@ def test_several_scenes_in_a_dictionary_are_as_if_alone(model, key, kind):
     features, owner = model.extract(given, at="voxels")
     assert np.array_equal(np.asarray(features[owner]), exact[order])
     given["coord"][1] = float("nan")
-    with pytest.warns(
-        Msm3dWarning, match="1 of 60. points has no position .NaN. and is dropped, which leaves "
-    ):
+    with pytest.warns(Msm3dWarning, match="1 of 60. points has no position .NaN. and is dropped, which leaves "):
         left = model.extract(given)
     assert len(left) == sum(sizes) - 1
     whole = np.asarray(model.extract(given, invalid="nan"))
