@@ -92,7 +92,7 @@ def describe(
     most = max(limit // bytes_per_voxel(unet.config), 1)
     size = shape[0] * shape[1] * reading.dtype.itemsize
     if out is not None:
-        _require_fit(out, shape, reading.dtype)
+        require_fit(out, shape, reading.dtype)
     elif size > memory.available(to):
         raise InputError(
             f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
@@ -197,8 +197,16 @@ class _Points:
         return self.order[self.firsts[rows][owner] + inside], owner
 
 
-def _require_fit(out: np.ndarray, shape: tuple[int, int], dtype: torch.dtype) -> None:
+def require_fit(out: np.ndarray, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """Fail unless rows of `shape` and `dtype` can be written to `out`."""
     needed = str(dtype).removeprefix("torch.")
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype.name != needed or not out.flags.writeable:
-        given = f"{out.shape} {out.dtype.name}" if isinstance(out, np.ndarray) else type(out).__name__
+    flaw = ""
+    if isinstance(out, np.ndarray):
+        flaw = " of foreign byte order" if not out.dtype.isnative else flaw
+        flaw = " of negative strides" if min(out.strides, default=0) < 0 else flaw
+        good = out.shape == shape and out.dtype.name == needed and out.flags.writeable and not flaw
+    else:
+        good = False
+    if not good:
+        given = f"{out.shape} {out.dtype.name}{flaw}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InputError(f"out is {given}; it must be a writable numpy array {shape} {needed}.")

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from .attributes import GREY as GREY
 from .errors import InputError
 from .points import PointCloud
 from .stages import stage
 from .words import either, warn
 
-GREY = 127.5
-"""The colour of points without one: 0 on the network's scale of -1 to 1."""
 _CELL = 0.02  # metres; edge of the finest cells, which doubles per level where points are few
 _TICKS = 256  # positions are integers, in this part of a finest cell: sums of integers have no rounding
 _FEW = 8  # points that a window needs; 3 mm of noise on 9 points in 12 cm leaves about 2 degrees

@@ -26,13 +26,14 @@ def test_pcd_without_a_position_for_every_point(tmp_path):
         "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT 2\n"
         "DATA ascii\nnan nan nan\n1 2 3\n4 5 nan\n7 8 9\n"
     )
-    message = f"{file}: 2 of 4 points have no position (NaN) and are dropped; the 2 others are in the file's order."
+    message = "2 of 4 points have no position (NaN) and are dropped, which leaves 2 in their order. "
+    message += "To keep a row for every point, pass invalid='nan'."
     with pytest.warns(Msm3dWarning, match="^" + re.escape(message) + "$"):
         cloud = read(file)
     assert cloud.coord.tolist() == [[1, 2, 3], [7, 8, 9]]
     assert cloud.rows.tolist() == [1, 3]
     file.write_text(file.read_text().replace("1 2 3", "1 2 nan").replace("7 8 9", "inf 8 9"))
-    with refused(file, "none of its 4 points has a position (all are NaN); check how it was made."):
+    with refused(file, "none of the 4 points has a position (all are NaN); check how they were made."):
         read(file)
 
 

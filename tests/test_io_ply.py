@@ -172,7 +172,7 @@ def test_rows_of_opaque_splats_without_a_position(tmp_path):
     file = tmp_path / "scan.ply"
     head = f"format ascii 1.0\nelement vertex 4\n{VERTEX}property float opacity\n"
     ply(file, head, b"0 0 1 -9\n1 0 0 9\nnan 0 0 9\n3 0 0 9\n")
-    with pytest.warns(Msm3dWarning, match="1 of 3 points have no position"):
+    with pytest.warns(Msm3dWarning, match="1 of 3 points has no position"):
         assert read(file, min_opacity=0.5).rows.tolist() == [1, 3]
 
 

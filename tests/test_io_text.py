@@ -65,9 +65,9 @@ def test_text(tmp_path, name, text, color, normal):
         ),
         (
             "a.xyz",
-            "0 0 0 256 0 0\n0 0 0 9 9 9",
-            "color has 1 row outside 0 to 255 (first: row 0, 256, 0, 0); "
-            "give 0-255, or floats within 0-1, for example np.clip(np.nan_to_num(color), 0, 255).",
+            "0 0 0 70000 0 0\n0 0 0 9 9 9",
+            "color has 1 row outside 0 to 65535 (first: row 0, 70000, 0, 0); "
+            "give 0-255, or floats within 0-1, for example 255 * color / color.max().",
         ),
     ],
 )

@@ -11,13 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
 from ..reading import ReadOptions
 from ..stages import stage
-from ..words import cut, option, warn
+from ..words import cut, option
 from .foreign import advice
 
 _READERS = {
@@ -56,7 +54,8 @@ def read(
             saved with torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
-        invalid: points without a position: "drop" leaves them out, "nan" keeps their rows in what `extract` returns.
+        invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of
+            NaN for them.
         mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
         min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
         spacing: metres between the points of a sampled surface.
@@ -69,7 +68,7 @@ def read(
         DependencyError: the package that reads LAS, or textures, is not installed.
 
     Warns:
-        Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
+        Msm3dWarning: as `PointCloud.of`.
     """
     return read_with(
         path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
@@ -78,23 +77,14 @@ def read(
 
 def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
     """Read a scan as `read` does, with options that were checked before."""
-    file = Path(path)
-    stage("reading")
-    fields = _content(file, options)
-    units, up, kept, _ = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # of the format
-    fields, rows = _positioned(file, fields)
-    try:
-        cloud = PointCloud.of(fields, units=options.units or units or "m", up=options.up or up or "z")
-    except InputError as error:
-        raise FileError(f"{file}: {error}") from error
-    return replace(cloud, rows=rows if kept is None else kept if rows is None else kept[rows])
+    return as_cloud(path if isinstance(path, os.PathLike) else Path(path), options=options)
 
 
 def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
     """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
 
-    >>> len(as_cloud(np.zeros((5, 3))))
-    5
+    >>> len(as_cloud({"coord": [[0, 0, 0], [1, 2, 3]]}))
+    2
 
     Args:
         points: a path as in `read`, or points as in `PointCloud.of`.
@@ -106,13 +96,21 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
         InputError: as `read` and `PointCloud.of`.
     """
     options = options or ReadOptions()
-    units, up = options.units or "m", options.up or "z"
+    given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
     if not isinstance(points, (str, os.PathLike)):
-        return PointCloud.of(points, color=color, normal=normal, units=units, up=up)
-    cloud = read_with(points, options)
-    if normal is not None:
-        normal = PointCloud.of(np.zeros((len(normal), 3)), normal=normal, up=up).normal
-    return PointCloud.of(cloud, color=color, normal=normal)
+        return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
+    file = Path(points)
+    stage("reading")
+    fields = _content(file, options)
+    units, up, rows, total = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # said by the format
+    try:
+        cloud = PointCloud.of(fields, **given, units=options.units or units or "m", up=options.up or up or "z")
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    if rows is None:
+        return cloud
+    rows = rows if cloud.rows is None else rows[cloud.rows]
+    return replace(cloud, rows=rows, total=total if options.invalid == "nan" else None)
 
 
 def check(path: str | os.PathLike[str]) -> Path:
@@ -167,22 +165,3 @@ def _named(file: Path) -> Iterator[None]:
         kind = file.suffix[1:].upper()
         reason = cut(error).rstrip(".") or type(error).__name__
         raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
-
-
-def _positioned(file: Path, fields: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Return the fields without the points that have no position, and the rows that are left, or None for all."""
-    coord = fields["coord"]
-    if not isinstance(coord, np.ndarray) or coord.ndim != 2 or coord.dtype.kind != "f" or not len(coord):
-        return fields, None
-    good = np.isfinite(coord).all(1)
-    if good.all():
-        return fields, None
-    rows = np.flatnonzero(good)
-    if not len(rows):
-        raise FileError(f"{file}: none of its {len(coord)} points has a position (all are NaN); check how it was made.")
-    warn(
-        f"{file}: {len(coord) - len(rows)} of {len(coord)} points have no position (NaN) and are dropped; "
-        f"the {len(rows)} others are in the file's order."
-    )
-    kept = {n: v[good] for n, v in fields.items() if isinstance(v, np.ndarray) and len(v) == len(coord)}
-    return fields | kept, rows
