@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import Msm3dWarning
+from .errors import cut as cut
+from .errors import quoted as quoted
 
 _TYPED = ContextVar("typed", default=False)
 _PACKAGE = str(Path(__file__).parent)
