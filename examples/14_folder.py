@@ -24,13 +24,14 @@ scans = sorted(path for path in source.rglob("*") if path.suffix.lower() in KIND
 failed, start, points = [], perf_counter(), 0
 for number, scan in enumerate(scans, 1):
     path = target / scan.relative_to(source).with_name(f"{scan.name}.npy")
-    if path.exists():  # files appear under their name only when they are whole
+    meta = results.provenance(model, source=scan, dtype=DTYPE)
+    if results.is_done(path, meta):  # whole, and of the same model
         print(f"{number}/{len(scans)} {path}: is there")
         continue
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         cloud = read(scan)
-        with results.writing(path, cloud.coord, model.channels(), DTYPE) as feat:  # mapped from disk, row by row
+        with results.writing(path, cloud, model.channels(), DTYPE, meta) as feat:  # mapped from disk, row by row
             model.extract(cloud, out=feat, dtype=DTYPE)
     except msm3d.Msm3dError as error:
         failed.append(error)

@@ -1,4 +1,7 @@
-"""The command line: `msm3d VERB`. Exit codes: 0 done, 2 a mistake that one sentence explains, 130 interrupted."""
+"""The command line: `msm3d VERB`.
+
+Exit codes: 0 done, 2 a mistake that one sentence explains, 130 interrupted, 143 ended by SIGTERM.
+"""
 
 import argparse
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
 
+from .atomic import Terminated, on_termination
 from .errors import Msm3dError, Msm3dWarning
 
 
@@ -19,13 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("default", Msm3dWarning)
         warnings.showwarning = _show
         try:
-            options.run(options)
+            with on_termination():
+                options.run(options)
         except Msm3dError as error:
             print(f"msm3d {options.verb}: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.", file=sys.stderr)
             return 130
+        except Terminated as end:
+            print(f"\nmsm3d {options.verb}: asked to end; nothing half-written was left.", file=sys.stderr)
+            return int(str(end.code))
     return 0
 
 
@@ -44,10 +52,12 @@ def _extract(options: argparse.Namespace) -> None:
     for scan, target in zip(options.scans, targets, strict=True):
         start = perf_counter()
         cloud = read_with(scan, replace(reading, spacing=model.config.voxel_size))
-        with results.writing(target, cloud.coord, channels, options.dtype, cloud.rows) as feat:
+        meta = results.provenance(model, options.levels, options.sampling, scan, options.dtype)
+        with results.writing(target, cloud, channels, options.dtype, meta) as feat:
             model.extract(cloud, out=feat, dtype=options.dtype, progress=True, **kept)
-        seconds = perf_counter() - start
-        print(f"{target}: {len(cloud):,} points x {channels} channels ({options.dtype}) in {seconds:.1f} s")
+        seconds, written = perf_counter() - start, target.stat().st_size / 1e6
+        rows = f"{len(cloud):,} points x {channels} channels ({options.dtype})"
+        print(f"{target}: {rows}, {written:,.1f} MB in {seconds:.1f} s")
 
 
 def _pca(options: argparse.Namespace) -> None:

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 
 from .. import memory
+from ..atomic import scratch
 from ..errors import FileError, InputError
 from ..io import read_with
+from ..layouts import mapped
 from ..model import LevelInfo, Model
 from ..normals import completed
 from ..points import PointCloud
@@ -160,8 +161,7 @@ def _described(
             if shape[0] * shape[1] * 2 < memory.available() // 4:
                 out = np.empty(shape, np.float16)
             else:
-                scratch = stack.enter_context(TemporaryDirectory(prefix=".msm3d-", dir=folder))
-                out = np.lib.format.open_memmap(Path(scratch, f"{i}.npy"), "w+", np.float16, shape)
+                out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, shape)
             kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
             features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
