@@ -85,6 +85,10 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"{done.directory}: {done.parameters:,} parameters, {done.config.descriptor_channels} channels per point")
     if done.ignored:
         print(f"left out {len(done.ignored)} tensors that are not the student's, such as {done.ignored[0]}")
+    if done.installed and done.installed != done.directory:
+        print(f"also installed as {done.name} in {done.installed}; --no-install leaves that out")
+    elif done.installed is None:
+        print("not installed by name: only the published network is, without --no-install")
     name = f'"{done.name}"' if done.name else f'"{done.directory}"'
     print(f"now:  msm3d.load({name})")
 

@@ -317,6 +317,7 @@ class Model(nn.Module):
             device = "cuda" if torch.cuda.is_available() else "cpu"
         directory = weights.resolve(source, **options)
         config, tensors, meta = weights.read(directory)
+        weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
         model.unet.to_empty(device="cpu")

@@ -68,7 +68,7 @@ def test_a_report_of_everything(quick, model, tmp_path):
     assert row["iou"][3] is None
     assert row["train_points"] == sum((made(seed).segment >= 0).sum() for seed in range(4))
     assert report.data["protocols"]["linear"] == {"version": 1, "settings": dict(PROTOCOLS["linear"].settings)}
-    assert report.data["models"]["mine"]["weights_sha256"] == ModelFeatures(model).weights
+    assert report.data["models"]["mine"]["content_sha256"] == ModelFeatures(model).weights
 
 
 def test_a_report_is_written_as_json_and_markdown(quick, tmp_path):

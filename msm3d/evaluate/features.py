@@ -79,7 +79,8 @@ class ModelFeatures:
         """Return name, hash and shape of the model and what computed it."""
         return {
             "name": self.name,
-            "weights_sha256": self.weights,
+            "content_sha256": self.weights,  # of shape and weights, as they are in memory
+            "file_sha256": self.model.meta.get("sha256"),  # of model.safetensors, as `msm3d info` shows it
             "channels": self.model.config.descriptor_channels,
             "voxel_sizes": [info.voxel_size for info in self.model.feature_info],
             "sampling": self.model.config.sampling,
