@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
-from .errors import FileError, InputError
+from .errors import FileError, InputError, cut
 
 try:
     import fcntl
@@ -173,8 +173,8 @@ def refusals(path: Path) -> Iterator[None]:
     except OSError as error:
         if not _concerns(error.filename, path):
             raise  # another file, such as one that is read meanwhile
-        why = error.strerror or str(error)
-        cure = _CURES.get(error.errno or 0, "give another folder, or make room")
+        why = error.strerror or cut(error)  # numpy's own error has no number, and means a full disk
+        cure = _CURES.get(error.errno or 0, _CURES[errno.ENOSPC])
         raise FileError(f"{path} cannot be written ({why}); {cure}.") from error
 
 

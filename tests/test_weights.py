@@ -136,7 +136,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     message = sentence(weights.write, tmp_path / "file" / "m", TINY, {}, error=FileError)
     assert (
-        message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); give another folder, or make room."
+        message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); make room, or give another folder."
     )
 
 

@@ -29,10 +29,10 @@ class Report:
 
     `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed and limit the
     scenes, their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`:
-    `content_sha256` of the weights in memory, `file_sha256` of their file, backend and more; `share_of_scenes` and `points_per_scene`: the main limit, null for
-    the whole sample; `results`: rows of model, method, levels, seed, share_of_scenes, points_per_scene, train_points,
-    miou, macc, allacc, and per class iou, accuracy and points, shares from 0 to 1; `machine`: versions and processor;
-    `seconds`.
+    `content_sha256` of the weights in memory, `file_sha256` of their file, backend and more; `share_of_scenes` and
+    `points_per_scene`: the main limit, null for the whole sample; `results`: rows of model, method, levels, seed,
+    share_of_scenes, points_per_scene, train_points, miou, macc, allacc, and per class iou, accuracy and points, shares
+    from 0 to 1; `machine`: versions and processor; `seconds`.
     """
 
     @property
