@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
@@ -90,13 +93,28 @@ def run(job: partial, missing: list[tuple[int, Path]], workers: int) -> Iterator
         for seed, path in missing:
             yield job(seed, path)
         return
-    with one_thread(), ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+    few = min(workers, len(missing))
+    with one_thread(), ProcessPoolExecutor(few, get_context("spawn"), end_with_parent) as pool:
         futures = [pool.submit(job, seed, path) for seed, path in missing]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Let this process end, tidily, when the one that started it was killed: else it waits for work for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            while True:  # the first may only end a room
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.5)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
