@@ -1,21 +1,20 @@
 """Many scans to files: a folder is walked, what is done is left, and a scan that fails stops no other."""
 
 import errno
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from . import results, stages
+from .atomic import apart
 from .errors import FileError, InputError
-from .io import KINDS, check, read_with
+from .io import KINDS, as_cloud, check, read_with
 from .points import PointCloud
 from .reading import ReadOptions
 from .words import count, either, megabytes
@@ -23,6 +22,7 @@ from .words import count, either, megabytes
 if TYPE_CHECKING:
     from .model import Model
 
+_PLAIN = ReadOptions()
 _SCENE = "coord.npy"
 """A folder with this file is one scan, in Pointcept's layout: an array per field."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -97,8 +97,9 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
     if len(paths) == 1 and not into and (_is_scan(paths[0]) or folder.suffix.lower() in results.FORMATS):
         if not _is_scan(paths[0]):
             raise InputError(f"the scans in {paths[0]} do not fit into the file {folder}; give -o a folder.")
-        target = results.check_format(folder)
-        return Plan([Job(_checked(paths[0]), target)], True, 0)
+        job = Job(_checked(paths[0]), results.check_format(folder))
+        apart([job.target], [job.scan])
+        return Plan([job], True, 0)
     if folder.suffix and not into:
         what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
         raise InputError(f"{what} not fit into the file {folder}; give -o a folder.")
@@ -119,6 +120,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         others += rest
         jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in found]
     _require_different(jobs)
+    apart([job.target for job in jobs], [job.scan for job in jobs])
     return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
 
 
@@ -203,17 +205,16 @@ def extract(
 
 def _done(model: "Model", outcome: Outcome, options: ReadOptions, kept: dict[str, Any], again: bool) -> Outcome:
     job, start = outcome.job, perf_counter()
-    if not again and _is_there(job, outcome.channels, outcome.dtype):
+    meta = results.provenance(model, kept["levels"], kept["sampling"], job.scan, outcome.dtype)
+    meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
+    if not again and _is_there(job, meta):
         return replace(outcome, was_there=True)
     cloud = _read(job.scan, options)
-    with (
-        _made(job.target.parent),
-        results.writing(job.target, cloud.coord, outcome.channels, outcome.dtype, cloud.rows) as feat,
-    ):
+    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, outcome.dtype, meta) as feat:
         model.extract(cloud, out=feat, dtype=outcome.dtype, **kept)
         stages.stage("writing")
     size = job.target.stat().st_size
-    return replace(outcome, points=len(cloud), seconds=perf_counter() - start, bytes=size)
+    return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
 
 
 def _read(scan: Path, options: ReadOptions) -> PointCloud:
@@ -224,41 +225,18 @@ def _read(scan: Path, options: ReadOptions) -> PointCloud:
     names = [name for name in ("coord", "color", "normal") if (scan / f"{name}.npy").is_file()]
     try:
         arrays = {name: np.load(scan / f"{name}.npy", allow_pickle=False) for name in names}
-        return PointCloud.of(arrays, units=options.units or "m", up=options.up or "z")
+        return as_cloud(arrays, options=options)
     except (InputError, ValueError, OSError, EOFError) as error:
         raise FileError(f"{scan}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
 
 
-def _is_there(job: Job, channels: int, dtype: str) -> bool:
-    """Return whether the result is there, of this width and type, and newer than its scan.
-
-    Files appear under their names only when they are whole.
-    """
+def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
+    """Return whether the result is there, whole, of the same weights and settings, and newer than its scan."""
     try:
-        if job.target.stat().st_mtime < job.scan.stat().st_mtime:
-            return False
-        return _width(job.target) == (channels, dtype)
-    except (OSError, ValueError, KeyError, BadZipFile):
+        newer = job.target.stat().st_mtime >= job.scan.stat().st_mtime
+    except OSError:
         return False
-
-
-def _width(path: Path) -> tuple[int, str]:
-    """Return the channels and the type of the descriptors in a file, from its header."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        array = np.load(path, mmap_mode="r")
-        return array.shape[1], array.dtype.name
-    if suffix == ".npz":
-        with ZipFile(path) as file, file.open("feat.npy") as member:
-            np.lib.format.read_magic(member)
-            shape, _, kind = np.lib.format.read_array_header_1_0(member)
-        return shape[1], kind.name
-    with path.open("rb") as file:
-        if suffix == ".safetensors":
-            found = json.loads(file.read(int.from_bytes(file.read(8), "little")))["feat"]
-            return found["shape"][1], {"F16": "float16", "F32": "float32"}[found["dtype"]]
-        header = file.read(1 << 20).partition(b"end_header")[0]
-    return header.count(b" feat_"), "float32"
+    return newer and results.is_done(job.target, meta)
 
 
 def _is_scan(path: Path) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
-from .errors import InputError, require
+from .errors import InputError, quoted, require
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
@@ -128,7 +128,7 @@ class BackboneConfig:
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
-                raise InputError(f"unknown configuration field {name!r}; {_suggest(name, names)}")
+                raise InputError(f"unknown configuration field {quoted(name)}; {_suggest(name, names)}")
         return cls(**values)
 
 

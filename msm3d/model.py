@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import curves, memory, weights
-from .atomic import replacing
+from . import atomic, curves, memory, weights
 from .config import SAMPLINGS, BackboneConfig
 from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
 from .devices import device_of
@@ -230,15 +229,14 @@ class Model(nn.Module):
         self, path: Path, points: Any, reading: Reading, limit: int, progress: bool | None, given: dict[str, Any]
     ) -> np.ndarray:
         """Write the rows to an .npy file, whole or not at all, and return a map of it."""
-        cloud = _cloud(points, **given)
-        n = len(cloud) if cloud.total is None else cloud.total
-        kind = np.dtype(str(reading.dtype).removeprefix("torch."))
-        with replacing(path) as partial, torch.no_grad():
-            out = np.lib.format.open_memmap(partial, "w+", kind, (n, self._width(reading)))
+        from . import results
+
+        cloud, kind = _cloud(points, **given), str(reading.dtype).removeprefix("torch.")
+        source = points if isinstance(points, (str, os.PathLike)) else None
+        meta = results.provenance(self, reading.levels, reading.sampling, source, kind)
+        with results.writing(path, cloud, self._width(reading), kind, meta) as rows, torch.no_grad():
             for batch in self._batches([cloud], limit, reading.dtype, options=given["options"]):
-                self._described(batch, reading, limit, out, progress)
-            out.flush()
-            del out
+                self._described(batch, reading, limit, rows, progress)
         return np.load(path, mmap_mode="r")
 
     def _batches(self, scans: Sequence[Any], limit: int, dtype: torch.dtype, **read: Any) -> Iterator[list[_Scene]]:
@@ -408,6 +406,7 @@ class Model(nn.Module):
         device = device_of(device)
         directory = weights.resolve(source, **options)
         config, tensors, meta = weights.read(directory)
+        weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
         model.unet.to_empty(device="cpu")
@@ -495,8 +494,8 @@ def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
         raise InputError(_NO_BFLOAT16)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}; make it first.")
-    if isinstance(points, (str, os.PathLike)) and path.exists() and Path(points).exists() and path.samefile(points):
-        raise InputError(f"out is {str(path)!r}, the scan itself; give another name.")
+    if isinstance(points, (str, os.PathLike)):
+        atomic.apart([path], [points])
     return path
 
 

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import Msm3dWarning
+from .errors import cut as cut
+from .errors import quoted as quoted
 
 _TYPED = ContextVar("typed", default=False)
 _PACKAGE = str(Path(__file__).parent)
@@ -79,16 +81,6 @@ def megabytes(size: int) -> str:
     if size >= 10**10:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:,.1f} MB" if size < 10**7 else f"{size / 1e6:,.0f} MB"
-
-
-def cut(text: object, most: int = 80) -> str:
-    """Return a foreign text short enough to be quoted: its first line's first characters.
-
-    >>> cut("a" * 100, 8), cut("two\\nlines")
-    ('aaaaaaa…', 'two')
-    """
-    line = next(iter(str(text).strip().splitlines()), "")
-    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def warn(message: str, category: type[Warning] = Msm3dWarning) -> None:

@@ -5,8 +5,10 @@ import os
 import numpy as np
 import pytest
 
+import msm3d
 from msm3d import batch, cli, io
 from msm3d.errors import FileError, InputError
+from msm3d.reading import ReadOptions
 from tests.conftest import make_scene
 
 
@@ -73,6 +75,7 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
 
 @pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "ply"])
 def test_every_format_is_known_again_and_another_width_or_type_is_not(scans, model, ending, monkeypatch):
+    model = msm3d.load(model.save_pretrained("weights"), device="cpu")  # what is of no file is never known again
     jobs = batch.plan(["scans/a.npz"], "out/", ending).jobs
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]
 
@@ -83,6 +86,10 @@ def test_every_format_is_known_again_and_another_width_or_type_is_not(scans, mod
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [True]
     assert [outcome.was_there for outcome in batch.extract(model, jobs, levels=[-1])] == [False]
     assert [outcome.was_there for outcome in batch.extract(model, jobs, dtype="float16")] == [False]
+    assert [outcome.was_there for outcome in batch.extract(model, jobs, options=ReadOptions(up="y"))] == [False]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(model.meta, "sha256", "0" * 64)  # other weights of the same shape
+        assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]
     assert [outcome.was_there for outcome in batch.extract(model, jobs, again=True)] == [False]
     jobs[0].target.write_bytes(b"cut")
     assert [outcome.was_there for outcome in batch.extract(model, jobs)] == [False]

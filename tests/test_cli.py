@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 
@@ -179,6 +180,51 @@ def test_interrupted_it_leaves_nothing(scan, weights, tmp_path, monkeypatch, cap
     )
     assert sorted(tmp_path.iterdir()) == before
     assert capsys.readouterr().err.endswith("msm3d extract: interrupted; nothing half-written was left.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["out.npz", "out.npy", "out.ply"])
+def test_sigterm_leaves_nothing_and_the_next_run_sweeps_what_a_kill_left(scan, weights, tmp_path, name):
+    held = (
+        "import sys, time; from msm3d import cli, model; "
+        "model.Model.extract = lambda *_, **__: (print('at work', flush=True), time.sleep(60)); sys.exit(cli.main())"
+    )
+    target = tmp_path / name
+    arguments = ["extract", str(scan), "-o", str(target), "--model", weights, "--device", "cpu"]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        with subprocess.Popen([sys.executable, "-c", held, *arguments], stdout=-1, stderr=-1, text=True) as run:
+            assert run.stdout.readline() == "at work\n"
+            run.send_signal(number)
+            assert run.wait(60) == code
+            said = run.stderr.read()
+        left = [path.name for path in tmp_path.iterdir() if path.name not in before]
+        assert len(left) == (number == signal.SIGKILL), left
+    assert said.endswith("\nmsm3d extract: asked to end; nothing half-written was left.\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.safetensors", "a.ply", "rooms"])
+def test_a_full_disk_is_one_sentence_and_exit_code_2(weights, full_disk, tmp_path, name, capsys):
+    """It ended with a signal, and left a file as large as the result."""
+    if name == "rooms":
+        arguments = ["rooms", "-n", "1", "-o", str(full_disk / name), "--points", "120000", "--workers", "1"]
+    else:
+        np.savez(tmp_path / "scan.npz", **make_scene(0, 4000))
+        arguments = ["extract", str(tmp_path / "scan.npz"), "-o", str(full_disk / name), "--model", weights]
+        arguments += ["--device", "cpu"]
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written (" in said
+    assert said.endswith("); make room, or give another folder.")
+    assert [path for path in full_disk.rglob("*") if path.is_file() and path.name != "rooms.json"] == []
+
+
+def test_no_rooms_are_no_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["rooms", "-n", "0", "-o", str(tmp_path / "rooms")])
+    assert "'0' is no whole number from 1 on" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_scans_of_one_name_are_not_written_over_each_other(tmp_path, capsys):

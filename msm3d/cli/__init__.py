@@ -1,7 +1,7 @@
 """The command line: `msm3d VERB`.
 
 Exit codes: 0 done; 1 some of several scans failed; 2 a mistake that one sentence explains; 70 a fault of msm3d;
-130 interrupted; 141 nobody reads what is printed any more.
+130 interrupted; 141 nobody reads what is printed any more; 143 ended by SIGTERM.
 
 Nothing is imported here that needs numpy or torch before a verb has work to do: help and typos answer at once.
 """
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..atomic import Terminated, on_termination
 from ..errors import Msm3dError
 from ..words import of_the_command_line
 from . import extract, judging, learning, models, pictures
@@ -74,12 +75,16 @@ def _run(options: argparse.Namespace, display: Display) -> int:
     if hasattr(options, "quiet"):  # what may take long
         display.stage("starting")
     try:
-        code = options.run(options, display)
+        with on_termination():
+            code = options.run(options, display)
         sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt:
         display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")
         return 130
+    except Terminated as end:
+        display.error(f"\nmsm3d {options.verb}: asked to end; nothing half-written was left.")
+        return int(str(end.code))
     except BrokenPipeError:  # as of `msm3d models | head -1`: nobody is left to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

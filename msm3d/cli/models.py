@@ -57,6 +57,10 @@ def _convert(options: argparse.Namespace, display: Display) -> None:
     )
     if done.ignored:
         display.line(f"left out {len(done.ignored)} tensors that are not the student's, such as {done.ignored[0]}")
+    if done.installed and done.installed != done.directory:
+        display.line(f"also installed as {done.name} in {done.installed}; --no-install leaves that out")
+    elif done.installed is None:
+        display.line("not installed by name: only the published network is, without --no-install")
     name = f'"{done.name}"' if done.name else f'"{done.directory}"'
     display.line(f"now:  msm3d.load({name})")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..atomic import replacing
+from ..atomic import refusals, replacing
 from ..stages import hidden
 
 
@@ -27,7 +27,9 @@ class Record:
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) < start]
             with replacing(path) as partial:
                 partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.file = path.open("a", encoding="utf-8")
+        self.path = path
+        with refusals(path):
+            self.file = path.open("a", encoding="utf-8")
         self.board = _board(folder / "tensorboard", start)
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
 
@@ -47,8 +49,9 @@ class Record:
 
     def line(self, step: int, **values: Any) -> None:
         """Write one line, at once: numbers, lists of one number per level, or dictionaries of numbers."""
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
+        with refusals(self.path):
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
+            self.file.flush()
         if self.board is not None:
             for name, value in values.items():
                 for key, number in _numbers(name, value):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import training
-from ..atomic import replacing
+from ..atomic import refusals, replacing
 from ..devices import device_of
 from ..errors import InputError
 from ..model import Model
@@ -243,7 +243,8 @@ class _Run:
                 part.load_state_dict(state[name])
             return int(state["step"])
         if self.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with refusals(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / "config.json") as partial:
                 partial.write_text(json.dumps(self._identity(), indent=2) + "\n", encoding="utf-8")
         return 0

@@ -1,6 +1,5 @@
 """Features from a file of `msm3d extract`: what their columns are, and whether they belong to a scan."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileError, InputError
+from .. import results
+from ..errors import InputError
 from ..model import LevelInfo
 from ..points import PointCloud
 from ..words import option
@@ -21,7 +21,7 @@ def saved(file: str, levels: Sequence[int] | None = None) -> tuple[np.ndarray, l
         FileError: the file is missing, or holds no features.
         InputError: the file does not say that it has such levels.
     """
-    rows, meta = features(file)
+    rows, meta = results.features(file), results.metadata(file)
     known = _levels(meta or {}, rows.shape[1])
     name = str((meta or {}).get("model") or "")
     if levels is not None:
@@ -48,7 +48,7 @@ def rows_of(cloud: PointCloud, scan: str, rows: np.ndarray, file: str) -> np.nda
     Raises:
         InputError: they are not of these points.
     """
-    there, total = _coord(file), getattr(cloud, "total", None)
+    there, total = _coord(file), cloud.total
     if cloud.rows is not None and total is not None and len(rows) == total:
         rows, there = rows[cloud.rows], None if there is None else there[cloud.rows]
     if len(rows) != len(cloud):
@@ -63,29 +63,6 @@ def rows_of(cloud: PointCloud, scan: str, rows: np.ndarray, file: str) -> np.nda
                 f"and {option('up')} and {option('units')} as they were made with."
             )
     return rows
-
-
-def features(path: str) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """Return the features (n, c) in a file, and what it says of them."""
-    file = Path(path)
-    try:
-        if file.suffix == ".npy":
-            return np.load(file, mmap_mode="r"), None
-        if file.suffix == ".npz":
-            with np.load(file) as arrays:
-                meta = json.loads(str(arrays["meta"])) if "meta" in arrays else None
-                return arrays["feat"], meta if isinstance(meta, dict) else None
-        if file.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(file, "np") as opened:
-                meta = json.loads((opened.metadata() or {}).get("meta", "null"))
-                return opened.get_tensor("feat"), meta if isinstance(meta, dict) else None
-    except FileNotFoundError as error:
-        raise FileError(f"{file}: does not exist; check the path.") from error
-    except Exception as error:  # files are hostile, and so are the ways in which they fail
-        raise FileError(f"{file}: holds no array 'feat'; write it with msm3d extract.") from error
-    raise FileError(f"{file}: is of a kind that holds no features; give .npz, .npy or .safetensors.")
 
 
 def _levels(meta: dict[str, Any], channels: int) -> list[LevelInfo]:

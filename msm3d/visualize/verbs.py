@@ -4,19 +4,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 
 from .. import memory, stages
+from ..atomic import apart, scratch
 from ..errors import InputError
 from ..io import read_with
+from ..layouts import mapped
 from ..model import LevelInfo, Model
 from ..normals import completed, estimated
 from ..points import PointCloud
 from ..reading import ReadOptions
-from ..words import choices, option
+from ..words import choices, count, option
 from .colors import ColorBasis, label_colors
 from .height import Height
 from .kinds import Kinds
@@ -66,9 +67,12 @@ def pca(
     """
     targets = _targets(scans, output, form)
     _check_mode(mode, targets[0].suffix.lower(), [basis, save_basis])
+    given = [path for path in (*scans, *(features or []), basis) if path]
+    apart([path for path in (*targets, save_basis) if path], given)
     pixels, known = _size(size), None if basis is None else ColorBasis.load(basis)
-    place, start = targets[0].parent, perf_counter()
+    place, start = _existing(targets[0].parent), perf_counter()
     with _source(scans, features, load, levels, place, max_memory, options) as (clouds, found, infos, name):
+        targets[0].parent.mkdir(parents=True, exist_ok=True)
         yield f"{sum(map(len, clouds)):,} points x {found[0].shape[1]} channels in {perf_counter() - start:.1f} s"
         height = Height.fit(found, [cloud.coord for cloud in clouds])
         others = " or ".join(other for other in MODES if other != mode)
@@ -130,6 +134,7 @@ def view(
         options: how the files are to be understood.
     """
     target, named = check_page(output), None if names is None else label_names(names)
+    apart([target], [path for path in (scan, features) if path])
     if most < 1:
         raise InputError(f"points is {most}; give at least 1.")
     files, place, start = None if features is None else [features], target.parent, perf_counter()
@@ -160,7 +165,9 @@ def _source(
             yield clouds, features, _infos(model, levels), _name(model)
         return
     if len(files) != len(scans):
-        raise InputError(f"there are {len(files)} files of features for {len(scans)} scans; give one for each scan.")
+        raise InputError(
+            f"there are {len(files)} files of features for {count(len(scans), 'scan')}; give one for each scan."
+        )
     kept = [saved(file, levels) for file in files]
     if len({tuple(info.channels for info in infos) for _, infos, _ in kept}) > 1:
         raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
@@ -193,8 +200,7 @@ def _described(
                 if shape[0] * shape[1] * 2 < memory.available() // 4:
                     out = np.empty(shape, np.float16)
                 else:
-                    scratch = stack.enter_context(TemporaryDirectory(prefix=".msm3d-", dir=folder))
-                    out = np.lib.format.open_memmap(Path(scratch, f"{i}.npy"), "w+", np.float16, shape)
+                    out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, shape)
                 kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
                 features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
@@ -256,8 +262,12 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
     targets = [path / f"{Path(scan).stem}{suffix}" for scan in scans]
     if len(set(targets)) < len(targets):
         raise InputError(f"two scans would become the same file in {path}; colour them one by one with -o FILE.")
-    path.mkdir(parents=True, exist_ok=True)
     return targets
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or where it is not there yet the nearest one above it."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def _size(text: str) -> tuple[int, int]:
