@@ -1,5 +1,6 @@
 """A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .ops import backend
 from .points import PointCloud
 from .reading import ReadOptions
 from .unet import UNet
+from .usual import as_usual
 from .voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -97,7 +99,8 @@ class Model(nn.Module):
 
     def __repr__(self) -> str:
         """Say which weights these are, what comes out and what computes it."""
-        precision = next(name for name, dtype in PRECISIONS.items() if dtype == self.unet.stem.linear.weight.dtype)
+        dtype = self.unet.stem.linear.weight.dtype
+        precision = next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype)[len("torch.") :])
         return (
             f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
             f"{self.config.levels} levels, {self.config.voxel_size:g} m voxels, {self.device}, "
@@ -106,6 +109,7 @@ class Model(nn.Module):
 
     # --- what it does ---
 
+    @as_usual
     def extract(
         self,
         points: Any,
@@ -233,6 +237,7 @@ class Model(nn.Module):
             results.append(part if reading.per_point else (part, owner))
         return results
 
+    @as_usual
     def forward(
         self, points: Any, *, levels: int | Sequence[int] | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -248,6 +253,7 @@ class Model(nn.Module):
         owner = voxels.owner.to(self.device)
         return descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
 
+    @as_usual
     def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
 
@@ -283,8 +289,16 @@ class Model(nn.Module):
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels
-        asked = list(range(n)) if levels is None else [levels] if isinstance(levels, int) else list(levels)
-        if not asked or any(not isinstance(level, int) or not -n <= level < n for level in asked):
+        if levels is None:
+            return list(range(n))
+        try:
+            asked = [_whole(levels)]
+        except TypeError:
+            try:
+                asked = [_whole(level) for level in levels]  # pyright: ignore[reportGeneralTypeIssues]
+            except TypeError:
+                asked = []
+        if not asked or any(not -n <= level < n for level in asked):
             raise InputError(
                 f"levels is {levels!r}; give some of 0 (finest) to {n - 1}, or negative ones from the end."
             )
@@ -395,6 +409,13 @@ def _tensor_in(points: Any) -> Tensor | None:
     """Return a tensor of the input, if it has one: then tensors are returned, and where it is."""
     values = points.values() if isinstance(points, dict) else [points]
     return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number of any kind; a boolean is none, alone in an array or tensor neither."""
+    if "bool" in str(getattr(value, "dtype", type(value))):
+        raise TypeError
+    return operator.index(value)
 
 
 def _dtype(dtype: Any) -> torch.dtype | None:
