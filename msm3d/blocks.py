@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .config import BackboneConfig
 from .errors import InputError
 from .hierarchy import Grid
+from .ops import Table
 
 
 class Norm(nn.Module):
@@ -38,7 +39,7 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(slots * channels) ** -0.5)
 
-    def forward(self, x: Tensor, table: Tensor, ops: ModuleType, **around) -> Tensor:
+    def forward(self, x: Tensor, table: Table | Tensor, ops: ModuleType, **around) -> Tensor:
         """Return (m, out) for `table` (m, slots) over `x` (n, in)."""
         return ops.conv(x, self.weight, table, self.bias, **around)
 
@@ -97,8 +98,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid, ops: ModuleType, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`."""
-        y = self.conv1(x, grid.neighbours, ops, pre_norm=self.norm.spec, activation="gelu")
-        y = self.conv2(y, grid.neighbours, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
+        y = self.conv1(x, grid.across, ops, pre_norm=self.norm.spec, activation="gelu")
+        y = self.conv2(y, grid.across, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
         return _joined(x, y, noise and noise.paths(self.drop_path, grid))
 
 

@@ -1,8 +1,9 @@
 """The shape of the network. Knows no file format."""
 
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
-from typing import Any
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin
 
 from .errors import InputError, quoted, require
 
@@ -59,10 +60,8 @@ class BackboneConfig:
     """How levels are read at a point: `centered`, or `published` as the authors' code does it."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON has lists where we have tuples
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+        for field in fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
         n = len(self.channels)
         if n == 0:
             raise InputError("channels is empty; give one width per level, fine to coarse.")
@@ -86,7 +85,10 @@ class BackboneConfig:
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
         require(
-            "curves", self.curves, bool(self.curves) and set(self.curves) <= set(CURVES), "some of " + ", ".join(CURVES)
+            "curves",
+            self.curves,
+            bool(self.curves) and all(curve in CURVES for curve in self.curves),
+            "some of " + ", ".join(CURVES),
         )
         if self.channels[-1] != self.decoder_channels[-1]:
             raise InputError(
@@ -102,6 +104,9 @@ class BackboneConfig:
                         f"{name}[{level}] is {width} and heads[{level}] is {heads}; "
                         "a level with attention needs a number of heads that divides its width."
                     )
+        for field in fields(self):
+            if field.type is float:  # last: a wrong value is said as it was given
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
     def levels(self) -> int:
@@ -130,6 +135,20 @@ class BackboneConfig:
             if name not in names:
                 raise InputError(f"unknown configuration field {quoted(name)}; {_suggest(name, names)}")
         return cls(**values)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Return what JSON or numpy has as the Python value that is meant; what means something else stays.
+
+    >>> _typed("heads", [0, 4], tuple[int, ...])
+    (0, 4)
+    """
+    if get_origin(kind) is tuple:
+        require(name, value, isinstance(value, (list, tuple)), "a list")
+        return tuple(_typed(name, entry, get_args(kind)[0]) for entry in value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and kind in (int, float):
+        return inf if kind is float and abs(int(value)) > 1 << 1000 else int(value)  # JSON has numbers of any size
+    return float(value) if kind is float and isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 def _is_int(value: object, least: int) -> bool:

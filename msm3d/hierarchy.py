@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import curves
+from .ops import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,22 @@ class Grid:
         assert self.parents is not None, "the coarsest grid has nothing above"
         table = self.parents.new_full((len(self), 8), -1)
         return table.scatter_(1, (self.keys & 7)[:, None], self.parents[:, None])
+
+    @cached_property
+    def across(self) -> Table:
+        """The table of a convolution on this grid, which keeps what a backend makes of it."""
+        return Table(self.neighbours)
+
+    @cached_property
+    def down(self) -> Table:
+        """The table of a convolution from the next finer grid to this one."""
+        assert self.children is not None, "the finest grid has nothing below"
+        return Table(self.children)
+
+    @cached_property
+    def up(self) -> Table:
+        """The table of a transposed convolution from the next coarser grid to this one."""
+        return Table(self.above)
 
     @cached_property
     def _orders(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -1,5 +1,6 @@
 """A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .plausible import warn_of_size
 from .points import PointCloud
 from .reading import ReadOptions
 from .unet import UNet
+from .usual import as_usual
 from .voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -118,7 +120,8 @@ class Model(nn.Module):
 
     def __repr__(self) -> str:
         """Say which weights these are, what comes out and what computes it."""
-        precision = next(name for name, dtype in PRECISIONS.items() if dtype == self.unet.stem.linear.weight.dtype)
+        dtype = self.unet.stem.linear.weight.dtype
+        precision = next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype)[len("torch.") :])
         return (
             f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
             f"{self.config.levels} levels, {self.config.voxel_size:g} m voxels, {self.device}, "
@@ -127,6 +130,7 @@ class Model(nn.Module):
 
     # --- what it does ---
 
+    @as_usual
     def extract(
         self,
         points: Any,
@@ -311,6 +315,7 @@ class Model(nn.Module):
     def _width(self, reading: Reading) -> int:
         return sum(self.config.decoder_channels[level] for level in reading.levels)
 
+    @as_usual
     def forward(
         self,
         points: Any,
@@ -335,6 +340,7 @@ class Model(nn.Module):
         places = None if cloud.rows is None else torch.from_numpy(cloud.rows)
         return whole([Part(0, rows, None, places, cloud.total)])[0]
 
+    @as_usual
     def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
 
@@ -373,8 +379,16 @@ class Model(nn.Module):
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels
-        asked = list(range(n)) if levels is None else [levels] if isinstance(levels, int) else list(levels)
-        if not asked or any(not isinstance(level, int) or not -n <= level < n for level in asked):
+        if levels is None:
+            return list(range(n))
+        try:
+            asked = [_whole(levels)]
+        except TypeError:
+            try:
+                asked = [_whole(level) for level in levels]  # pyright: ignore[reportGeneralTypeIssues]
+            except TypeError:
+                asked = []
+        if not asked or any(not -n <= level < n for level in asked):
             raise InputError(
                 f"levels is {levels!r}; give some of 0 (finest) to {n - 1}, or negative ones from the end."
             )
@@ -503,6 +517,13 @@ def _tensor_in(points: Any) -> Tensor | None:
     """Return a tensor of the input, if it has one: then tensors are returned, and where it is."""
     values = points.values() if isinstance(points, Mapping) else [points]
     return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number of any kind; a boolean is none, alone in an array or tensor neither."""
+    if "bool" in str(getattr(value, "dtype", type(value))):
+        raise TypeError
+    return operator.index(value)
 
 
 def _dtype(dtype: Any) -> torch.dtype | None:

@@ -176,6 +176,34 @@ def test_repr_says_what_is_in_use(model):
 
 
 @pytest.mark.parametrize(
+    ("levels", "meant"),
+    [
+        (np.int64(1), [1]),
+        (np.array(-1), [2]),
+        (torch.tensor(1), [1]),
+        (np.array([0, 2]), [0, 2]),
+        (torch.tensor([2, 0]), [2, 0]),
+        ([np.uint8(0), -1], [0, 2]),
+        (range(2), [0, 1]),
+        (None, [0, 1, 2]),
+    ],
+)
+def test_levels_are_whole_numbers_of_any_kind(model, scene, levels, meant):
+    assert model.channels(levels) == model.channels(meant)
+    assert np.array_equal(model.extract(scene, levels=levels), model.extract(scene, levels=meant))
+
+
+@pytest.mark.parametrize(
+    "levels", [True, 1.0, "1", [0, True], np.True_, np.array([True]), torch.tensor(True), torch.tensor(1.0), {}, 1j]
+)
+def test_what_is_no_level_is_said(model, scene, levels):
+    with pytest.raises(
+        InputError, match=r"^levels is .*; give some of 0 \(finest\) to 2, or negative ones from the end\.$"
+    ):
+        model.extract(scene, levels=levels)
+
+
+@pytest.mark.parametrize(
     ("points", "options", "message"),
     [
         (np.zeros((0, 3)), {}, "there are no points (coord has 0 rows); give at least one."),
