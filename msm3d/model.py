@@ -47,7 +47,7 @@ class Level:
     """The voxels of one level and their features."""
 
     cells: Tensor
-    """(m, 4) int32: scene, x, y, z in units of the level's voxels."""
+    """(m, 4) int32: scene, x, y, z in units of the level's voxels, of strays far away, see `voxels.voxelize`."""
     features: Tensor
     """(m, c): the decoder's output."""
     parent: Tensor | None
@@ -266,7 +266,7 @@ class Model(nn.Module):
         return hierarchy, self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
-        return voxelize([completed(cloud)], self.config.voxel_size, self.ops)
+        return voxelize([completed(cloud)], self.config.voxel_size, self.ops, self.config.origin)
 
     def _options(self, **given: Any) -> ReadOptions:
         return ReadOptions(**given, spacing=self.config.voxel_size)

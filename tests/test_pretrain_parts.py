@@ -9,6 +9,7 @@ import torch
 from conftest import make_scene
 
 from msm3d.augment import Augmentation
+from msm3d.config import BackboneConfig
 from msm3d.errors import InputError
 from msm3d.ops import reference
 from msm3d.points import PointCloud
@@ -39,7 +40,16 @@ def tiny(config):
 
 
 def view(cloud, seed=0, strength=STILL, levels=3):
-    return view_of(cloud, strength, 0.1, levels, reference, CPU, torch.Generator().manual_seed(seed))
+    flat = (1,) * levels
+    shape = BackboneConfig(
+        channels=flat,
+        decoder_channels=flat,
+        conv_blocks=flat,
+        attention_blocks=(0,) * levels,
+        heads=flat,
+        voxel_size=0.1,
+    )
+    return view_of(cloud, strength, shape, reference, CPU, torch.Generator().manual_seed(seed))
 
 
 def networks(config, seed=0):
