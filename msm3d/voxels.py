@@ -100,12 +100,13 @@ def _apart(keys: Tensor, owner: Tensor, picks: Tensor, scenes: int, ops: ModuleT
 
 
 def _strays(keys: Tensor, ops: ModuleType) -> Tensor:
-    """Return which voxels (m,) of a scene have no other around them, where that is rare.
+    """Return which voxels (m,) of a scene have none around them, where that is rare; none if it needs all the range.
 
     A network makes as much of a cell with one stray voxel as of a full one, at every level, and all around attend to
     it. Where many are alone, the scan is sparse: then cells of the next level count, in place of voxels.
     """
-    for level in range(_SPARSE):
+    full = (keys >> 3 * curves.BITS - 1 & 1).any()  # more than 5 km of voxels of 2 cm
+    for level in range(0 if full else _SPARSE):
         cells, count = torch.unique_consecutive(keys >> 3 * level, return_counts=True)
         alone = _alone(cells, level, ops)
         if int(count[alone].sum()) * _RARE <= len(keys):

@@ -84,7 +84,7 @@ def test_settings_change_by_name():
         (
             "rooms",
             "backbone.chanels=1",
-            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*sampling\.$",
+            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*origin\.$",
         ),
         ("rooms", "mask", r"^'mask' changes nothing; "),
         ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
