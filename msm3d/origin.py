@@ -24,8 +24,8 @@ def ticks(coord: np.ndarray, base: np.ndarray) -> np.ndarray:
 def anchor(coord: np.ndarray, reach: float) -> np.ndarray:
     """Return per axis the lowest coordinate that has company: a thousandth of the points within `reach` below it.
 
-    One point far from the others is never it, and changes it neither; nor does it where it lies beside or above
-    them, but for the few that share the slab below the anchor, and then by one point's step.
+    One point far from the others is never it, and does not change it. One beside or above them can, where a slab below
+    the anchor lacks just that one point; of a scan with a thin edge the anchor then moves to that slab.
 
     >>> coord = np.repeat(np.arange(100.0)[:, None] / 100, 3, axis=1)
     >>> anchor(coord, 0.1).tolist(), anchor(np.vstack([coord, [[-7.0, 0.5, 9.0]]]), 0.1).tolist()
