@@ -129,7 +129,7 @@ class AttentionBlock(nn.Module):
         along = ops.normalize(x, self.norm.spec)[order]
         qkv = ops.linear(along, self.qkv.weight, self.qkv.bias).view(len(x), 3, self.heads, -1)
         dropped = {} if noise is None else {"dropout": self.dropout, "seed": noise.seed()}
-        y = ops.attend(qkv, grid.offsets, self.window, **dropped).reshape(len(x), -1)[place]
+        y = ops.attend(qkv, grid.segments, self.window, **dropped).reshape(len(x), -1)[place]
         y = ops.linear(y, self.proj.weight, self.proj.bias, gamma=self.gamma1, residual=x)
         x = _joined(x, y, noise and noise.paths(self.drop_path, grid))
         y = ops.linear(x, self.mlp_in.weight, self.mlp_in.bias, pre_norm=self.mlp_norm.spec, activation=self.mlp)

@@ -10,6 +10,7 @@ from .errors import InputError, quoted, require
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
 SAMPLINGS = ("centered", "published")
+ORIGINS = ("published", "anchored")
 CURVES = ("xyz-z", "yxz-z", "xyz-hilbert", "yxz-hilbert")
 
 
@@ -58,6 +59,9 @@ class BackboneConfig:
     """Dropout on attention weights in training [Table 12]; off in evaluation."""
     sampling: str = "centered"
     """How levels are read at a point: `centered`, or `published` as the authors' code does it."""
+    origin: str = "published"
+    """Where a scene's cells begin, see `voxels.voxelize`: where the authors' code lets them, which one stray point
+    changes, or `anchored`, which it does not. Files older than this field are `published`."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,7 +86,7 @@ class BackboneConfig:
             value = getattr(self, name)
             require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
         require("bias", self.bias, isinstance(self.bias, bool), "true or false")
-        for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS)):
+        for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
         require(
             "curves",

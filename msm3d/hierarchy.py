@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from types import ModuleType
 
 import torch
@@ -34,7 +35,7 @@ class Grid:
 
     @cached_property
     def cells(self) -> Tensor:
-        """(m, 4) int32: scene, x, y, z in units of this level's voxels, from zero in every scene."""
+        """(m, 4) int32: scene, x, y, z in units of this level's voxels."""
         return curves.cells(self.keys, self.level)
 
     @cached_property
@@ -42,6 +43,12 @@ class Grid:
         """First row of each scene, and m."""
         firsts = torch.arange(self.scenes + 1, device=self.keys.device) << 3 * (curves.BITS - self.level)
         return torch.searchsorted(self.keys, firsts).tolist()
+
+    @cached_property
+    def segments(self) -> list[int]:
+        """First row of each part that attends to itself alone, and m: a scene, or its strays, see `curves.STRAY`."""
+        firsts = torch.arange(2 * self.scenes, device=self.keys.device) << 3 * (curves.BITS - self.level) - 1
+        return sorted({*torch.searchsorted(self.keys, firsts).tolist(), len(self)})
 
     @cached_property
     def above(self) -> Tensor:
@@ -74,7 +81,7 @@ class Grid:
         """Return the rows (m,) along `curve`, scene by scene, and the place (m,) of each row on it."""
         if curve not in self._orders:
             keys = curves.curve_keys(self.cells, curve)
-            order = torch.cat([a + keys[a:b].argsort() for a, b in zip(self.offsets, self.offsets[1:], strict=False)])
+            order = torch.cat([a + keys[a:b].argsort() for a, b in pairwise(self.segments)])
             self._orders[curve] = order, torch.empty_like(order).scatter_(0, order, torch.arange(len(order)).to(order))
         return self._orders[curve]
 
@@ -85,7 +92,7 @@ class Hierarchy:
 
     grids: tuple[Grid, ...]
     extent: Tensor
-    """(scenes, 3) int64: number of finest cells along each axis, of the whole scene where this is a part of it."""
+    """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
 
     @classmethod
     def of(
@@ -150,6 +157,9 @@ class Hierarchy:
 
 
 def extents(cells: Tensor, scenes: int = 1) -> Tensor:
-    """Return (scenes, 3) int64: one more than the largest of `cells` (m, 4: scene, x, y, z) along each axis."""
-    largest = torch.zeros(scenes, 3, dtype=torch.int64, device=cells.device)
-    return largest.scatter_reduce_(0, cells[:, :1].long().expand(-1, 3), cells[:, 1:].long() + 1, "amax")
+    """Return (scenes, 2, 3) int64: the smallest of `cells` (m, 4: scene, x, y, z) along each axis, and the largest."""
+    scene, place = cells[:, :1].long().expand(-1, 3), cells[:, 1:].long()
+    ends = [
+        place.new_zeros(scenes, 3).scatter_reduce_(0, scene, place, end, include_self=False) for end in ("amin", "amax")
+    ]
+    return torch.stack(ends, 1)

@@ -70,7 +70,7 @@ class Level:
     """The voxels of one level and their features."""
 
     cells: Tensor
-    """(m, 4) int32: scene, x, y, z in units of the level's voxels."""
+    """(m, 4) int32: scene, x, y, z in units of the level's voxels, of strays far away, see `voxels.voxelize`."""
     features: Tensor
     """(m, c): the decoder's output."""
     parent: Tensor | None
@@ -360,7 +360,7 @@ class Model(nn.Module):
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         size = self.config.voxel_size
-        voxels = voxelize([completed(cloud)], size, self.ops)
+        voxels = voxelize([completed(cloud)], size, self.ops, self.config.origin)
         warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
         return voxels
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .attributes import GREY as GREY
 from .errors import InputError
+from .origin import anchor
 from .points import PointCloud
 from .stages import stage
 from .words import either, warn
@@ -61,10 +62,10 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
     """
     if viewpoint is not None and (np.shape(viewpoint) != (3,) or not np.isfinite(viewpoint).all()):
         raise InputError(f"viewpoint is {viewpoint!r}; give three numbers, metres: where the scanner stood.")
-    low = coord.min(0)
-    span = float((coord.max(0) - low).max())
+    span = float((coord.max(0) - coord.min(0)).max())
     tick = max(_CELL / _TICKS, span / (_TICKS << (_BITS - 2)))  # larger only beyond 5 km
-    grid, owner = _finest(np.rint((coord - low) / tick).astype(np.int64))
+    base = anchor(coord, _CELL / 4)  # where the cells begin; those below it count from the middle of the range, too
+    grid, owner = _finest(np.rint((coord - base) / tick).astype(np.int64) + (_TICKS << (_BITS - 2)))
     normal = _flattest(grid)
     nowhere = ~normal.any(1)
     normal *= _outward(grid, normal)[:, None]

@@ -10,6 +10,7 @@ from conftest import make_scene
 
 from msm3d import training
 from msm3d.augment import Augmentation
+from msm3d.config import BackboneConfig
 from msm3d.errors import FileError, InputError
 from msm3d.ops import reference
 from msm3d.points import PointCloud
@@ -40,7 +41,16 @@ def tiny(config):
 
 
 def view(cloud, seed=0, strength=STILL, levels=3):
-    return view_of(cloud, strength, 0.1, levels, reference, CPU, torch.Generator().manual_seed(seed))
+    flat = (1,) * levels
+    shape = BackboneConfig(
+        channels=flat,
+        decoder_channels=flat,
+        conv_blocks=flat,
+        attention_blocks=(0,) * levels,
+        heads=flat,
+        voxel_size=0.1,
+    )
+    return view_of(cloud, strength, shape, reference, CPU, torch.Generator().manual_seed(seed))
 
 
 def networks(config, seed=0):
@@ -75,7 +85,7 @@ def test_settings_change_by_name():
         (
             "rooms",
             "backbone.chanels=1",
-            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*sampling\.$",
+            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*origin\.$",
         ),
         ("rooms", "mask", r"^'mask' changes nothing; "),
         ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
