@@ -30,6 +30,7 @@ def _isolated(home: Path) -> dict[str, str | None]:
     return dict.fromkeys(foreign) | _environment(home)
 
 
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of tmp_path, which is kept after a failure
 # Before anything is imported: the Hub's client reads the environment once. Browsers and compiled kernels are no
 # inputs of a test, so they stay where they are or are shared by all tests.
 _browsers = _REAL / ".cache" / "ms-playwright"

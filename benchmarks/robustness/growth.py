@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--extracts", type=int, default=1000)
     parser.add_argument("--largest", type=int, default=10_000, help="points of the largest scan (default 10000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(options.seed)
