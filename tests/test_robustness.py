@@ -23,8 +23,9 @@ pytestmark = [
         "fuzz_files.py --inputs 300",
         "fuzz_weights.py --inputs 300",
         "fuzz_arguments.py --inputs 300",
-        "kills.py --kills 8 --terms 3 --only extract",
-        "growth.py --extracts 80 --largest 3000",
+        "kills.py --kills 4 --terms 2 --only extract,",
+        "kills.py --kills 8 --terms 2 --only convert",
+        "growth.py --extracts 60 --largest 3000",
     ],
 )
 def test_a_bounded_run_finds_nothing(line):
@@ -63,13 +64,14 @@ from msm3d.errors import InputError
 def refuse(words):
     raise InputError(words)
 
+guard.MOST_MEMORY = 0.5e9
 CALLS = [
     lambda: None,
     lambda: refuse("no"),
     lambda: {}["x"],
     lambda: os.kill(os.getpid(), signal.SIGSEGV),
     lambda: time.sleep(60),
-    lambda: np.ones(1_700_000_000, "u1"),
+    lambda: np.ones(400_000_000, "u1"),
     lambda: warnings.warn("x", RuntimeWarning),
     lambda: print("words", file=sys.stderr),
     lambda: refuse("x" * 500),

@@ -65,7 +65,7 @@ def _tensor(rng: np.random.Generator, tensor: Tensor) -> Any:
         lambda: tensor.reshape(-1),
         lambda: tensor[..., None],
         lambda: tensor[:0],
-        lambda: torch.full(tensor.shape, float(mutate.pick(rng, mutate.FLOATS))),
+        lambda: torch.full(tensor.shape, float(mutate.pick(rng, mutate.FLOATS)), dtype=torch.float64),
         lambda: tensor.to_sparse(),
         lambda: torch.zeros(other),
         lambda: torch.zeros(1).expand(other * 10**6),

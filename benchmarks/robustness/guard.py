@@ -10,6 +10,7 @@ Linux only.
 """
 
 import argparse
+import atexit
 import multiprocessing as mp
 import os
 import resource
@@ -29,6 +30,7 @@ from typing import Any
 
 # The home of whoever runs this stays as it is, and no input may use the network; both before msm3d is imported.
 HOME = Path(tempfile.mkdtemp(prefix="msm3d-robust-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ |= {"HOME": str(HOME), "HF_HOME": str(HOME / "hf"), "HF_HUB_OFFLINE": "1"}
 
 import torch  # noqa: E402
@@ -224,7 +226,8 @@ def report(results: list[Result], seconds: float) -> int:
     faults: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for result in results:
         if result.outcome not in RIGHT:
-            faults[result.kind, result.outcome, result.where.split(":")[0]].append(result)
+            place = "" if result.outcome == "long sentence" else result.where.split(":")[0]
+            faults[result.kind, result.outcome, place].append(result)
     peak = max(results, key=lambda result: result.peak)
     slow = max(results, key=lambda result: result.seconds)
     print(
@@ -254,17 +257,13 @@ def main(task_of: Callable[[int], Task], description: str | None, inputs: int, l
     parser.add_argument("--limit", type=float, default=limit, help=f"seconds for an input (default {limit:g})")
     parser.add_argument("--show", type=int, metavar="INPUT", help="run one input in this process, with its traceback")
     options = parser.parse_args()
-    try:
-        task = task_of(options.seed)
-        if options.show is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-            kind, call = task(options.show, HOME)
-            print(kind, *sorted(HOME.iterdir()))
-            print(call())
-            return 0
-        start = time.perf_counter()
-        numbers = range(options.first, options.first + options.inputs)
-        results = run(task, numbers, options.workers, options.limit)
-        return 1 if report(results, time.perf_counter() - start) else 0
-    finally:
-        shutil.rmtree(HOME, ignore_errors=True)
+    task = task_of(options.seed)
+    if options.show is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+        kind, call = task(options.show, HOME)
+        print(kind, *sorted(HOME.iterdir()))
+        print(call())
+        return 0
+    start = time.perf_counter()
+    results = run(task, range(options.first, options.first + options.inputs), options.workers, options.limit)
+    return 1 if report(results, time.perf_counter() - start) else 0

@@ -20,7 +20,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import guard
 import numpy as np
 import torch
 from fuzz_weights import CONFIG, META, TOLD
@@ -282,7 +281,6 @@ def main() -> int:
                     raise SystemExit(f"{verb.name} is never hit")
     finally:
         shutil.rmtree(base, ignore_errors=True)
-        shutil.rmtree(guard.HOME, ignore_errors=True)
     known = ("SIGKILL hit", "SIGTERM hit", "finished before")
     print(f"\n{time.perf_counter() - since:.0f} s\n\n| verb | {' | '.join(known)} | faults |\n|---|---|---|---|---|")
     total = 0

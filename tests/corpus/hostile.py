@@ -36,7 +36,7 @@ def guarded(source: str, *arguments: str, limit: float = 30) -> str:
     """Run a line in a process of its own, within bounds, and return what it said."""
     command = [sys.executable, "-c", GUARDED.format(source), *arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=limit)
-    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-1500:]}"
     return done.stdout
 
 
@@ -176,7 +176,7 @@ def odd_levels(place: Place) -> None:
     right = place.model.extract(scan, levels=1)
     for level in (np.int64(1), torch.tensor(1), np.array([1]), [np.int32(1)], range(1, 2)):
         assert np.array_equal(place.model.extract(scan, levels=level), right)
-    for level in (True, 1.5, [True], "1", [[1]], None if False else object()):
+    for level in (True, 1.5, [True], "1", [[1]], object()):
         contains(refusal(lambda level=level: place.model.extract(scan, levels=level)), ("levels is",))
 
 
