@@ -158,7 +158,7 @@ def las(colors: np.ndarray | None, name: str = "scan.las") -> Made:
 def las_of(colors: np.ndarray | None) -> Any:
     import laspy
 
-    header = laspy.LasHeader(point_format=2)
+    header = laspy.LasHeader(point_format=0 if colors is None else 2)
     header.scales = [0.001] * 3
     scan = laspy.LasData(header)
     scan.x, scan.y, scan.z = XYZ.T
