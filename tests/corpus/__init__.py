@@ -156,7 +156,8 @@ class Alike:
     atol: float = 0
 
     def check(self, place: Place) -> None:
-        given, other = self.given(place.folder), self.other(place.folder)
+        (beside := place.folder / "other").mkdir()
+        given, other = self.given(place.folder), self.other(beside)
         ours, _ = heard(lambda: place.model.extract(given, **self.options))
         right, _ = heard(lambda: place.model.extract(other, **self.others))
         np.testing.assert_allclose(np.asarray(ours), np.asarray(right), rtol=0, atol=self.atol)
