@@ -15,7 +15,7 @@ UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
 
 
-_MOST = 1e8  # metres: the earth is smaller
+_MOST = 1e12  # metres: the way to Saturn
 _LEAST = 100  # points or voxels: of fewer little can be said
 
 

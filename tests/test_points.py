@@ -682,10 +682,9 @@ def test_real_scans_raise_no_doubt(name, up):
     assert len(read(SCANS / name, up=up, spacing=0.05)) > 200_000
 
 
-def test_points_that_span_more_than_the_earth_are_refused():
-    for points in ([[0, 0, 0], [0, 2e8, 0]], [[0, -1e308, 0], [0, 1e308, 0]]):
-        with pytest.raises(
-            InputError, match=r"^the points span (2e\+08|1e\+308) m along y; drop outliers, or pass units="
-        ):
+def test_points_that_span_more_than_anything_are_refused():
+    for points, span in (([[0, 0, 0], [0, 2e12, 0]], "2e+12"), ([[0, -1e308, 0], [0, 1e308, 0]], "1e+308")):
+        words = f"the points span {span} m along y; drop outliers, or pass units="
+        with pytest.raises(InputError, match="^" + re.escape(words)):
             PointCloud.of(np.array(points, float))
-    assert len(PointCloud.of(np.array([[0, 0, 0], [0, 2e8, 0.0]]), units="mm")) == 2
+    assert len(PointCloud.of(np.array([[0, 0, 0], [0, 2e12, 0.0]]), units="mm")) == 2
