@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from .errors import InputError, quoted
 from .words import either
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def size(amount: int | float | str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
         name = either("max_memory", "--max-memory")
-        raise InputError(f"{name} is {amount!r}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
+        raise InputError(f"{name} is {quoted(amount)}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

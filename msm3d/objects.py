@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .attributes import array, numbers
-from .errors import InputError
+from .errors import InputError, cut
 from .words import warn
 
 NAMES = {
@@ -45,6 +45,24 @@ def parts(points: Any) -> dict[str, Any]:
         return {**parts(numbers("points", found.pop("coord"))), **{k: v for k, v in found.items() if v is not None}}
     if isinstance(points, (np.ndarray, torch.Tensor)):
         return _columns(array("points", points))
+    try:
+        found = _of_object(points)
+    except InputError:
+        raise
+    except Exception as error:  # other libraries' objects fail in their own ways
+        name = type(points).__name__
+        raise InputError(f"the points cannot be had from this {name} ({cut(error)}); give {_WIDTHS}.") from error
+    if found is not None:
+        return found
+    wrapped = "; wrap it in np.array" if isinstance(points, (list, tuple)) else ""
+    raise InputError(
+        f"points is a {type(points).__name__}{wrapped}; give {_WIDTHS} as an array or tensor, a dictionary with "
+        "'coord', a PointCloud, an object of Open3D, trimesh, laspy or pyvista, or the path of a file."
+    )
+
+
+def _of_object(points: Any) -> dict[str, Any] | None:
+    """Return the arrays of another library's object, known by what it has, or None where it is no such thing."""
     if hasattr(points, "to_mesh") and hasattr(points, "geometry"):  # a trimesh.Scene
         points = points.to_mesh()
     if hasattr(points, "point_format"):  # laspy
@@ -62,11 +80,7 @@ def parts(points: Any) -> dict[str, Any]:
         return _named(points.points, getattr(points, "colors", None), getattr(points, "normals", None))
     if hasattr(points, "vertices"):  # Open3D mesh, trimesh mesh or cloud
         return _named(points.vertices, _paint(points), getattr(points, "vertex_normals", None))
-    wrapped = "; wrap it in np.array" if isinstance(points, (list, tuple)) else ""
-    raise InputError(
-        f"points is a {type(points).__name__}{wrapped}; give {_WIDTHS} as an array or tensor, a dictionary with "
-        "'coord', a PointCloud, an object of Open3D, trimesh, laspy or pyvista, or the path of a file."
-    )
+    return None
 
 
 def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:

@@ -150,7 +150,7 @@ def _warn_of_steps(raw: np.ndarray, units: str, spacing: float) -> None:
         return
     sizes = np.median(np.abs(sample), axis=0)
     axis = int(sizes.argmax())
-    size = np.float32(min(sizes[axis], 1e30))
+    size = np.float32(min(float(sizes[axis]), 1e30))
     step = float(np.spacing(size)) * UNITS[units]
     with np.errstate(over="ignore"):  # what no float32 holds is no float32
         single = (sample[:, axis].astype(np.float32) == sample[:, axis]).all()
