@@ -165,8 +165,8 @@ def normals(found: np.ndarray, up: str) -> np.ndarray | None:
     >>> normals(np.array([[0, 0, 2], [np.nan, 0, 0]]), "z").tolist()
     [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    normal = turned(vectors("normal", found).astype(np.float64), up)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals is a NaN
+        normal = turned(vectors("normal", found).astype(np.float64), up)
         length = np.linalg.norm(normal, axis=1, keepdims=True)
     good = np.isfinite(length) & (length > 0)
     if len(normal) and not good.any():

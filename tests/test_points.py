@@ -688,3 +688,11 @@ def test_points_that_span_more_than_anything_are_refused():
         with pytest.raises(InputError, match="^" + re.escape(words)):
             PointCloud.of(np.array(points, float))
     assert len(PointCloud.of(np.array([[0, 0, 0], [0, 2e12, 0.0]]), units="mm")) == 2
+
+
+def test_a_nan_that_signals_is_a_nan():
+    bits = np.full((200, 3), 0x7F800001, np.uint32)
+    bits[100:] = np.array([0, 0, 1], np.float32).view(np.uint32)
+    cloud, said = made(np.random.default_rng(0).random((200, 3)) * 3, normal=bits.view(np.float32))
+    assert cloud.normal[[0, 150]].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert said == []
