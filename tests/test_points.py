@@ -368,6 +368,8 @@ def test_the_constructor_checks_too():
         "build the cloud with PointCloud.of, which knows other scales."
     ):
         PointCloud(coord=XYZ[:1], color=np.array([[1e6, 0, 0]], dtype=np.float32))
+    with refused("rows are 3 to 7, total is 7; give rows from 0 to total - 1."):
+        PointCloud(coord=XYZ, rows=np.arange(3, 8), total=7)
 
 
 @settings(max_examples=50, deadline=None)

@@ -77,7 +77,8 @@ def _run(options: argparse.Namespace, display: Display) -> int:
     try:
         with on_termination():
             code = options.run(options, display)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt:
         display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")
