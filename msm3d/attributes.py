@@ -13,7 +13,6 @@ GREY = 127.5
 """The colour of points without one: 0 on the network's scale of -1 to 1."""
 _FEW = 0.01  # a share below which values are strays that decide nothing
 _LEAST = 100  # points; of fewer none is taken as missing for being at the origin
-_UNKNOWN = 0x7FC00000  # the bits of a packed colour that was written as the text "nan"
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -31,11 +30,11 @@ def array(name: str, value: Any) -> np.ndarray:
         except (TypeError, RuntimeError) as error:
             kind = f"{str(value.dtype).removeprefix('torch.')} tensor on {value.device}"
             raise InputError(f"{name} is a {kind} without plain numbers; give floats on a CPU or GPU.") from error
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise InputError(f"{name} is a masked array; give {name}.astype(float).filled(np.nan), and rows are left out.")
     try:
         return np.asarray(value)
-    except ValueError:  # rows of different lengths
+    except Exception:  # rows of different lengths, or an object that fails in numpy's hands
         return np.empty(0, dtype=object)
 
 
@@ -187,6 +186,8 @@ def labels(name: str, found: np.ndarray) -> np.ndarray | None:
     """
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
+    if found.ndim != 1:
+        raise InputError(f"{name} has shape {found.shape}; give (n,), one row per point.")
     if found.dtype.kind not in "iufb":
         warn(f"{name} is {found.dtype}, no numbers: it is left out.")
         return None
@@ -202,18 +203,6 @@ def labels(name: str, found: np.ndarray) -> np.ndarray | None:
     if unknown.any():
         warn(f"{_of(unknown, 'points')} no {name} (NaN or infinite), which becomes -1.")
     return found.astype(np.int64)
-
-
-def unpacked(bits: np.ndarray) -> np.ndarray:
-    """Return the colours (n, 3) of packed ones (n,) of four bytes: blue lowest; NaN where the text was "nan".
-
-    >>> unpacked(np.array([0x00C86432], np.uint32)).tolist()
-    [[200, 100, 50]]
-    """
-    bits = np.ascontiguousarray(bits).view(np.uint32)
-    color = np.stack([(bits >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)], axis=1)
-    unknown = bits == _UNKNOWN
-    return np.where(unknown[:, None], np.float32(np.nan), color) if unknown.any() else color
 
 
 def _of(some: Any, what: str, one: str = "has", more: str = "have") -> str:

@@ -48,7 +48,7 @@ def device_of(device: Any = None) -> "torch.device":
     elif isinstance(device, bool) or not isinstance(device, (int, torch.device)):
         raise InputError(f"device is {device!r}; give a name such as 'cpu' or 'cuda:1', or a torch.device.")
     elif isinstance(device, int):
-        device = f"cuda:{device}"
+        device = checked(f"cuda:{device}")
     found = torch.device(device)
     reason = _why_not(found)
     if reason is not None:

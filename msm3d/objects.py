@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .attributes import array, numbers, unpacked
+from .attributes import array, numbers
 from .errors import InputError
 from .words import warn
 
@@ -96,10 +96,10 @@ def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:
     return [np.arange(n)]
 
 
-def apart(points: Any) -> list[tuple[Any, np.ndarray | None]]:
+def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     """Return each scene of a dictionary that holds several, with the rows that it is of; anything else as it is.
 
-    >>> [(one["coord"].shape, rows) for one, rows in apart({"coord": np.zeros((3, 3)), "batch": [1, 0, 1]})]
+    >>> [(one["coord"].shape, rows) for one, rows in scenes_of({"coord": np.zeros((3, 3)), "batch": [1, 0, 1]})]
     [((1, 3), array([1])), ((2, 3), array([0, 2]))]
     """
     if not isinstance(points, Mapping) or all(points.get(name) is None for name in ("offset", "batch")):
@@ -107,7 +107,7 @@ def apart(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     found = {name: array(name, value) for name, value in parts(points).items()}
     n = len(found["coord"])
     rows = scenes(found, n)
-    if len(rows) == 1:
+    if len(rows) <= 1:
         return [(points, None)]
     for name in ("offset", "batch"):
         found.pop(name, None)
@@ -160,10 +160,7 @@ def _table(names: Iterable[str], column: Callable[[str], np.ndarray]) -> dict[st
     except InputError as error:
         raise InputError(f"points {error}") from error
     packed = [known[name] for name in ("rgb", "rgba") if name in known][:1]
-    there = {name: column(name) for group in [*picked.values(), packed] for name in group}
-    found = columns.fields(there)
-    if "color" not in found and packed and there[packed[0]].dtype.itemsize == 4:
-        found["color"] = unpacked(there[packed[0]])
+    found = columns.fields({name: column(name) for group in [*picked.values(), packed] for name in group})
     return found
 
 

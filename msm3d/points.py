@@ -12,7 +12,7 @@ from .objects import parts as parts
 from .objects import scenes
 from .plausible import UNITS as UNITS
 from .plausible import UPS as UPS
-from .plausible import doubt
+from .plausible import doubt, require_extent
 from .reading import ReadOptions
 from .words import either, option, warn
 
@@ -187,6 +187,7 @@ class PointCloud:
             rows=rows,
             total=None if rows is None or invalid == "drop" else n,
         )
+        require_extent(cloud.coord)
         doubt(cloud.coord, raw, units, up, spacing)
         return cloud
 

@@ -147,7 +147,7 @@ def writing(
     if suffix == ".ply" and kind != np.float32:
         raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out {option('dtype')}.")
     values = None if meta is None else {**meta, "dtype": dtype, "columns": _columns(cloud)}
-    with replacing(path) as partial:
+    with replacing(path, settled=False) as partial:
         if suffix == ".npz":
             feat = np.empty(shape, kind)
             yield feat

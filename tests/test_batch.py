@@ -50,7 +50,7 @@ def test_a_folder_keeps_its_order_and_a_bad_scan_stops_nothing(scans, call, caps
     assert lines[4].endswith(" MB; 1 failed; 1 file of other kinds left out")
     heading, row = shown.err.splitlines()[-2:]
     assert heading == "msm3d extract: 1 of 4 scans failed:"
-    assert row.startswith("  scans/broken.ply  does not start with 'ply'")
+    assert row.startswith("  scans/broken.ply: does not start with 'ply'")
     with np.load("out/rooms/room.7.npz") as file:
         assert np.array_equal(file["coord"], make_scene(2, 50)["coord"])
 

@@ -474,3 +474,9 @@ def test_sentences_name_options(tmp_path, weights, capsys):
     assert "if you have colours, put red, green and blue into the file." in shown
     assert "if so, pass --up y." in shown
     assert "up=" not in shown
+
+
+def test_a_closed_standard_output_is_no_fault(scan, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["extract", str(scan), "-o", str(tmp_path / "a.npy"), "--model", weights, "--device", "cpu"]) == 0
+    assert cli.main(["models"]) == 0

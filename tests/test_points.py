@@ -670,9 +670,8 @@ def test_single_precision_too_far_out():
 
 def test_feet():
     feet = room(np.random.default_rng(3), (14, 12, 8.5))
-    message = (
-        "the ceiling is about 8 m above the floor, which would be usual in feet: if these are feet, pass units='ft'."
-    )
+    message = "the scan is about 8 m high and 14 m wide, which would be usual in feet: "
+    message += "if these are feet, pass units='ft'."
     assert made(feet)[1] == [message]
     assert made(feet, units="ft")[1] == made(feet * [3, 3, 1])[1] == made(feet * [1, 1, 0.8])[1] == []
 
@@ -682,10 +681,10 @@ def test_coordinates_within_a_unit_box_or_ball():
     low, span = scan.min(0), np.ptp(scan, axis=0).max()
     said = "the coordinates {}, as if normalised: features hang on size in metres, scale them back."
     unit = (scan - low) / span
-    assert made(unit)[1] == [said.format("run from exactly 0 to 1")]
-    assert made((2 * unit - np.ptp(unit, axis=0)).astype(np.float32))[1] == [said.format("run from exactly -1 to 1")]
+    assert made(unit)[1] == [said.format("run from 0 to 1")]
+    assert made((2 * unit - np.ptp(unit, axis=0)).astype(np.float32))[1] == [said.format("run from -1 to 1")]
     ball = scan - scan.mean(0)
-    assert made(ball / np.linalg.norm(ball, axis=1).max())[1] == [said.format("fill a ball of radius 1 exactly")]
+    assert made(ball / np.linalg.norm(ball, axis=1).max())[1] == [said.format("fill a ball of radius 1")]
     assert made(scan / 6.01)[1] == []
 
 
@@ -702,3 +701,11 @@ def test_real_scans_raise_no_doubt(name, up):
     from msm3d.io import read
 
     assert len(read(SCANS / name, up=up, spacing=0.05)) > 200_000
+
+
+def test_points_that_span_more_than_anything_are_refused():
+    for points, span in (([[0, 0, 0], [0, 2e12, 0]], "2e+12"), ([[0, -1e308, 0], [0, 1e308, 0]], "1e+308")):
+        words = f"the points span {span} m along y; drop outliers, or pass units="
+        with pytest.raises(InputError, match="^" + re.escape(words)):
+            PointCloud.of(np.array(points, float))
+    assert len(PointCloud.of(np.array([[0, 0, 0], [0, 2e12, 0.0]]), units="mm")) == 2

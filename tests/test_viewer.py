@@ -677,7 +677,7 @@ def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
         (["-o", "a.png"], "msm3d view: a.png cannot hold a page; end it with .html."),
         (["-o", "a.html", "--features", "gone.npz"], "msm3d view: gone.npz: does not exist; check the path."),
         (["-o", "a.html", "--features", "scan.npz"], "msm3d view: scan.npz: holds no array 'feat'; write it with"),
-        (["-o", "a.html", "--features", "a.csv"], "msm3d view: a.csv: is of a kind that holds no features; give one"),
+        (["-o", "a.html", "--features", "scan.xyz"], "msm3d view: scan.xyz: is of a kind that holds no features; give"),
         (["-o", "a.html", "--features", "few.npy"], "msm3d view: few.npy has 5 rows, scan.npz has 600 points; give"),
         (
             ["-o", "a.html", "--features", "else.npz"],
@@ -689,7 +689,7 @@ def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence, capsys):
     np.save("few.npy", np.zeros((5, 3)))
-    Path("a.csv").touch()
+    Path("scan.xyz").write_text("0 0 0\n")
     keep("else.npz", np.ones((600, 52), np.float32), coord=make_scene(0, 200)["coord"] + [1, 0, 0])
     try:
         code = cli.main(["view", "scan.npz", *arguments])

@@ -120,8 +120,7 @@ def _failures(outcomes: list[Any], display: Display) -> int:
     failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
     if not failed:
         return 0
-    width = max(len(scan) for scan, _ in failed)
     display.error(f"msm3d extract: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
     for scan, why in failed:
-        display.error(f"  {scan:{width}}  {why.removeprefix(f'{scan}: ')}")
+        display.error(f"  {scan}: {why.removeprefix(f'{scan}: ')}")
     return len(failed)
