@@ -150,10 +150,13 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
             f"color has {_rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
             f"give 0-255, or floats within 0-1{either(f', for example {cure}', '')}."
         )
-    if top == 65535 and found.dtype != np.uint16:
+    if top == 65535 and counts and most(4095):
+        cure = either("pass color= within 0-255", "write them as 0-255")
+        warn(f"the colours reach {largest:g} of 65535, which is nearly black; if they are of fewer bits, {cure}.")
+    elif top == 65535 and found.dtype != np.uint16:
         cure = either("pass color= within 0-255", "write them as 0-255")
         warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")
-    if top == 1 and most(1.001 / 255):
+    if top == 1 and len(color) and most(1.001 / 255):
         cure = either("pass color= times 255", "write them as 0-255")
         warn(f"the colours are at most {largest:.2g}, as if divided by 255 twice; if so, {cure}.")
     return top

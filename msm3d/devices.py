@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .words import choices, either, option
+from .words import choices, cut, either, option
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,6 @@ def _why_not(device: "torch.device") -> str | None:
     try:
         torch.empty(1, device=device)
     except Exception as error:  # each kind of device has errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = cut((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
         return f"this torch cannot compute there ({reason}); {out}."
     return None

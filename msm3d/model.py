@@ -20,7 +20,7 @@ from .errors import InputError, quoted
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
 from .normals import completed
-from .objects import scenes_of
+from .objects import files, scenes_of
 from .ops import backend
 from .places import Part, spread, whole
 from .plausible import warn_of_size
@@ -212,10 +212,10 @@ class Model(nn.Module):
         )
         limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
         given = {"color": color, "normal": normal, "options": options}
-        if isinstance(out, (str, os.PathLike)):
-            return self._to_file(_npy(out, points, reading), points, reading, limit, progress, given)
         if out is not None and len(scenes_of(points)) > 1:
             raise InputError("out= goes with one scene; leave it out, or give the scenes one by one.")
+        if isinstance(out, (str, os.PathLike)):
+            return self._to_file(_npy(out, [points, color, normal], reading), points, reading, limit, progress, given)
         done: list[list[Part]] = [[] for _ in scans]
         with torch.no_grad():
             for batch in self._batches(scans, limit, reading.dtype, **given):
@@ -496,7 +496,7 @@ def _scan(scan: Any, i: int) -> Any:
     return scan
 
 
-def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
+def _npy(out: str | os.PathLike[str], given: Sequence[Any], reading: Reading) -> Path:
     """Return the path of an .npy file to write, or say why it is none before any work is done."""
     path = Path(out)
     if path.suffix.lower() != ".npy":
@@ -507,8 +507,7 @@ def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
         raise InputError(_NO_BFLOAT16)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}; make it first.")
-    if isinstance(points, (str, os.PathLike)):
-        atomic.apart([path], [points])
+    atomic.apart([path], [file for points in given for file in files(points)])
     return path
 
 

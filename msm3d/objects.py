@@ -1,6 +1,7 @@
 """What users hold, to arrays by name: arrays, tensors, dictionaries and the objects of other libraries."""
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,21 @@ def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     for name in ("offset", "batch"):
         found.pop(name, None)
     return [({k: v[some] if v.shape[:1] == (n,) else v for k, v in found.items()}, some) for some in rows]
+
+
+def files(points: Any) -> Iterator[str]:
+    """Yield the files that `points` lie in: a path, or those of maps, such as of `np.load(path, mmap_mode="r")`.
+
+    >>> list(files("scan.ply")), list(files({"coord": np.zeros((5, 3))}))
+    (['scan.ply'], [])
+    """
+    for value in points.values() if isinstance(points, Mapping) else [points]:
+        if isinstance(value, (str, os.PathLike)):
+            yield os.fspath(value)
+        while isinstance(value, np.ndarray):
+            if isinstance(value, np.memmap) and value.filename is not None:
+                yield os.fspath(value.filename)
+            value = value.base
 
 
 def _columns(points: np.ndarray) -> dict[str, Any]:

@@ -148,17 +148,18 @@ def _warn_of_steps(raw: np.ndarray, units: str, spacing: float) -> None:
     sample = _sample(raw)
     if len(sample) < _LEAST or raw.dtype.kind != "f":
         return
-    sizes = np.median(np.abs(sample), axis=0)
+    sizes = np.median(np.abs(sample.astype(np.float64)), axis=0)
     axis = int(sizes.argmax())
-    size = np.float32(min(float(sizes[axis]), 1e30))
+    kind, least, most = (np.float16, 0, 6e4) if raw.dtype == np.float16 else (np.float32, 1 << 17, 1e30)
+    size = kind(min(sizes[axis], most))
     step = float(np.spacing(size)) * UNITS[units]
     with np.errstate(over="ignore"):  # what no float32 holds is no float32
-        single = (sample[:, axis].astype(np.float32) == sample[:, axis]).all()
-    if step <= spacing or size < 1 << 17 or not single:
+        held = (sample[:, axis].astype(kind) == sample[:, axis]).all()
+    if step <= spacing or size < least or not held:
         return
     warn(
-        f"the coordinates are stored in float32: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more than "
-        f"a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
+        f"the coordinates are stored in {size.dtype}: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more "
+        f"than a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
     )
 
 

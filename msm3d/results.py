@@ -218,6 +218,8 @@ def _read(readers: Mapping[str, Callable[[Path], Any]], path: str | os.PathLike[
         raise FileError(f"{file}: does not exist; check the path.") from error
     except FileError as error:
         raise FileError(f"{file}: {error}") from error
+    except KeyError as error:  # of a file that is whole, such as a scan's
+        raise FileError(f"{file}: holds no array 'feat'; write it with msm3d extract.") from error
     except Exception as error:  # files are hostile, and so are the ways in which they fail
         raise FileError(f"{file}: holds no features that can be read ({cut(error)}); extract it again.") from error
 

@@ -121,6 +121,8 @@ def resolve(
     """
     if source is None:
         source = DEFAULT
+    if not isinstance(source, (str, os.PathLike)):
+        raise WeightsError(f"weights are named by text or a path, not by {type(source).__name__}; see list_models().")
     options: dict[str, Any] = {
         "refresh": refresh,
         "local_files_only": local_files_only,

@@ -474,3 +474,20 @@ def test_sentences_name_options(tmp_path, weights, capsys):
     assert "if you have colours, put red, green and blue into the file." in shown
     assert "if so, pass --up y." in shown
     assert "up=" not in shown
+
+
+def test_a_closed_standard_output_is_no_fault(scan, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["extract", str(scan), "-o", str(tmp_path / "a.npy"), "--model", weights, "--device", "cpu"]) == 0
+    assert cli.main(["models"]) == 0
+
+
+@pytest.mark.parametrize("name", ["rooms.json", "README.json"])
+def test_a_report_replaces_nothing_of_the_data(tmp_path, name, capsys):
+    (tmp_path / "rooms.json").write_text("{}")
+    (tmp_path / "README.md").write_text("mine")
+    assert cli.main(["probe", str(tmp_path), "-o", str(tmp_path / name), "--model", "./none"]) == 2
+    assert "is an input and would be replaced by the output; give the output another name." in capsys.readouterr().err
+    (tmp_path / "README.json").write_text('{"format": "msm3d-probe"}')  # a report of ours may be written again
+    assert cli.main(["probe", str(tmp_path), "-o", str(tmp_path / "README.json"), "--model", "./none"]) == 2
+    assert "is an input" not in capsys.readouterr().err

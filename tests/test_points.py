@@ -368,6 +368,8 @@ def test_the_constructor_checks_too():
         "build the cloud with PointCloud.of, which knows other scales."
     ):
         PointCloud(coord=XYZ[:1], color=np.array([[1e6, 0, 0]], dtype=np.float32))
+    with refused("rows are 3 to 7, total is 7; give rows from 0 to total - 1."):
+        PointCloud(coord=XYZ, rows=np.arange(3, 8), total=7)
 
 
 @settings(max_examples=50, deadline=None)
@@ -506,6 +508,12 @@ def test_black_colours_are_missing(dtype):
     assert np.array_equal(cloud.color, dark)
 
 
+def test_infinite_normals_are_missing_without_a_word_of_numpy():
+    cloud, said = made(MANY, normal=np.full(MANY.shape, np.inf))
+    assert cloud.normal is None
+    assert said == ["the normals are there but empty, all of them 0 or NaN: they count as missing."]
+
+
 def test_empty_normals_are_missing():
     for empty in (0, np.nan):
         cloud, said = made(MANY, normal=np.full((4000, 3), empty))
@@ -552,6 +560,14 @@ def test_colours_of_sixteen_bits_in_any_type(dtype):
     few = np.zeros((4000, 3), np.uint16)
     few[:20] = PAINT[:20].astype(np.uint16) * 257
     np.testing.assert_allclose(made(MANY, color=few)[0].color[:20], PAINT[:20], rtol=1e-5)
+
+
+def test_colours_of_twelve_bits_are_nearly_black():
+    said = made(MANY, color=PAINT.astype(np.uint16) * 16)[1]
+    assert said == [
+        "the colours reach 3664 of 65535, which is nearly black; if they are of fewer bits, pass color= within 0-255."
+    ]
+    assert made(MANY, color=PAINT.astype(np.uint16) // 8 * 257)[1] == []  # a dark room
 
 
 def test_colours_divided_by_255_twice():
@@ -644,6 +660,11 @@ def test_single_precision_too_far_out():
         assert [re.sub(r"at \d+", "at 3444320", text) for text in said] == [message]
     assert made(far, spacing=0.05)[1] == made(coarse, spacing=0.5)[1] == []
     assert made((MANY * 1000).astype(np.float32), units="mm")[1] == []
+    said = made((MANY + 1000).astype(np.float16))[1]
+    assert [text[:75] for text in said] == [
+        "the coordinates are stored in float16: at 1002 m their step is 0.5 m, more "
+    ]
+    assert made(MANY.astype(np.float16))[1] == []
     assert made(np.rint(far * 1000), units="mm")[1] == []
 
 

@@ -505,9 +505,10 @@ def test_pca_has_other_pictures(place, mode, capsys):
             "a basis is of components, not of",
         ),
         (["one.npz", "-o", "a.png", "--features", "one.npz", "two.npz"], "there are 2 files of features for 1 scan"),
-        (["one.npz", "-o", "a.png", "--features", "one.npz"], "msm3d pca: one.npz: holds no features that can be read"),
+        (["one.npz", "-o", "a.png", "--features", "one.npz"], "msm3d pca: one.npz: holds no array 'feat'; write it"),
         (["one.npz", "-o", "a.png", "--size", "big"], "msm3d pca: size is 'big'; give width x height in pixels"),
         (["one.npz", "-o", "a.png", "--basis", "no.npz"], "msm3d pca: no.npz: is no basis of colours; write one"),
+        (["one.npz", "-o", "a.png", "--background", "pink"], "msm3d pca: background is 'pink'; choose white, light"),
         (["gone.ply", "-o", "a.png"], "msm3d pca: gone.ply: does not exist"),
     ],
 )

@@ -135,9 +135,7 @@ def test_a_file_is_not_overwritten_by_a_directory(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     message = sentence(weights.write, tmp_path / "file" / "m", TINY, {}, error=FileError)
-    assert (
-        message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); make room, or give another folder."
-    )
+    assert message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); give the name of a folder."
 
 
 def test_a_full_disk_leaves_what_was_there(made, monkeypatch, tmp_path):
@@ -385,6 +383,7 @@ def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
 
 
 def test_an_unknown_name_lists_the_known_ones(home):
+    assert sentence(weights.resolve, 5) == "weights are named by text or a path, not by int; see list_models()."
     assert sentence(weights.resolve, "scanet") == ("unknown weights 'scanet'; did you mean 'scannet'?")
 
 

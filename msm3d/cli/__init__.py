@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, display: Display) -> int:
     try:
         with on_termination():
             code = options.run(options, display)
-        sys.stdout.flush()
+        print(end="", flush=True)  # which bears a standard output that is closed
         return code or 0
     except KeyboardInterrupt:
         display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")

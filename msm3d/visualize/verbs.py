@@ -23,8 +23,8 @@ from .height import Height
 from .kinds import Kinds
 from .names import label_names, names_with
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
-from .picture import colored_ply, render, save_picture
-from .saved import placed, rows_of, saved
+from .picture import colored_ply, ground_of, render, save_picture
+from .saved import as_made, placed, rows_of, saved
 
 PCA_FORMATS = (".png", ".ply", ".html")
 MODES = ("components", "clusters", "no-height")
@@ -70,6 +70,7 @@ def pca(
     given = [path for path in (*scans, *(features or []), basis) if path]
     apart([path for path in (*targets, save_basis) if path], given)
     pixels, known = _size(size), None if basis is None else ColorBasis.load(basis)
+    ground_of(background)  # which checks it
     place, start = _existing(targets[0].parent), perf_counter()
     with _source(scans, features, load, levels, place, max_memory, options) as (clouds, found, infos, name):
         targets[0].parent.mkdir(parents=True, exist_ok=True)
@@ -173,10 +174,11 @@ def _source(
         raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
     clouds, features = [], []
     for scan, file, (rows, _, _) in zip(scans, files, kept, strict=True):
-        cloud = read_with(scan, options or ReadOptions())
+        cloud = read_with(scan, as_made(file, scan, options or ReadOptions()))
         features.append(rows_of(cloud, scan, rows, file))
         # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
-        clouds.append(replace(cloud, normal=estimated(cloud.coord)) if cloud.normal is None else cloud)
+        normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal
+        clouds.append(replace(cloud, normal=normal, total=None))
     yield clouds, features, kept[0][1], kept[0][2]
 
 
@@ -195,7 +197,7 @@ def _described(
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
             with stages.of(scan):
-                cloud = completed(read_with(scan, options))
+                cloud = replace(completed(read_with(scan, options)), total=None)  # only what is there can be shown
                 shape = len(cloud), width
                 if shape[0] * shape[1] * 2 < memory.available() // 4:
                     out = np.empty(shape, np.float16)
