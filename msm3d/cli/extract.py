@@ -107,7 +107,7 @@ def _summary(outcomes: list[Any], others: int) -> str:
         seconds = sum(o.seconds for o in done)
         parts.append(f"{count(len(done), 'scan')}: {rows} in {seconds:.1f} s, {megabytes(size)}")
     there, failed = (sum(map(test, outcomes)) for test in (lambda o: o.was_there, lambda o: o.error is not None))
-    parts += [f"{there} there already"] if there else []
+    parts += [f"{there if done or failed else count(there, 'scan')} there already"] if there else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{count(others, 'file')} of other kinds left out"] if others else []
     return "; ".join(parts)
