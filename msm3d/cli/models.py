@@ -29,7 +29,9 @@ def add(verbs: Any) -> None:
     verb = verbs.add_parser(
         "info", help="licence, data, channels and scores of a model", epilog="example: msm3d info scannet"
     )
-    verb.add_argument("model", metavar="MODEL", help="release, directory, or Hub repository in the cache")
+    verb.add_argument(
+        "model", metavar="MODEL", help="a name of `msm3d models`, a directory, or a cached Hub repository"
+    )
     verb.set_defaults(run=_info)
 
     verb = verbs.add_parser(
@@ -37,7 +39,7 @@ def add(verbs: Any) -> None:
         help="fetch a model now, to load it without a network later",
         epilog="example: msm3d download OWNER/REPOSITORY",
     )
-    verb.add_argument("model", metavar="MODEL", help="release or Hub repository")
+    verb.add_argument("model", metavar="MODEL", help="a name of `msm3d models`, or a Hub repository")
     verb.add_argument(
         "-o", "--output", metavar="DIR", help="copy it to this directory, for a machine without a network"
     )

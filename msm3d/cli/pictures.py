@@ -27,7 +27,7 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--levels",
         type=arguments.numbers,
-        help="such as 3,4 or -1: levels to colour by, 0 is the finest; all by default",
+        help="such as 2,3 or -1: levels to colour by, 0 is the finest; all by default",
     )
     verb.add_argument(
         "--format",
