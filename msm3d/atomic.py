@@ -38,8 +38,8 @@ _CURES = {
     errno.EPERM: "give a folder that you may write to",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOENT: "make its folder first",
-    errno.EEXIST: "give the name of a folder",
-    errno.ENOTDIR: "give the name of a folder",
+    errno.EEXIST: "a file has this name already: give another",
+    errno.ENOTDIR: "a file stands where its folder should be: give another folder",
 }
 
 

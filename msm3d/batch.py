@@ -129,6 +129,20 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
     return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
 
 
+def found(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the scans that a path stands for: itself, or those in a folder and below it.
+
+    Raises:
+        InputError: a folder holds no scan.
+    """
+    if _is_scan(Path(path)):
+        return [Path(path)]
+    scans, _ = walk(Path(path))
+    if not scans:
+        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
+    return scans
+
+
 def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     """Return the scans below a folder, in order, and the number of files of other kinds; links are followed once.
 

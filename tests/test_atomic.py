@@ -94,6 +94,7 @@ def test_the_longest_name_that_a_disk_allows_works_and_a_longer_one_is_refused(t
         (errno.ENOSPC, "make room, or give another folder"),
         (errno.EROFS, "give a folder that can be written"),
         (errno.EACCES, "give a folder that you may write to"),
+        (errno.EEXIST, "a file has this name already: give another"),
         (errno.EIO, "make room, or give another folder"),
     ],
 )

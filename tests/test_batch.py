@@ -60,6 +60,9 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
     assert call("scans", "-o", "out", "--format", "npy") == 0
     before = {path: path.stat().st_mtime_ns for path in (scans.parent / "out").rglob("*.npy")}
     assert len(before) == 3
+    capsys.readouterr()
+    assert call("scans", "-o", "out", "--format", "npy") == 0
+    assert "\n3 scans there already; " in capsys.readouterr().out
     later = (scans / "a.npz").stat().st_mtime + 10
     os.utime(scans / "a.npz", (later, later))
     (scans.parent / "out/below/b.npy").unlink()

@@ -63,7 +63,8 @@ def _probe(options: argparse.Namespace, display: Display) -> None:
     model = arguments.load(options, display)
     kept = ("protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}
-    report = probe(train, test, {options.model or "bundled": model}, **settings, progress=None)
+    name = options.model or model.meta.get("name") or "bundled"
+    report = probe(train, test, {name: model}, **settings, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))
