@@ -1,9 +1,12 @@
 """Where a grid begins: no single point decides, and decimals stay whole wherever they are on a map."""
 
 import numpy as np
+import pytest
+from files import SCANS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msm3d.io import read
 from msm3d.origin import anchor, ticks
 from tests.conftest import make_scene
 
@@ -72,3 +75,19 @@ def test_a_thin_edge_does_not_hang_on_one_point():
 def test_beyond_what_is_counted_in_millimetres_there_is_an_anchor():
     coord = np.repeat(np.array([0.0, 0.01, 0.02, 1e12])[:, None], 3, axis=1)
     assert np.abs(anchor(coord, REACH)).max() <= 1e12
+
+
+@pytest.mark.skipif(not SCANS.exists(), reason="the real scans are not beside this checkout")
+@pytest.mark.filterwarnings("ignore::msm3d.errors.Msm3dWarning")
+@pytest.mark.parametrize(
+    ("name", "up", "stray", "reach"),
+    [
+        ("desk_rgbd.ply", None, [-2.3054242342, -3.1801555157, 1.3807001721], REACH),
+        ("office_kinect.pcd", "-y", [-1.5572123234, 1.8658051267, -3.1358079672], 0.005),
+    ],
+)
+def test_strays_that_once_moved_the_anchor(name, up, stray, reach):
+    """By 90 mm where voxels begin, and by 7 mm where the cells of normals do."""
+    coord = read(SCANS / name, up=up).coord
+    coord = coord[np.sort(np.random.default_rng(0).permutation(len(coord))[:15_000])]
+    assert np.array_equal(anchor(np.vstack([coord, stray]), reach), anchor(coord, reach))
