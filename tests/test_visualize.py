@@ -198,8 +198,8 @@ def test_a_floor_is_a_larger_finding_than_a_chair():
         rows = np.flatnonzero(cloud.segment == label)
         similar = [similarity(features, int(row)) for row in rows[:: len(rows) // 15]]
         shares.append(np.median([(s >= threshold(s)).mean() for s in similar]))
-    assert 0.08 < shares[0] < 0.3
-    assert shares[1] < 0.1
+    assert 0.08 < shares[0] < 0.3, shares
+    assert 0.02 < shares[1] < shares[0], shares
 
 
 def test_kinds_are_found_and_the_same_twice():
