@@ -30,11 +30,11 @@ def size(amount: int | float | str) -> int:
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
         name = either("max_memory", "--max-memory")
         raise InputError(f"{name} is {quoted(amount)}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
-    amount = float(match[1]) * _UNITS[match[2]]
-    if amount < _LEAST:
+    found = float(match[1]) * _UNITS[match[2]]
+    if isinstance(amount, str) and not match[2] and found < _LEAST:
         name = either("max_memory", "--max-memory")
-        raise InputError(f"{name} is {text}, which is {amount:,.0f} bytes; did you mean '{match[1]}GB'?")
-    return int(amount)
+        raise InputError(f"{name} is {text}, which is {found:,.0f} bytes; did you mean '{match[1]}GB'?")
+    return int(found)
 
 
 def available(device: "torch.device | None" = None) -> int:

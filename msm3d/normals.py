@@ -64,7 +64,7 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
         raise InputError(f"viewpoint is {viewpoint!r}; give three numbers, metres: where the scanner stood.")
     span = float((coord.max(0) - coord.min(0)).max())
     tick = max(_CELL / _TICKS, span / (_TICKS << (_BITS - 2)))  # larger only beyond 5 km
-    base = anchor(coord, _CELL / 4)  # where the cells begin; those below it count from the middle of the range, too
+    base = anchor(coord, _CELL / 4) - 3 / 8 * _CELL  # a floor lies in the middle of its cells, whatever its noise
     grid, owner = _finest(np.rint((coord - base) / tick).astype(np.int64) + (_TICKS << (_BITS - 2)))
     normal = _flattest(grid)
     nowhere = ~normal.any(1)

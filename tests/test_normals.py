@@ -137,6 +137,6 @@ def test_completed_says_what_it_fills_in():
         "the points have no normals, they are estimated; if you have normals, pass normal= (n, 3).",
     ]
     assert (full.color == GREY).all()
-    assert (full.normal == [0, 0, 1]).all()
+    assert np.allclose(full.normal, [0, 0, 1], rtol=0, atol=1e-12)
     assert completed(full) is full
     assert cloud.color is None
