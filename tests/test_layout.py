@@ -11,7 +11,7 @@ import msm3d
 
 ROOT = Path(msm3d.__file__).parent
 PAGE = """errors words atomic memory config plausible reading points curves ops voxels hierarchy normals
-          augment training blocks progress unet interpolate tiles copies describe hub store weights model
+          augment rescan training blocks progress unet interpolate tiles copies describe hub store weights model
           results convert check io rooms evaluate pretrain visualize cli __init__ __main__""".split()
 RIM = {"results", "convert", "check", "io", "rooms", "evaluate", "pretrain", "visualize", "cli"}
 
