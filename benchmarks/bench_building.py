@@ -38,7 +38,7 @@ def main() -> None:
 
     kept = {"levels": -1, "dtype": "float16", "max_memory": options.max_memory, "progress": True}
     path, clock = options.output / "building.npy", perf_counter()
-    with results.writing(path, scan.coord, model.channels(-1), "float16") as feat:
+    with results.writing(path, scan, model.channels(-1), "float16") as feat:
         model.extract(scan, out=feat, **kept)
     seconds = perf_counter() - clock
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

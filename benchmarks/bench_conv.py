@@ -23,7 +23,7 @@ from room import room
 from torch import Tensor
 
 from msm3d import curves
-from msm3d.ops import native, reference
+from msm3d.ops import Table, native, reference
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
 """Channels and level of the published network's submanifold convolutions."""
@@ -56,10 +56,10 @@ def measure(options: argparse.Namespace) -> None:
     for channels, level in SHAPES:
         keys, _, _, table = levels[level]
         x, weight = torch.randn(len(table), channels), torch.randn(27, channels, channels) * (27 * channels) ** -0.5
-        pairs = int((table >= 0).sum())
+        pairs, kept = int((table >= 0).sum()), Table(table)
         work = {
-            "native fp32": partial(native.conv, x, weight, table),
-            "native bf16": partial(native.conv, x, weight.bfloat16(), table),
+            "native fp32": partial(native.conv, x, weight, kept),
+            "native bf16": partial(native.conv, x, weight.bfloat16(), kept),
         }
         if options.reference:
             work["reference"] = partial(reference.conv, x, weight, table)

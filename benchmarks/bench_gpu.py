@@ -26,7 +26,7 @@ import msm3d
 from msm3d import curves
 from msm3d.hierarchy import Hierarchy
 from msm3d.interpolate import descriptors
-from msm3d.ops import reference, spconv, triton
+from msm3d.ops import Table, reference, spconv, triton
 from msm3d.voxels import Voxels, voxelize
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
@@ -116,10 +116,10 @@ def convolutions(options: argparse.Namespace, levels: list, rates: dict[str, flo
         keys, _, _, table = levels[level]
         x = torch.randn(len(keys), channels, device="cuda")
         weight = (torch.randn(27, channels, channels, device="cuda") * (27 * channels) ** -0.5).to(dtype)
-        work = 2 * int((table >= 0).sum()) * channels**2
+        work, kept = 2 * int((table >= 0).sum()) * channels**2, Table(table)
         runs: dict[str, Callable[[], Tensor]] = {}
         if "triton" in columns:
-            runs["triton"] = partial(triton.conv, x, weight, table, precision=how)
+            runs["triton"] = partial(triton.conv, x, weight, kept, precision=how)
         if "reference" in columns:
             runs["reference"] = partial(reference.conv, x, weight, table)
         if spconv_too and name in ("fp32", "fp16"):
@@ -144,6 +144,7 @@ def tune(options: argparse.Namespace, levels: list) -> None:
     for (channels, level), name in itertools.product(SHAPES, options.precision):
         dtype, how = PRECISIONS[name]
         table = levels[level][3]
+        kept = Table(table)
         x = torch.randn(len(table), channels, device="cuda")
         weight = torch.randn(27, channels, channels, device="cuda").to(dtype)
         chosen = products.block_sizes(len(table), channels, channels, dtype, how or "ieee")
@@ -155,7 +156,7 @@ def tune(options: argparse.Namespace, levels: list) -> None:
                 continue
             with mock.patch.object(products, "block_sizes", lambda *_, sizes=sizes: sizes):
                 try:
-                    taken = seconds(partial(triton.conv, x, weight, table, precision=how), options.rounds)
+                    taken = seconds(partial(triton.conv, x, weight, kept, precision=how), options.rounds)
                 except Exception as e:  # too much shared memory
                     print(f"{sizes}: {type(e).__name__}", file=sys.stderr)
                     continue

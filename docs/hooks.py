@@ -1,21 +1,61 @@
-"""What mkdocs does with our pages: a line `{include FILE}` becomes that file, so that nothing is written twice."""
+"""What mkdocs does with our pages, so that nothing is written twice: `{include FILE}` becomes that file, `{include
+FILE#heading}` what is under that heading of it, `{version}` the version; `room.html` is a live page of `msm3d view`."""
 
 import re
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import msm3d
+
 ROOT = Path(__file__).parents[1]
-LINE = re.compile(r"^( *)\{include (\S+)\}$", re.MULTILINE)
+LINE = re.compile(r"^( *)\{include ([^\s#}]+)(?:#([^}]+))?\}$", re.MULTILINE)
+ROOM = {"seed": 900_005, "kind": "bedroom", "points": 40_000}  # far from the seeds of the training rooms
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Say the version at the foot of every page."""
+    config.copyright = f"msm3d {msm3d.__version__}, MIT licence"
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the live page."""
+    files.append(File.generated(config, "room.html", content=live_page()))
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put in the files that a page asks for, indented as the line was."""
-    return LINE.sub(lambda match: re.sub("^(?=.)", match[1], included(ROOT / match[2]), flags=re.MULTILINE), markdown)
+    """Put in the version, and the files that a page asks for, indented as the line was."""
+    markdown = markdown.replace("{version}", msm3d.__version__)
+    return LINE.sub(
+        lambda match: re.sub("^(?=.)", match[1], included(ROOT / match[2], match[3]), flags=re.MULTILINE), markdown
+    )
 
 
-def included(path: Path) -> str:
+def included(path: Path, heading: str | None = None) -> str:
     """Return a file's text; of Markdown without the title, and with the names of files in place of links to them."""
     text = path.read_text(encoding="utf-8").rstrip()
     if path.suffix != ".md":
         return text
+    if heading is not None:
+        text = re.split(rf"^## {re.escape(heading)}\n+", text, flags=re.MULTILINE)[1].split("\n## ")[0].rstrip()
     return re.sub(r"\[([^\]]+)\]\((?!https?:|#)[^)]+\)", r"\1", re.sub(r"\A# .*\n+", "", text))
+
+
+@cache
+def live_page() -> str:
+    """Return the page of a made room: made anew for each build, so that it is what the package writes."""
+    from msm3d.rooms import CLASSES, make
+    from msm3d.visualize import write_page
+
+    cloud, model = make(**ROOM), msm3d.load()
+    settings = {"levels": model.feature_info, "names": (*CLASSES, "other"), "title": "A made bedroom", "mode": "pca"}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "room.html")
+        write_page(path, cloud, model.extract(cloud), model="rooms", channels=32, cells=12_000, **settings)
+        return path.read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ for info in model.feature_info:
     print(f"  level {info.level}: {info.channels:3} channels from {100 * info.voxel_size:g} cm voxels")
 
 path = folder / "features.npz"
-with results.writing(path, scan.coord, features.shape[1]) as feat:  # a whole file or none
+meta = results.provenance(model)
+with results.writing(path, scan, features.shape[1], meta=meta) as feat:  # a whole file or none
     feat[:] = features
 print(f"written: {path}, {path.stat().st_size / 1e6:,.0f} MB: coord (n, 3) and feat (n, {features.shape[1]})")

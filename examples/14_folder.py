@@ -1,44 +1,27 @@
 """A folder of scans, to be interrupted at any moment and started again: `python examples/14_folder.py [SCANS [OUT]]`.
 
-Without a folder it makes three rooms. A file that cannot be read is named at the end and stops nothing.
+Without a folder it makes three rooms. On the command line the same is `msm3d extract SCANS -o OUT --format npy`.
+What is done already is left as it is, and a file that cannot be read is named at the end and stops nothing.
 """
 
 import sys
-from pathlib import Path
-from time import perf_counter
 
 import msm3d
-from msm3d import results
-from msm3d.io import KINDS, read
+from msm3d import batch
 from msm3d.rooms import write
 
-DTYPE = "float16"  # half the disk
-
-source = Path(sys.argv[1] if len(sys.argv) > 1 else "demo/rooms")
-target = Path(sys.argv[2] if len(sys.argv) > 2 else "demo/features")
+source = sys.argv[1] if len(sys.argv) > 1 else "demo/rooms"
+target = sys.argv[2] if len(sys.argv) > 2 else "demo/features"
 if len(sys.argv) < 2:
     write(source, 3, first_seed=900_001, layout="ply", points=40_000, workers=1)
 
-model = msm3d.load()
-scans = sorted(path for path in source.rglob("*") if path.suffix.lower() in KINDS)
-failed, start, points = [], perf_counter(), 0
-for number, scan in enumerate(scans, 1):
-    path = target / scan.relative_to(source).with_name(f"{scan.name}.npy")
-    if path.exists():  # files appear under their name only when they are whole
-        print(f"{number}/{len(scans)} {path}: is there")
-        continue
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        cloud = read(scan)
-        with results.writing(path, cloud.coord, model.channels(), DTYPE) as feat:  # mapped from disk, row by row
-            model.extract(cloud, out=feat, dtype=DTYPE)
-    except msm3d.Msm3dError as error:
-        failed.append(error)
-        continue
-    points += len(cloud)
-    print(f"{number}/{len(scans)} {path}: {len(cloud):,} points x {model.channels()}")
+plan = batch.plan([source], target, "npy")  # the folders in `source` become folders in `target`
+failed = []
+for outcome in batch.extract(msm3d.load(), plan.jobs, dtype="float16"):  # half the disk
+    print(outcome)
+    if outcome.error is not None:
+        failed.append(outcome.error)
 
-seconds = perf_counter() - start
-print(f"{points:,} points in {seconds:.1f} s, {points / seconds:,.0f} per second; {len(failed)} failed")
+print(f"{len(plan.jobs)} scans, {len(failed)} failed")
 for error in failed:
     print("failed:", error)

@@ -110,7 +110,7 @@ def cropped(cloud: PointCloud, points: int | None, generator: torch.Generator) -
     distance = np.square(cloud.coord[:, :2] - middle).sum(1)
     rows = np.sort(np.argpartition(distance, points - 1)[:points])
     parts = {name: getattr(cloud, name) for name in cloud.__slots__}
-    return replace(cloud, **{name: part[rows] for name, part in parts.items() if part is not None})
+    return replace(cloud, **{name: part[rows] for name, part in parts.items() if isinstance(part, np.ndarray)})
 
 
 def _leaning(x: float, y: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .config import BackboneConfig
 from .errors import InputError
 from .hierarchy import Grid
+from .ops import Table
 
 
 class Norm(nn.Module):
@@ -38,7 +39,7 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(slots * channels) ** -0.5)
 
-    def forward(self, x: Tensor, table: Tensor, ops: ModuleType, **around) -> Tensor:
+    def forward(self, x: Tensor, table: Table | Tensor, ops: ModuleType, **around) -> Tensor:
         """Return (m, out) for `table` (m, slots) over `x` (n, in)."""
         return ops.conv(x, self.weight, table, self.bias, **around)
 
@@ -97,8 +98,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid, ops: ModuleType, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`."""
-        y = self.conv1(x, grid.neighbours, ops, pre_norm=self.norm.spec, activation="gelu")
-        y = self.conv2(y, grid.neighbours, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
+        y = self.conv1(x, grid.across, ops, pre_norm=self.norm.spec, activation="gelu")
+        y = self.conv2(y, grid.across, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
         return _joined(x, y, noise and noise.paths(self.drop_path, grid))
 
 
@@ -128,7 +129,7 @@ class AttentionBlock(nn.Module):
         along = ops.normalize(x, self.norm.spec)[order]
         qkv = ops.linear(along, self.qkv.weight, self.qkv.bias).view(len(x), 3, self.heads, -1)
         dropped = {} if noise is None else {"dropout": self.dropout, "seed": noise.seed()}
-        y = ops.attend(qkv, grid.offsets, self.window, **dropped).reshape(len(x), -1)[place]
+        y = ops.attend(qkv, grid.segments, self.window, **dropped).reshape(len(x), -1)[place]
         y = ops.linear(y, self.proj.weight, self.proj.bias, gamma=self.gamma1, residual=x)
         x = _joined(x, y, noise and noise.paths(self.drop_path, grid))
         y = ops.linear(x, self.mlp_in.weight, self.mlp_in.bias, pre_norm=self.mlp_norm.spec, activation=self.mlp)

@@ -3,13 +3,18 @@
 import importlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 
 import torch
 
 from . import __version__, weights
+from .errors import Msm3dError
 from .ops import BACKENDS
 
-EXTRAS = {"laspy": "LAS and LAZ files: pip install 'msm3d[las]'", "trimesh": "meshes: pip install 'msm3d[mesh]'"}
+EXTRAS = {
+    "laspy": "LAS and LAZ files: pip install 'msm3d[las]'",
+    "pillow": "textures of meshes: pip install 'msm3d[mesh]'",
+}
 """Optional packages, and what they are for."""
 
 
@@ -30,12 +35,19 @@ def report() -> str:
         lines.append(f"{name:14} {_version(name)}")
     for name, module in BACKENDS.items():
         ops = importlib.import_module(module)
-        states = [f"{device}: {ops.why_not(torch.device(device)) or 'ready'}" for device in ("cpu", *_gpus())]
+        states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *_gpus())]
         lines.append(f"{'backend':14} {name}: {'; '.join(states)}")
     for name in weights.list_models():
         model = weights.info(name)
         lines.append(f"{'model':14} {name}: {model.status}{f' in {model.path}' if model.path else ''}")
     return "\n".join(lines)
+
+
+def _state(ops: ModuleType, device: str) -> str:
+    try:
+        return ops.why_not(torch.device(device)) or "ready"
+    except Msm3dError as e:
+        return str(e)
 
 
 def _version(package: str) -> str:

@@ -1,14 +1,16 @@
 """The shape of the network. Knows no file format."""
 
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
-from typing import Any
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin
 
-from .errors import InputError, require
+from .errors import InputError, quoted, require
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
 SAMPLINGS = ("centered", "published")
+ORIGINS = ("published", "anchored")
 CURVES = ("xyz-z", "yxz-z", "xyz-hilbert", "yxz-hilbert")
 
 
@@ -57,12 +59,13 @@ class BackboneConfig:
     """Dropout on attention weights in training [Table 12]; off in evaluation."""
     sampling: str = "centered"
     """How levels are read at a point: `centered`, or `published` as the authors' code does it."""
+    origin: str = "published"
+    """Where a scene's cells begin, see `voxels.voxelize`: where the authors' code lets them, which one stray point
+    changes, or `anchored`, which it does not. Files older than this field are `published`."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON has lists where we have tuples
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+        for field in fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
         n = len(self.channels)
         if n == 0:
             raise InputError("channels is empty; give one width per level, fine to coarse.")
@@ -83,10 +86,13 @@ class BackboneConfig:
             value = getattr(self, name)
             require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
         require("bias", self.bias, isinstance(self.bias, bool), "true or false")
-        for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS)):
+        for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
         require(
-            "curves", self.curves, bool(self.curves) and set(self.curves) <= set(CURVES), "some of " + ", ".join(CURVES)
+            "curves",
+            self.curves,
+            bool(self.curves) and all(curve in CURVES for curve in self.curves),
+            "some of " + ", ".join(CURVES),
         )
         if self.channels[-1] != self.decoder_channels[-1]:
             raise InputError(
@@ -102,6 +108,9 @@ class BackboneConfig:
                         f"{name}[{level}] is {width} and heads[{level}] is {heads}; "
                         "a level with attention needs a number of heads that divides its width."
                     )
+        for field in fields(self):
+            if field.type is float:  # last: a wrong value is said as it was given
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
     def levels(self) -> int:
@@ -128,8 +137,22 @@ class BackboneConfig:
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
-                raise InputError(f"unknown configuration field {name!r}; {_suggest(name, names)}")
+                raise InputError(f"unknown configuration field {quoted(name)}; {_suggest(name, names)}")
         return cls(**values)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Return what JSON or numpy has as the Python value that is meant; what means something else stays.
+
+    >>> _typed("heads", [0, 4], tuple[int, ...])
+    (0, 4)
+    """
+    if get_origin(kind) is tuple:
+        require(name, value, isinstance(value, (list, tuple)), "a list")
+        return tuple(_typed(name, entry, get_args(kind)[0]) for entry in value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and kind in (int, float):
+        return inf if kind is float and abs(int(value)) > 1 << 1000 else int(value)  # JSON has numbers of any size
+    return float(value) if kind is float and isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 def _is_int(value: object, least: int) -> bool:

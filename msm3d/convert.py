@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor
 
 from . import store, weights
+from .atomic import apart
 from .config import BackboneConfig
-from .errors import FileError, InputError, Msm3dError, WeightsError
-from .store import Source
+from .errors import FileError, InputError, Msm3dError, WeightsError, cut, quoted
+from .store import CONFIG, MODEL, Source
 
 PUBLISHED = BackboneConfig(sampling="published")
 """The released network [paper, Table 12], read at a point as its authors read it."""
@@ -42,6 +44,8 @@ class Conversion:
     """Number of trained values."""
     ignored: list[str]
     """Keys of the checkpoint that are not the student's: teacher, predictor, optimiser."""
+    installed: Path | None = None
+    """Where it is for `load(name)`, or None if it is not installed."""
 
 
 def convert(
@@ -70,6 +74,9 @@ def convert(
         WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite; each is named.
     """
     path = Path(path)
+    read = [path] if config is None or isinstance(config, BackboneConfig | Mapping) else [path, Path(config)]
+    if out_dir is not None:
+        apart([Path(out_dir) / CONFIG, Path(out_dir) / MODEL], read)
     student, ignored = _student(_checkpoint(path), path)
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
     backbone = _backbone(shapes, config, path)
@@ -82,14 +89,16 @@ def convert(
         release = weights.releases()[name]
         meta |= {key: release[key] for key in ("licence", "data", "source", "scores", "scores_source")}
     directory = store.write(weights.installed("scannet") if out_dir is None else out_dir, backbone, tensors, meta)
-    if name and install and out_dir is not None:
-        weights.install(directory, name)
+    installed = None
+    if name and install:
+        installed = directory if out_dir is None else weights.install(directory, name)
     return Conversion(
         directory=directory,
         name=name if install else None,
         config=backbone,
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         ignored=ignored,
+        installed=installed,
     )
 
 
@@ -106,7 +115,7 @@ def renamed(student: Mapping[str, Tensor], config: BackboneConfig, where: Source
     )
     if complaints:
         raise WeightsError(
-            f"{os.fspath(where)} is not the network that was expected: {'; '.join(complaints)}; "
+            f"{os.fspath(where)} is not the network that was expected: {store.listed(complaints)}; "
             "give the authors' released file, or the configuration of this network with --config FILE."
         )
     broken = [name for name, tensor in student.items() if not tensor.is_floating_point() or not tensor.isfinite().all()]
@@ -197,6 +206,7 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
     """Return the content of a .pth file: tensors and plain values, no code."""
     if not path.is_file():
         raise FileError(f"there is no file {str(path)!r}; give the authors' checkpoint.")
+    _refuse_compressed(path)
     try:
         with _numbers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of a pickle's age before it refuses or reads it
@@ -212,6 +222,17 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise FileError(f"{path} holds no state_dict; give the authors' checkpoint.")
     return state
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that stands for more bytes than it has: torch compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(info.file_size for info in archive.infolist())
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        return  # torch's older form, or none at all, as is said then
+    if declared > path.stat().st_size:
+        raise FileError(f"{path} stands for {declared:,} bytes, more than it has; save it again with torch.save.")
 
 
 def _numbers() -> AbstractContextManager[None]:
@@ -235,17 +256,31 @@ def _student(state: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], l
     prefixes = sorted(str(key)[: -len(_FIRST)] for key in state if str(key).endswith(_FIRST))
     students = [prefix for prefix in prefixes if prefix.endswith("student.")]
     if len(students or prefixes) != 1:
-        found = ", ".join(map(repr, prefixes)) or "none"
+        found = ", ".join(quoted(prefix) for prefix in prefixes[:10]) or "none"
         raise WeightsError(
             f"{path} must hold one student network, a prefix of {_FIRST!r}, but these were found: {found}; "
             "give the authors' checkpoint, or save one network's state_dict alone."
         )
     prefix = (students or prefixes)[0]
-    student = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
-    strange = sorted(key for key, value in student.items() if not isinstance(value, Tensor))
-    if strange:
-        raise WeightsError(f"{path} has no tensor under {', '.join(strange)}; get the authors' file again.")
+    student = {str(key)[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
+    if strange := sorted(key for key, value in student.items() if not _is_plain(value)):
+        names = store.listed([cut(name) for name in strange])
+        raise WeightsError(f"{path} has no plain tensor under {names}; get the authors' file again.")
+    needed = sum(value.numel() * value.element_size() for value in student.values())
+    if needed > path.stat().st_size:  # rows that are one row many times, or that are not there at all
+        raise WeightsError(f"{path} describes {needed:,} bytes of tensors, more than it has; get the file again.")
     return student, sorted(str(key) for key in state if not str(key).startswith(prefix))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor whose numbers lie in memory one by one."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_nested
+    )
 
 
 def _backbone(
@@ -268,25 +303,38 @@ def _backbone(
             'such as {"heads": [0, 0, 0, 32, 48], "window": 1024, "voxel_size": 0.02}, and give --config FILE.'
         )
     try:
-        return BackboneConfig.from_dict({"sampling": "published", **_inferred(shapes), **given})
-    except (KeyError, IndexError, ValueError) as error:
+        backbone = store.described({"sampling": "published", **_inferred(shapes), **given})
+    except (LookupError, ValueError, ArithmeticError) as error:
         if isinstance(error, Msm3dError):
             raise
         raise WeightsError(
             f"{path} does not show the shape of its network; give every field with --config FILE."
         ) from error
+    if (blocks := sum(backbone.conv_blocks) + sum(backbone.attention_blocks)) > len(shapes):
+        raise WeightsError(
+            f"{path} is not the network that was expected: it has {len(shapes)} tensors, the configuration "
+            f"{blocks} blocks; give the configuration of this network with --config FILE."
+        )
+    return backbone
 
 
 def _fields(config: Mapping[str, Any] | Source | None) -> dict[str, Any]:
     if config is None or isinstance(config, Mapping):
         return dict(config or {})
     try:
+        if (size := Path(config).stat().st_size) > 1 << 20:
+            raise FileError(f"{os.fspath(config)} is no configuration, it has {size:,} bytes; give another file.")
         values = json.loads(Path(config).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{os.fspath(config)} is not a readable JSON file: {error}.") from error
+    except (OSError, RecursionError) as error:
+        raise FileError(f"{os.fspath(config)} is not a readable JSON file: {cut(error, 200)}.") from error
+    except ValueError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{os.fspath(config)} is not a readable JSON file: {cut(error, 200)}.") from error
+    values = values.get("backbone", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise FileError(f'{os.fspath(config)} must hold a JSON object such as {{"heads": [0, 0, 0, 6, 8]}}.')
-    return values.get("backbone", values)
+    return values
 
 
 def _inferred(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ BITS = 19
 once, three turns are none."""
 MAX_SCENES = 64
 """Scenes in one batch: what is left of 63 bits."""
+STRAY = 1 << BITS - 1
+"""What is added to the x of a stray's cell: half of the range away, it is nobody's neighbour, and last on its scene's
+z-order curves."""
 
 # Spreading the 19 bits of a coordinate to every third bit, and gathering them again, in five steps.
 _SPREAD = (

@@ -19,6 +19,7 @@ from .progress import bar
 from .tiles import tiles
 from .unet import UNet
 from .voxels import Voxels
+from .words import either
 
 BLOCK = 1 << 17
 """Rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors."""
@@ -67,7 +68,7 @@ def describe(
     device: torch.device,
     limit: int,
     out: np.ndarray | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
     to: torch.device | None = None,
 ) -> Tensor:
     """Return the rows of one scene, computed at once where that takes at most `limit` bytes, else tile by tile.
@@ -80,7 +81,7 @@ def describe(
         device: where the network is.
         limit: bytes that the work may take beside its input and output.
         out: numpy array to write the rows to as they come.
-        progress: show a bar.
+        progress: show a bar; None shows it in a terminal only.
         to: where the rows are wanted if there is no `out`. They are returned there or on the CPU, which is the default.
 
     Raises:
@@ -91,11 +92,14 @@ def describe(
     most = max(limit // bytes_per_voxel(unet.config), 1)
     size = shape[0] * shape[1] * reading.dtype.itemsize
     if out is not None:
-        _require_fit(out, shape, reading.dtype)
+        require_fit(out, shape, reading.dtype)
     elif size > memory.available(to):
         raise InputError(
             f"{shape[0]:,} rows of {shape[1]} channels take {size / 1e9:.1f} GB, more than is free; "
-            "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'."
+            + either(
+                "pass out= a memory map, or fewer levels=, or dtype='float16', or at='voxels'.",
+                "give --levels with fewer, or --dtype float16.",
+            )
         )
     scenes = int(voxels.keys[-1] >> 3 * curves.BITS) + 1
     extent = extents(voxels.cells, scenes)
@@ -193,8 +197,16 @@ class _Points:
         return self.order[self.firsts[rows][owner] + inside], owner
 
 
-def _require_fit(out: np.ndarray, shape: tuple[int, int], dtype: torch.dtype) -> None:
+def require_fit(out: np.ndarray, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """Fail unless rows of `shape` and `dtype` can be written to `out`."""
     needed = str(dtype).removeprefix("torch.")
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype.name != needed or not out.flags.writeable:
-        given = f"{out.shape} {out.dtype.name}" if isinstance(out, np.ndarray) else type(out).__name__
+    flaw = ""
+    if isinstance(out, np.ndarray):
+        flaw = " of foreign byte order" if not out.dtype.isnative else flaw
+        flaw = " of negative strides" if min(out.strides, default=0) < 0 else flaw
+        good = out.shape == shape and out.dtype.name == needed and out.flags.writeable and not flaw
+    else:
+        good = False
+    if not good:
+        given = f"{out.shape} {out.dtype.name}{flaw}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InputError(f"out is {given}; it must be a writable numpy array {shape} {needed}.")

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from . import curves
+from .ops import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Grid:
 
     @cached_property
     def cells(self) -> Tensor:
-        """(m, 4) int32: scene, x, y, z in units of this level's voxels, from zero in every scene."""
+        """(m, 4) int32: scene, x, y, z in units of this level's voxels."""
         return curves.cells(self.keys, self.level)
 
     @cached_property
@@ -43,11 +45,33 @@ class Grid:
         return torch.searchsorted(self.keys, firsts).tolist()
 
     @cached_property
+    def segments(self) -> list[int]:
+        """First row of each part that attends to itself alone, and m: a scene, or its strays, see `curves.STRAY`."""
+        firsts = torch.arange(2 * self.scenes, device=self.keys.device) << 3 * (curves.BITS - self.level) - 1
+        return sorted({*torch.searchsorted(self.keys, firsts).tolist(), len(self)})
+
+    @cached_property
     def above(self) -> Tensor:
         """(m, 8) int32: the parent's row in the slot of the own octant, the table of a transposed convolution."""
         assert self.parents is not None, "the coarsest grid has nothing above"
         table = self.parents.new_full((len(self), 8), -1)
         return table.scatter_(1, (self.keys & 7)[:, None], self.parents[:, None])
+
+    @cached_property
+    def across(self) -> Table:
+        """The table of a convolution on this grid, which keeps what a backend makes of it."""
+        return Table(self.neighbours)
+
+    @cached_property
+    def down(self) -> Table:
+        """The table of a convolution from the next finer grid to this one."""
+        assert self.children is not None, "the finest grid has nothing below"
+        return Table(self.children)
+
+    @cached_property
+    def up(self) -> Table:
+        """The table of a transposed convolution from the next coarser grid to this one."""
+        return Table(self.above)
 
     @cached_property
     def _orders(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -57,7 +81,7 @@ class Grid:
         """Return the rows (m,) along `curve`, scene by scene, and the place (m,) of each row on it."""
         if curve not in self._orders:
             keys = curves.curve_keys(self.cells, curve)
-            order = torch.cat([a + keys[a:b].argsort() for a, b in zip(self.offsets, self.offsets[1:], strict=False)])
+            order = torch.cat([a + keys[a:b].argsort() for a, b in pairwise(self.segments)])
             self._orders[curve] = order, torch.empty_like(order).scatter_(0, order, torch.arange(len(order)).to(order))
         return self._orders[curve]
 
@@ -68,7 +92,7 @@ class Hierarchy:
 
     grids: tuple[Grid, ...]
     extent: Tensor
-    """(scenes, 3) int64: number of finest cells along each axis, of the whole scene where this is a part of it."""
+    """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
 
     @classmethod
     def of(
@@ -133,6 +157,9 @@ class Hierarchy:
 
 
 def extents(cells: Tensor, scenes: int = 1) -> Tensor:
-    """Return (scenes, 3) int64: one more than the largest of `cells` (m, 4: scene, x, y, z) along each axis."""
-    largest = torch.zeros(scenes, 3, dtype=torch.int64, device=cells.device)
-    return largest.scatter_reduce_(0, cells[:, :1].long().expand(-1, 3), cells[:, 1:].long() + 1, "amax")
+    """Return (scenes, 2, 3) int64: the smallest of `cells` (m, 4: scene, x, y, z) along each axis, and the largest."""
+    scene, place = cells[:, :1].long().expand(-1, 3), cells[:, 1:].long()
+    ends = [
+        place.new_zeros(scenes, 3).scatter_reduce_(0, scene, place, end, include_self=False) for end in ("amin", "amax")
+    ]
+    return torch.stack(ends, 1)

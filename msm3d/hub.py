@@ -1,14 +1,20 @@
 """Files on the Hugging Face Hub: into its cache and back. The only module that knows the Hub's client."""
 
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import InputError, WeightsError
+from .errors import InputError, WeightsError, cut, quoted
 
 _REVISION = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*"
 )  # a branch, tag or commit; never a way out of the cache
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]*")  # a commit or the hash of a file, which the client makes a name of
+ONLY_OURS = "only weights of msm3d can be loaded, and `msm3d models` lists what loads by name."
 
 
 def home() -> Path:
@@ -42,9 +48,9 @@ def file(
     downloads a file that is there but damaged. The folder of the returned path is named after the commit.
 
     Raises:
-        WeightsError: the file does not exist, may not be read, or cannot be downloaded now.
+        WeightsError: the file does not exist, may not be read, cannot be downloaded now, or leads out of the cache.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     if revision is not None and not _REVISION.fullmatch(revision):
@@ -53,16 +59,84 @@ def file(
     def download(**options: bool) -> Path:
         return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir, token=token, **options))
 
+    cache = Path(cache_dir or constants.HF_HUB_CACHE)
     try:
-        if not (refresh or force):
-            try:
-                return download(local_files_only=True)
-            except LocalEntryNotFoundError:
-                if local_files_only:
-                    raise
-        return download(local_files_only=local_files_only, force_download=force)
+        with _silent():
+            moves = revision is None or not _COMMIT.fullmatch(revision)
+            if not force and not (refresh and moves):
+                try:
+                    return _within(cache, download(local_files_only=True))
+                except LocalEntryNotFoundError:
+                    if local_files_only:
+                        raise
+            if not (local_files_only or offline()):
+                _ask(repo, name, revision, token)
+            return _within(cache, download(local_files_only=local_files_only, force_download=force))
+    except WeightsError:
+        raise
     except Exception as error:  # the client's HTTP library changes between its versions, and so do its errors
         raise WeightsError(_sentence(error, repo, name, revision, local_files_only)) from error
+
+
+def forget(path: Path) -> bool:
+    """Delete the content of a file that `file` returned, if it is the cache's own; return whether it was.
+
+    Only what lies in the `blobs` of the path's own repository is, or the path itself where a disk has no links.
+    """
+    repository = path.parents[2]  # REPOSITORY/snapshots/COMMIT/NAME
+    content = path.resolve()
+    if content.parent != (repository / "blobs").resolve() and content.parent != path.parent.resolve():
+        return False
+    content.unlink(missing_ok=True)
+    return True
+
+
+def _ask(repo: str, name: str, revision: str | None, token: str | bool | None) -> None:
+    """Ask for a file's description once: the client itself tries an unreachable Hub for twenty seconds, and stores a
+    file under whatever commit the answer names.
+
+    Raises:
+        WeightsError: the answer names no commit, or no content, that may become the name of a file.
+        Exception: of the client, where the Hub refuses or cannot be reached.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        said = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision), token=token)
+    except Exception as error:
+        if (status := _status(error)) is not None and (status >= 500 or status in (408, 429)):
+            return  # a server that stumbles is asked again, by the client
+        raise
+    for part in (said.commit_hash, said.etag):
+        if part is not None and not _PART.fullmatch(part):
+            raise WeightsError(
+                f"the Hub's answer for {name} of {repo} leads out of the cache ({quoted(part)}), so nothing was "
+                "downloaded; check HF_ENDPOINT, or tell the owner of that Hub."
+            )
+
+
+def _within(cache: Path, path: Path) -> Path:
+    """Return the path of a file in the cache, unless it, or what it links to, lies elsewhere."""
+    whole, content = cache.resolve(), path.resolve()
+    steps = Path(os.path.relpath(path, cache)).parts  # REPOSITORY/snapshots/COMMIT/NAME
+    if len(steps) != 4 or steps[0] == ".." or steps[1] != "snapshots" or whole not in content.parents:
+        raise WeightsError(
+            f"{path} leads out of the cache, to {content}, so it is not used; delete that link, "
+            "and load or download the model again."
+        )
+    return path
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the client from telling of its tries: the one sentence that counts is ours."""
+    log = logging.getLogger("huggingface_hub")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def upload(
@@ -95,20 +169,21 @@ def _sentence(error: BaseException, repo: str, name: str, revision: str | None, 
             f"{repo} has no revision {revision!r}; give one of its branches, tags or commits, or none for the newest."
         )
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-        return f"{at} has no {name}; a model of msm3d needs config.json and model.safetensors."
+        return f"{at} has no {name}, so it is no model of msm3d; {ONLY_OURS}"
     if status in (401, 403):
         return f"the Hugging Face Hub refused to hand out {repo} ({status}); set HF_TOKEN to a token that may read it."
     if status is not None:
         return f"the Hugging Face Hub answered {status} for {name} of {at}; this passes as a rule, so try again later."
     if local_files_only or offline():
         why = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
-        return f"{name} of {at} is not in the cache and {why}; fetch it once with `msm3d download {repo}` while online."
+        fetch = f"fetch it once with `msm3d download {repo}` while online"
+        return f"{name} of {at} is not in the cache and {why}; {fetch}; {ONLY_OURS}"
     if isinstance(error, errors.HFValidationError):
         return f"{repo!r} cannot name a repository of the Hugging Face Hub ({_first_line(error)}); give owner/name."
     if isinstance(error, errors.LocalEntryNotFoundError) or _lacks_connection(error):
         return (
             f"{name} of {at} is not in the cache and {constants.ENDPOINT} cannot be reached; "
-            "check the connection, or copy a model's directory here and give its path."
+            f"check the connection, or copy a model's directory here and give its path; {ONLY_OURS}"
         )
     return f"downloading {name} of {at} broke off ({_first_line(error)}); run it again."
 
@@ -150,4 +225,4 @@ def _lacks_connection(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return cut((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 200)

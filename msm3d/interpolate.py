@@ -55,8 +55,10 @@ def corners(
     if at is not None:
         ancestors, cells = ancestors[at], cells[at]
     if sampling == "published":
-        extent = ((hierarchy.extent - 1 >> level) + 1).double()
-        return ops.corners(cells, ancestors, grid.neighbours, level, (extent - 1) / extent)
+        lowest, highest = (hierarchy.extent >> level).unbind(1)
+        start = torch.nn.functional.pad(lowest << level, (1, 0)).to(cells)  # of the extent, in finest cells
+        extent = (highest - lowest + 1).double()
+        return ops.corners(cells - start[cells[:, 0].long()], ancestors, grid.neighbours, level, (extent - 1) / extent)
     if level == 0:  # read where the values stand
         return ancestors.int()[:, None], torch.ones(len(ancestors), 1, device=ancestors.device)
     return ops.corners(cells, ancestors, grid.neighbours, level)

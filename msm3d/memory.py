@@ -3,10 +3,13 @@
 import os
 import re
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .words import either
+
+if TYPE_CHECKING:
+    import torch
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -23,13 +26,16 @@ def size(amount: int | float | str) -> int:
     text = str(amount).strip().upper().removesuffix("B")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
-        raise InputError(f"max_memory is {amount!r}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
+        name = either("max_memory", "--max-memory")
+        raise InputError(f"{name} is {amount!r}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def available(device: torch.device | None = None) -> int:
+def available(device: "torch.device | None" = None) -> int:
     """Return the bytes that can be taken now: of a GPU, or of the machine or the container that we are in."""
     if device is not None and device.type == "cuda":
+        import torch
+
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it for later
         return torch.cuda.mem_get_info(device)[0] + unused
     free = [_of_machine()]

@@ -1,7 +1,8 @@
 """A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
 
+import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,21 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import curves, memory, weights
+from . import atomic, curves, memory, weights
 from .config import SAMPLINGS, BackboneConfig
-from .describe import Reading, bytes_per_voxel, describe, joined
+from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
+from .devices import device_of
 from .errors import InputError
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
 from .normals import completed
+from .objects import apart
 from .ops import backend
+from .places import Part, spread, whole
+from .plausible import warn_of_size
 from .points import PointCloud
 from .reading import ReadOptions
 from .unet import UNet
+from .usual import as_usual
 from .voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
+_NO_BFLOAT16 = "numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor."
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,27 @@ class LevelInfo:
 
 
 @dataclass(frozen=True, eq=False)
+class _Scene:
+    """One scene on its way through the network."""
+
+    scan: int
+    """Which of the scans it is of."""
+    like: Tensor | None
+    """A tensor of the input, if there is one."""
+    voxels: Voxels
+    """What is computed."""
+    places: Tensor | None
+    """(n,) the row of the scan that each point is; None where all are there in their order."""
+    total: int | None
+    """How many points the scan has, where those without a position get a row; None leaves them out."""
+
+
+@dataclass(frozen=True, eq=False)
 class Level:
     """The voxels of one level and their features."""
 
     cells: Tensor
-    """(m, 4) int32: scene, x, y, z in units of the level's voxels."""
+    """(m, 4) int32: scene, x, y, z in units of the level's voxels, of strays far away, see `voxels.voxelize`."""
     features: Tensor
     """(m, c): the decoder's output."""
     parent: Tensor | None
@@ -97,7 +120,8 @@ class Model(nn.Module):
 
     def __repr__(self) -> str:
         """Say which weights these are, what comes out and what computes it."""
-        precision = next(name for name, dtype in PRECISIONS.items() if dtype == self.unet.stem.linear.weight.dtype)
+        dtype = self.unet.stem.linear.weight.dtype
+        precision = next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype)[len("torch.") :])
         return (
             f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
             f"{self.config.levels} levels, {self.config.voxel_size:g} m voxels, {self.device}, "
@@ -106,6 +130,7 @@ class Model(nn.Module):
 
     # --- what it does ---
 
+    @as_usual
     def extract(
         self,
         points: Any,
@@ -117,8 +142,8 @@ class Model(nn.Module):
         dtype: Any = None,
         max_memory: int | str | None = None,
         sampling: str | None = None,
-        out: np.ndarray | None = None,
-        progress: bool = False,
+        out: np.ndarray | str | os.PathLike[str] | None = None,
+        progress: bool | None = False,
         up: str | None = None,
         units: str | None = None,
         invalid: str = "drop",
@@ -138,8 +163,9 @@ class Model(nn.Module):
 
         Args:
             points: a file; an (n, 3 | 6 | 9) array or tensor of xyz, rgb and normal; a dictionary with the keys
-                coord, color and normal; a PointCloud; an Open3D or trimesh object; or a list of these, for which a
-                list is returned, each entry as if alone (up to rounding on a GPU, which computes several together).
+                coord, color and normal; a PointCloud; an object of Open3D, trimesh, laspy or pyvista; or a list of
+                these, for which a list is returned, each entry as if alone (up to rounding on a GPU, which computes
+                several together). A dictionary with `offset` or `batch` may hold several scenes, each as if alone.
             color: (n, 3), 0-255 or floats within 0-1. Missing colour is taken as neutral grey, with a warning.
             normal: (n, 3). Missing normals are estimated, with a warning.
             levels: which levels to read, fine to coarse, negative ones from the end; all by default.
@@ -148,12 +174,14 @@ class Model(nn.Module):
             max_memory: what the work may take beside points and result, such as "4GB", of a GPU's memory if the model
                 is on one; half of what is free by default. A scan that needs more is cut into tiles, see `tiles`.
             sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
-            out: an array (n, c), such as a memory map, to write the rows to as they come; it is returned. A map larger
-                than memory is written quickly only if points near each other in space are so in their order, too.
-            progress: show a bar once the work has taken a second.
+            out: an array (n, c), such as a memory map, to write the rows to as they come, which is returned; or the
+                path of an .npy file, of which a map to read is returned. A map larger than memory is written quickly
+                only if points near each other in space are so in their order, too.
+            progress: show a bar once the work has taken a second; None shows it in a terminal only.
             up: the axis of the data that points up: "z", "y" or "-y"; what the format says, or else z, by default.
             units: of the data: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
-            invalid: points without a position: "drop" leaves them out, "nan" gives them rows of NaN.
+            invalid: points without a position: "drop" leaves them out, "nan" gives them rows of NaN, and -1 as their
+                voxel.
             mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
             min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
 
@@ -167,8 +195,12 @@ class Model(nn.Module):
         several = isinstance(points, (list, tuple))
         if several and (color is not None or normal is not None or out is not None):
             raise InputError("color=, normal= and out= go with one scan; for a list give each scan as a dictionary.")
-        if at not in ("points", "voxels"):
-            raise InputError(f"at is {at!r}; choose 'points' or 'voxels'.")
+        if not isinstance(at, str) or at not in ("points", "voxels"):
+            given = repr(at) if isinstance(at, str) else f"a {type(at).__name__}"
+            raise InputError(
+                f"at is {given}; choose 'points' or 'voxels'. For rows at other places, extract the scan and take "
+                "those of the points nearest to them."
+            )
         options = self._options(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity)
         scans = [_scan(scan, i) for i, scan in enumerate(points)] if several else [points]
         reading = Reading(
@@ -178,32 +210,76 @@ class Model(nn.Module):
             dtype=_dtype(dtype) or torch.float32,
         )
         limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
-        results = []
+        given = {"color": color, "normal": normal, "options": options}
+        if isinstance(out, (str, os.PathLike)):
+            return self._to_file(_npy(out, points, reading), points, reading, limit, progress, given)
+        if out is not None and len(apart(points)) > 1:
+            raise InputError("out= goes with one scene; leave it out, or give the scenes one by one.")
+        done: list[list[Part]] = [[] for _ in scans]
         with torch.no_grad():
-            for batch in self._batches(scans, limit, reading.dtype, color=color, normal=normal, options=options):
-                results += self._described(batch, reading, limit, out, progress)
+            for batch in self._batches(scans, limit, reading.dtype, **given):
+                for part in self._described(batch, reading, limit, out, progress):
+                    done[part.scan].append(part)
+        results = []
+        for scan, found in zip(scans, done, strict=True):
+            rows, owner = whole(found) if out is None or found[0].owner is not None else (found[0].rows, None)
+            if _tensor_in(scan) is None:
+                rows, owner = rows.numpy(), None if owner is None else owner.numpy()
+            rows = rows if out is None else out
+            results.append(rows if owner is None else (rows, owner))
         return results if several else results[0]
 
-    def _batches(
-        self, scans: Sequence[Any], limit: int, dtype: torch.dtype, **read: Any
-    ) -> Iterator[list[tuple[Tensor | None, Voxels]]]:
-        """Yield the scans as voxels, each with a tensor of its input if there is one: on a GPU as many as fit."""
-        batch, most = [], self._most(limit)
-        for scan in scans:
-            like = _tensor_in(scan)
-            if like is None and dtype == torch.bfloat16:
-                raise InputError("numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.")
-            voxels = self._voxels(_cloud(scan, **read))
-            taken = sum(len(v.keys) for _, v in batch)
-            if batch and taken + len(voxels.keys) > most:
+    def _to_file(
+        self, path: Path, points: Any, reading: Reading, limit: int, progress: bool | None, given: dict[str, Any]
+    ) -> np.ndarray:
+        """Write the rows to an .npy file, whole or not at all, and return a map of it."""
+        from . import results
+
+        cloud, kind = _cloud(points, **given), str(reading.dtype).removeprefix("torch.")
+        source = points if isinstance(points, (str, os.PathLike)) else None
+        meta = results.provenance(self, reading.levels, reading.sampling, source, kind)
+        with results.writing(path, cloud, self._width(reading), kind, meta) as rows, torch.no_grad():
+            for batch in self._batches([cloud], limit, reading.dtype, options=given["options"]):
+                self._described(batch, reading, limit, rows, progress)
+        return np.load(path, mmap_mode="r")
+
+    def _batches(self, scans: Sequence[Any], limit: int, dtype: torch.dtype, **read: Any) -> Iterator[list[_Scene]]:
+        """Yield the scenes of the scans: on a GPU as many together as fit."""
+        batch, most, taken = [], self._most(limit), 0
+        for scene in self._scenes(scans, dtype, **read):
+            m = len(scene.voxels.keys)
+            if batch and taken + m > most:
                 yield batch
-                batch = []
-            batch.append((like, voxels))
-            if taken + len(voxels.keys) >= most or len(batch) == curves.MAX_SCENES:
+                batch, taken = [], 0
+            batch.append(scene)
+            taken += m
+            if taken >= most or len(batch) == curves.MAX_SCENES:
                 yield batch
-                batch = []
+                batch, taken = [], 0
         if batch:
             yield batch
+
+    def _scenes(
+        self, scans: Sequence[Any], dtype: torch.dtype, *, options: ReadOptions, color: Any = None, normal: Any = None
+    ) -> Iterator[_Scene]:
+        """Yield the voxels of each scene of each scan."""
+        for i, scan in enumerate(scans):
+            like = _tensor_in(scan)
+            if like is None and dtype == torch.bfloat16:
+                raise InputError(_NO_BFLOAT16)
+            given = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
+            if isinstance(scan, Mapping):
+                scan, given = {**scan, **given}, {}
+            pieces = apart(scan)
+            total = sum(len(rows) for _, rows in pieces if rows is not None) if options.invalid == "nan" else 0
+            for piece, rows in pieces:
+                cloud = _cloud(piece, options, **given)
+                if rows is None:
+                    rows = cloud.rows
+                elif cloud.rows is not None:
+                    rows = rows[cloud.rows]
+                places = None if rows is None else torch.from_numpy(rows)
+                yield _Scene(i, like, self._voxels(cloud), places, total or cloud.total)
 
     def _most(self, limit: int) -> int:
         """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
@@ -211,30 +287,42 @@ class Model(nn.Module):
 
     def _described(
         self,
-        batch: Sequence[tuple[Tensor | None, Voxels]],
+        batch: Sequence[_Scene],
         reading: Reading,
         limit: int,
         out: np.ndarray | None,
-        progress: bool,
-    ) -> list[Any]:
-        """Return what `extract` returns for each scan of a batch."""
-        scenes = [voxels for _, voxels in batch]
-        like = batch[0][0]
-        to = like.device if like is not None and len({None if x is None else x.device for x, _ in batch}) == 1 else None
-        rows = describe(self.unet, joined(scenes), reading, self.ops, self.device, limit, out, progress, to)
-        sizes = [len(voxels.owner) if reading.per_point else len(voxels.keys) for voxels in scenes]
-        results = []
-        for (like, voxels), part in zip(batch, rows.split(sizes), strict=True):
-            if out is not None:
-                part = out
-            else:
-                part = part.cpu().numpy() if like is None else part.to(like.device)
-            owner = voxels.owner.numpy() if like is None else voxels.owner.to(like.device)
-            results.append(part if reading.per_point else (part, owner))
-        return results
+        progress: bool | None,
+    ) -> list[Part]:
+        """Return the rows of each scene of a batch, on the device of its input; with `out` they are written there."""
+        first, gaps = out, batch[0].places if reading.per_point and batch[0].total else None
+        if out is not None and gaps is not None:
+            require_fit(out, (batch[0].total or 0, self._width(reading)), reading.dtype)
+            first = out[: len(gaps)]
+        voxels = [scene.voxels for scene in batch]
+        devices = {None if scene.like is None else scene.like.device for scene in batch}
+        to = devices.pop() if len(devices) == 1 else None
+        found = describe(self.unet, joined(voxels), reading, self.ops, self.device, limit, first, progress, to)
+        if out is not None and gaps is not None:
+            spread(out, gaps.numpy())
+        done = []
+        sizes = [len(v.owner) if reading.per_point else len(v.keys) for v in voxels]
+        for scene, rows in zip(batch, found.split(sizes), strict=True):
+            device = torch.device("cpu") if scene.like is None else scene.like.device
+            owner = None if reading.per_point else scene.voxels.owner.to(device)
+            done.append(Part(scene.scan, rows.to(device), owner, scene.places, scene.total))
+        return done
 
+    def _width(self, reading: Reading) -> int:
+        return sum(self.config.decoder_channels[level] for level in reading.levels)
+
+    @as_usual
     def forward(
-        self, points: Any, *, levels: int | Sequence[int] | None = None, generator: torch.Generator | None = None
+        self,
+        points: Any,
+        *,
+        levels: int | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        invalid: str = "drop",
     ) -> Tensor:
         """Return the descriptors (n, c) of one scan as a tensor on the model's device, with gradients to the weights.
 
@@ -242,12 +330,17 @@ class Model(nn.Module):
             points: one scan, as for `extract`.
             levels: as for `extract`.
             generator: of the noise in training mode, which fails without one.
+            invalid: as for `extract`.
         """
-        voxels = self._voxels(_cloud(points, self._options()))
+        cloud = _cloud(points, self._options(invalid=invalid))
+        voxels = self._voxels(cloud)
         hierarchy, features = self._features(voxels, generator)
         owner = voxels.owner.to(self.device)
-        return descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
+        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
+        places = None if cloud.rows is None else torch.from_numpy(cloud.rows)
+        return whole([Part(0, rows, None, places, cloud.total)])[0]
 
+    @as_usual
     def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
 
@@ -266,7 +359,10 @@ class Model(nn.Module):
         return hierarchy, self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
-        return voxelize([completed(cloud)], self.config.voxel_size, self.ops)
+        size = self.config.voxel_size
+        voxels = voxelize([completed(cloud)], size, self.ops, self.config.origin)
+        warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
+        return voxels
 
     def _options(self, **given: Any) -> ReadOptions:
         return ReadOptions(**given, spacing=self.config.voxel_size)
@@ -283,8 +379,16 @@ class Model(nn.Module):
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels
-        asked = list(range(n)) if levels is None else [levels] if isinstance(levels, int) else list(levels)
-        if not asked or any(not isinstance(level, int) or not -n <= level < n for level in asked):
+        if levels is None:
+            return list(range(n))
+        try:
+            asked = [_whole(levels)]
+        except TypeError:
+            try:
+                asked = [_whole(level) for level in levels]  # pyright: ignore[reportGeneralTypeIssues]
+            except TypeError:
+                asked = []
+        if not asked or any(not -n <= level < n for level in asked):
             raise InputError(
                 f"levels is {levels!r}; give some of 0 (finest) to {n - 1}, or negative ones from the end."
             )
@@ -313,10 +417,10 @@ class Model(nn.Module):
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_of(device)
         directory = weights.resolve(source, **options)
         config, tensors, meta = weights.read(directory)
+        weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
         model.unet.to_empty(device="cpu")
@@ -387,14 +491,39 @@ def _cloud(points: Any, options: ReadOptions, color: Any = None, normal: Any = N
 
 def _scan(scan: Any, i: int) -> Any:
     if isinstance(scan, (list, tuple)) or (np.isscalar(scan) and not isinstance(scan, str)):
-        raise InputError(f"entry {i} of the list is a {type(scan).__name__}; a list holds scans, one scan is an array.")
+        raise InputError(
+            f"entry {i} of the list is a {type(scan).__name__}; a list holds scans: wrap one scan in np.array."
+        )
     return scan
+
+
+def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
+    """Return the path of an .npy file to write, or say why it is none before any work is done."""
+    path = Path(out)
+    if path.suffix.lower() != ".npy":
+        raise InputError(f"out is {str(path)!r}; end it with .npy, or let `msm3d extract` write other kinds.")
+    if not reading.per_point:
+        raise InputError("out= as a path goes with at='points'; leave one of them out.")
+    if reading.dtype == torch.bfloat16:
+        raise InputError(_NO_BFLOAT16)
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent}; make it first.")
+    if isinstance(points, (str, os.PathLike)):
+        atomic.apart([path], [points])
+    return path
 
 
 def _tensor_in(points: Any) -> Tensor | None:
     """Return a tensor of the input, if it has one: then tensors are returned, and where it is."""
-    values = points.values() if isinstance(points, dict) else [points]
+    values = points.values() if isinstance(points, Mapping) else [points]
     return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number of any kind; a boolean is none, alone in an array or tensor neither."""
+    if "bool" in str(getattr(value, "dtype", type(value))):
+        raise TypeError
+    return operator.index(value)
 
 
 def _dtype(dtype: Any) -> torch.dtype | None:

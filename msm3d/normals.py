@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from .attributes import GREY as GREY
 from .errors import InputError
+from .origin import anchor
 from .points import PointCloud
+from .stages import stage
 from .words import either, warn
 
-GREY = 127.5
-"""The colour of points without one: 0 on the network's scale of -1 to 1."""
 _CELL = 0.02  # metres; edge of the finest cells, which doubles per level where points are few
 _TICKS = 256  # positions are integers, in this part of a finest cell: sums of integers have no rounding
 _FEW = 8  # points that a window needs; 3 mm of noise on 9 points in 12 cm leaves about 2 degrees
@@ -32,6 +33,7 @@ def completed(cloud: PointCloud) -> PointCloud:
     if cloud.normal is None:
         cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
+        stage("normals")
         cloud = replace(cloud, normal=estimated(cloud.coord))
     return cloud
 
@@ -60,10 +62,10 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
     """
     if viewpoint is not None and (np.shape(viewpoint) != (3,) or not np.isfinite(viewpoint).all()):
         raise InputError(f"viewpoint is {viewpoint!r}; give three numbers, metres: where the scanner stood.")
-    low = coord.min(0)
-    span = float((coord.max(0) - low).max())
+    span = float((coord.max(0) - coord.min(0)).max())
     tick = max(_CELL / _TICKS, span / (_TICKS << (_BITS - 2)))  # larger only beyond 5 km
-    grid, owner = _finest(np.rint((coord - low) / tick).astype(np.int64))
+    base = anchor(coord, _CELL / 4)  # where the cells begin; those below it count from the middle of the range, too
+    grid, owner = _finest(np.rint((coord - base) / tick).astype(np.int64) + (_TICKS << (_BITS - 2)))
     normal = _flattest(grid)
     nowhere = ~normal.any(1)
     normal *= _outward(grid, normal)[:, None]

@@ -1,14 +1,62 @@
-"""Does a scan look like metres with z up? What users get wrong most often and notice last."""
+"""Does a scan look like metres with z up? What users get wrong most often and notice last.
+
+Whatever is odd is said with its number. The thresholds leave every real scan that we have in peace.
+"""
 
 import numpy as np
 
-from .words import option, warn
+from .words import either, option, warn
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 """Metres in one unit."""
 UNIT_WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres", "ft": "feet", "in": "inches"}
 UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 1], [1, 1, -1])}
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
+
+
+_LEAST = 100  # points or voxels: of fewer little can be said
+
+
+def doubt(coord: np.ndarray, raw: np.ndarray, units: str, up: str, spacing: float) -> None:
+    """Warn of coordinates that can hardly be right.
+
+    Args:
+        coord: (n, 3) metres, z up.
+        raw: the same as they were given.
+        units: of `raw`.
+        up: of `raw`.
+        spacing: metres that must be told apart: the voxels that the coordinates are for.
+    """
+    warn_of_units(coord, units)
+    if units == "m":
+        _warn_of_feet(coord)
+        _warn_of_unit_size(coord)
+    _warn_of_steps(raw, units, spacing)
+    warn_of_up(coord, up)
+
+
+def warn_of_size(coord: np.ndarray, voxels: int, size: float, coarsest: float) -> None:
+    """Warn of a scan in which a network sees too little.
+
+    Args:
+        coord: (n, 3) metres, z up.
+        voxels: that the points fill.
+        size: metres of a voxel.
+        coarsest: metres of a voxel of the network's last level.
+    """
+    n = len(coord)
+    if voxels < _LEAST:
+        have = f"{n:,} point{'s' * (n != 1)} in {voxels:,} voxel{'s' * (voxels != 1)} of {size:g} m"
+        warn(f"the scan has {have}, too few to show what things are: its features say little.")
+        return
+    low, high = _bulk(_sample(coord))
+    span = high - low
+    if max(span[:2]) < 6 * coarsest and span[2] < coarsest < 6 * span[2]:
+        spans = " x ".join(f"{float(f'{x:.2g}'):g}" for x in span)
+        warn(
+            f"the scan spans {spans} m, a table top perhaps: the network knows rooms, and of so small a scan its "
+            f"features say little. If it is larger, {either('pass', 'give')} {option('units')}."
+        )
 
 
 def warn_of_units(coord: np.ndarray, units: str) -> None:
@@ -41,6 +89,64 @@ def warn_of_up(coord: np.ndarray, up: str) -> None:
     warn(f"the points look as if {name} were up, not {up}; if so, {cure}.")
 
 
+def _warn_of_feet(coord: np.ndarray) -> None:
+    """Warn of a room that is as wide as rooms are, but whose ceiling is 7.5 to 10 above its floor."""
+    sample = _sample(coord)
+    low, high = _bulk(sample)
+    wide, tall = (high - low)[:2], float(high[2] - low[2])
+    if len(sample) < 500 or not (wide.min() > 6 and wide.max() < 27 and 6.5 < tall < 10.5):
+        return
+    cells = np.unique(np.floor((sample - low) / 0.2).astype(np.int64), axis=0)
+    heights = np.bincount(np.clip(cells[:, 2], 0, None)) / len(cells)
+    pairs = heights[:-1] + heights[1:]
+    if len(pairs) < 36:
+        return
+    floor, ceiling = pairs[:10].argmax(), 35 + pairs[35:].argmax()
+    height = 0.2 * float(ceiling - floor)
+    if not (7.4 < height < 10.2 and pairs[floor] > 0.1 and pairs[ceiling] > 0.05):
+        return
+    warn(
+        f"the ceiling is about {height:.0f} m above the floor, which would be usual in feet: "
+        f"if these are feet, pass {option('units', 'ft')}."
+    )
+
+
+def _warn_of_unit_size(coord: np.ndarray) -> None:
+    """Warn of a scan that fills a box of edge 1 or 2, or a ball of radius 1, to the last digit."""
+    if len(coord) < _LEAST:
+        return
+    low, high = coord.min(0), coord.max(0)
+    axis = int((high - low).argmax())
+    first, last = float(low[axis]), float(high[axis])
+    boxes = ((0, 1), (-0.5, 0.5), (-1, 1))
+    box = next((b for b in boxes if abs(first - b[0]) < 1e-5 and abs(last - b[1]) < 1e-5), None)
+    ball = 1 <= last - first <= 2 and np.abs(coord.mean(0)).max() < 1e-4
+    if box is not None:
+        shape = f"run from exactly {box[0]:g} to {box[1]:g}"
+    elif ball and abs(np.sqrt(np.square(coord).sum(1).max()) - 1) < 1e-5:
+        shape = "fill a ball of radius 1 exactly"
+    else:
+        return
+    warn(f"the coordinates {shape}, as if normalised: features hang on size in metres, scale them back.")
+
+
+def _warn_of_steps(raw: np.ndarray, units: str, spacing: float) -> None:
+    """Warn of coordinates so large that single precision cannot tell neighbouring voxels apart."""
+    sample = _sample(raw)
+    if len(sample) < _LEAST or raw.dtype.kind != "f":
+        return
+    sizes = np.median(np.abs(sample), axis=0)
+    axis = int(sizes.argmax())
+    size = np.float32(min(sizes[axis], 1e30))
+    step = float(np.spacing(size)) * UNITS[units]
+    if step <= spacing or size < 1 << 17 or (sample[:, axis].astype(np.float32) != sample[:, axis]).any():
+        return
+    warn(
+        f"the coordinates are stored in float32: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more than "
+        f"a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
+    )
+
+
 def _upward(coord: np.ndarray) -> tuple[int, int] | None:
     """Return the axis, and its sign, that looks vertical, where that is clearly not z. Says None rather than guess.
 
@@ -71,7 +177,7 @@ def _upward(coord: np.ndarray) -> tuple[int, int] | None:
         room = 2 < span[axis] < 4 and span[2] > 1.8 * span[axis] < 1.5 * span[1 - axis] and share[axis] > share[2]
         if floor or room:
             return axis, 1 if heights[axis] < 0.5 else -1
-    return (2, -1) if share[2] > 0.4 and heights[2] > 0.8 else None
+    return (2, -1) if share[2] > 0.5 and heights[2] > 0.8 else None  # a ceiling alone may hold 0.45
 
 
 def _slab(heights: np.ndarray) -> float:

@@ -7,25 +7,29 @@ from torch import nn
 from tqdm import tqdm
 
 from .blocks import AttentionBlock, ConvBlock
+from .stages import hidden, stage
 
 
 @contextmanager
-def bar(network: nn.Module, passes: Sequence[int], shown: bool) -> Iterator[None]:
+def bar(network: nn.Module, passes: Sequence[int], shown: bool | None) -> Iterator[None]:
     """Show how far the coming passes are, once they have taken a second, and how long the rest will take.
 
     Args:
         network: what will be run; each of its blocks is a step.
         passes: number of voxels of each pass, in their order: a step counts for as much.
-        shown: False shows nothing.
+        shown: True shows it, None in a terminal only, False never.
     """
-    if not shown:
+    stage("network")
+    disabled = hidden(shown)
+    if disabled:
         yield
         return
     blocks = [module for module in network.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
     total = max(sum(passes) * len(blocks), 1)
     steps = iter([voxels for voxels in passes for _ in blocks])
     shape = "{l_bar}{bar}| {elapsed}, {remaining} left"
-    with tqdm(total=total, desc=f"{sum(passes):,} voxels", delay=1, leave=False, bar_format=shape) as shown_bar:
+    settings = {"delay": 1, "leave": False, "bar_format": shape, "disable": disabled}
+    with tqdm(total=total, desc=f"network, {sum(passes):,} voxels", **settings) as shown_bar:
 
         def step(*_: object) -> None:  # what a hook returns would replace the block's output
             shown_bar.update(next(steps, 0))

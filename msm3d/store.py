@@ -7,23 +7,32 @@
 import hashlib
 import json
 import os
+import re
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from .atomic import staged
 from .config import BackboneConfig
-from .errors import FileError, Msm3dError, WeightsError
+from .errors import InputError, Msm3dError, WeightsError, cut, quoted
+from .hub import ONLY_OURS
+from .unet import UNet
 
 FORMAT_VERSION = 1
 CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
 
 Source = str | os.PathLike[str]
+Shapes = Mapping[str, tuple[int, ...]]
+
+_LONGEST_CONFIG = 1 << 20  # bytes
+_TEXTS = ("name", "licence", "data", "source", "scores_source")
+_WIDEST = 1 << 20  # channels, or voxels of a window: far beyond any network, and products of them are no overflow
+_COMPLAINTS = 12  # that a message lists
 
 
 def read(directory: Source) -> tuple[BackboneConfig, dict[str, Tensor], dict[str, Any]]:
@@ -43,7 +52,7 @@ def read(directory: Source) -> tuple[BackboneConfig, dict[str, Tensor], dict[str
         return config, load_file(directory / MODEL), meta
     except SafetensorError as error:
         raise WeightsError(
-            f"{directory / MODEL} is not a safetensors file ({error}); save or download it again."
+            f"{directory / MODEL} is not a safetensors file ({cut(error)}); save or download it again."
         ) from error
 
 
@@ -59,12 +68,19 @@ def write(
         config: shape of the network.
         tensors: name to tensor, stored in the dtype they have; float16 halves the file.
         meta: `name`, `licence`, `data`, `source`, `scores` for config.json.
+
+    Raises:
+        FileError: the directory is a file, or cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    with _staged(Path(directory)) as stage:
-        stored = {name: _alone(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
-        save_file(stored, stage / MODEL, metadata={"format": "pt"})
+    with staged(Path(directory), last=CONFIG) as stage:
+        stored = {name: _alone(tensor.detach().cpu().resolve_neg().contiguous()) for name, tensor in tensors.items()}
+        try:
+            save_file(stored, stage / MODEL, metadata={"format": "pt"})
+        except SafetensorError as error:  # its writer's word for a full disk
+            raise OSError(None, cut(error)) from error
         values = {
             **(meta or {}),
             "format": "msm3d",
@@ -91,19 +107,59 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) 
     Raises:
         WeightsError: a name is missing, unexpected, of another shape or not of floating point.
     """
-    wanted = module.state_dict()
-    complaints = disagreements(
-        {name: tuple(tensor.shape) for name, tensor in wanted.items()},
-        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
-    )
-    complaints += [f"not floating point: {name}" for name in sorted(tensors) if not tensors[name].is_floating_point()]
-    if complaints:
-        cure = f"use the {CONFIG} that was saved with them."
-        raise WeightsError(f"the weights in {os.fspath(where)} do not fit the network: {'; '.join(complaints)}; {cure}")
+    _refuse_what_does_not_fit(module, tensors, where)
     module.load_state_dict(dict(tensors), strict=True)
 
 
-def disagreements(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> list[str]:
+def require_fit(config: BackboneConfig, tensors: Mapping[str, Tensor], where: Source) -> None:
+    """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it.
+
+    A config.json of a stranger may ask for any number of blocks and any width. As many tensors and values as they need
+    must be in the file, so what the file holds bounds what is built to compare it with, which takes no memory.
+    """
+    blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
+    widest = max(*config.channels, *config.decoder_channels)
+    hidden = config.mlp_ratio * widest if any(config.attention_blocks) else 0
+    values = sum(tensor.numel() for tensor in tensors.values())
+    for asked, name, there in (
+        (config.levels, "levels", len(tensors)),
+        (blocks, "blocks", len(tensors)),
+        (max(widest, hidden, config.in_channels), "channels", values),
+    ):
+        if asked > there:
+            kind = "values" if name == "channels" else "tensors"
+            raise WeightsError(
+                f"the weights in {os.fspath(where)} do not fit the network: {CONFIG} asks for {quoted(asked)} {name}, "
+                f"but {MODEL} holds {there} {kind}; use the {CONFIG} that was saved with them."
+            )
+    with torch.device("meta"):
+        _refuse_what_does_not_fit(UNet(config), tensors, where)
+
+
+def _refuse_what_does_not_fit(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) -> None:
+    complaints = disagreements(
+        {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()},
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+    )
+    complaints += [f"not floating point: {cut(n)}" for n in sorted(tensors) if not tensors[n].is_floating_point()]
+    if complaints:
+        raise WeightsError(
+            f"the weights in {os.fspath(where)} do not fit the network: {listed(complaints)}; "
+            f"use the {CONFIG} that was saved with them."
+        )
+
+
+def listed(complaints: list[str]) -> str:
+    """Return complaints as a part of a sentence; of very many the first.
+
+    >>> listed(["a", "b"]), listed([str(i) for i in range(15)])
+    ('a; b', '0; 1; 2; 3; 4; 5; 6; 7; 8; 9; 10; 11; and 3 more')
+    """
+    more = len(complaints) - _COMPLAINTS
+    return "; ".join(complaints[:_COMPLAINTS] + ([f"and {more:,} more"] if more > 0 else []))
+
+
+def disagreements(wanted: Shapes, given: Shapes) -> list[str]:
     """Return every missing name, every unexpected name and every wrong shape, sorted; empty when all agree.
 
     >>> disagreements({"a": (2,), "b": (3,)}, {"b": (4,), "c": (1,)})
@@ -112,8 +168,8 @@ def disagreements(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tup
     shapes = [name for name in sorted(wanted.keys() & given.keys()) if tuple(wanted[name]) != tuple(given[name])]
     return (
         [f"missing: {name}" for name in sorted(wanted.keys() - given.keys())]
-        + [f"unexpected: {name}" for name in sorted(given.keys() - wanted.keys())]
-        + [f"wrong shape: {name} is {tuple(given[name])} instead of {tuple(wanted[name])}" for name in shapes]
+        + [f"unexpected: {cut(name)}" for name in sorted(given.keys() - wanted.keys())]
+        + [f"wrong shape: {n} is {quoted(tuple(given[n]))} instead of {quoted(tuple(wanted[n]))}" for n in shapes]
     )
 
 
@@ -150,36 +206,78 @@ def _alone(tensor: Tensor) -> Tensor:
 
 
 def metadata(directory: Path) -> dict[str, Any]:
-    """Return config.json, which is ours and of a version that we can read."""
+    """Return config.json, which is ours, of a version that we can read, and whose fields are of their kinds."""
     path = directory / CONFIG
     if not directory.is_dir():
         raise WeightsError(f"there is no directory {str(directory)!r}; give one that holds {CONFIG} and {MODEL}.")
     if not path.is_file():
         raise WeightsError(f"{directory} has no {CONFIG}; a model of msm3d needs {CONFIG} and {MODEL}.")
+    if path.stat().st_size > _LONGEST_CONFIG:
+        raise WeightsError(f"{path} is not of msm3d (it has {path.stat().st_size:,} bytes); {ONLY_OURS}")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON ({error}); save or download it again.") from error
+        raise WeightsError(f"{path} is not JSON ({cut(error)}); save or download it again.") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     if not isinstance(meta, dict) or meta.get("format") != "msm3d":
-        raise WeightsError(
-            f'{path} is not of msm3d (it has no "format": "msm3d"); give a model that msm3d has written.'
-        )
+        raise WeightsError(f'{path} is not of msm3d (it has no "format": "msm3d"); {ONLY_OURS}')
     version = meta.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise WeightsError(f"{path} was made by a newer msm3d (format {version}); run pip install -U msm3d.")
+        raise WeightsError(f"{path} was made by a newer msm3d (format {quoted(version)}); run pip install -U msm3d.")
     if version != FORMAT_VERSION:
-        raise WeightsError(f"{path} has format_version {version!r}; it must be {FORMAT_VERSION}.")
+        raise WeightsError(f"{path} has format_version {quoted(version)}; it must be {FORMAT_VERSION}.")
     if not isinstance(meta.get("sha256"), str) or not isinstance(meta.get("backbone"), dict):
         raise WeightsError(f"{path} lacks sha256 or backbone; save or download it again.")
+    for name, good, needed in (
+        ("sha256", re.fullmatch("[0-9a-f]{64}", meta["sha256"]) is not None, "64 hexadecimal digits"),
+        *((name, isinstance(meta.get(name, ""), str | None), "text") for name in _TEXTS),
+        ("scores", _is_scores(meta.get("scores")), "numbers by name"),
+        ("parameters", _is_count(meta.get("parameters")), "a number of values"),
+    ):
+        if not good:
+            raise WeightsError(
+                f"{path} has {name} {quoted(meta[name])}; it must be {needed}, so save or download it again."
+            )
     return meta
+
+
+def _is_scores(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()))
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62)
 
 
 def backbone(directory: Path, meta: Mapping[str, Any]) -> BackboneConfig:
     """Return the shape of the network that config.json describes."""
     try:
-        return BackboneConfig.from_dict(meta["backbone"])
-    except (Msm3dError, TypeError) as error:
+        return described(meta["backbone"])
+    except Msm3dError as error:
         raise WeightsError(f"{directory / CONFIG} does not describe a network: {error}") from error
+
+
+def described(values: Mapping[str, Any]) -> BackboneConfig:
+    """Return the shape of a network from fields that a stranger may have written.
+
+    >>> described({"channels": [32, 10**30]})
+    Traceback (most recent call last):
+    msm3d.errors.InputError: channels is [32, 1000000000000000000000000000000]; the largest number is 1048576.
+
+    Raises:
+        InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
+    """
+    for name, value in values.items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(number, int) and abs(number) > _WIDEST for number in numbers):
+            raise InputError(f"{cut(name)} is {quoted(value)}; the largest number is {_WIDEST}.")
+    try:
+        return BackboneConfig.from_dict(dict(values))
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"a field is of a wrong kind ({cut(error)}); save the model again.") from error
 
 
 def verify(directory: Path, meta: Mapping[str, Any]) -> None:
@@ -187,7 +285,11 @@ def verify(directory: Path, meta: Mapping[str, Any]) -> None:
     path = directory / MODEL
     if not path.is_file():
         raise WeightsError(f"{directory} has no {MODEL}; a model of msm3d needs {CONFIG} and {MODEL}.")
-    if (found := sha256(path)) != meta["sha256"]:
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    if found != meta["sha256"]:
         raise WeightsError(
             f"{path} is damaged or of another model: its sha256 is {found}, {CONFIG} says {meta['sha256']}; "
             "download or convert it again."
@@ -210,31 +312,9 @@ def _digest(path: str, _size: int, _changed: int) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _staged(directory: Path) -> Iterator[Path]:
-    """Give an empty folder beside `directory` to write in; on success its files move to `directory`, by renaming."""
-    from safetensors import SafetensorError
-
-    if directory.exists() and not directory.is_dir():
-        raise FileError(f"{directory} is a file; give a directory to write the model to.")
-    stage = directory.absolute().parent / f".{directory.name}.{uuid.uuid4().hex[:8]}"
-    try:
-        stage.mkdir(parents=True)
-        yield stage
-        if directory.exists():
-            for path in sorted(stage.iterdir(), key=lambda path: path.name == CONFIG):  # config.json, the seal, is last
-                os.replace(path, directory / path.name)
-        else:
-            os.rename(stage, directory)
-    except (OSError, SafetensorError) as error:
-        raise FileError(f"{directory} cannot be written ({error}); give another directory or make room.") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
 def copy(directory: Path, target: Path) -> Path:
     """Copy a model to another directory, as hard links where possible; return the target."""
-    with _staged(target) as stage:
+    with staged(target, last=CONFIG) as stage:
         for name in (MODEL, CONFIG, CARD):
             if (path := (directory / name).resolve()).is_file():
                 try:

@@ -1,5 +1,7 @@
 """What every training here shares: rates over time, what decays, the order of scenes, checkpoints that resume."""
 
+import errno
+import os
 from collections.abc import Iterable, Mapping
 from math import cos, pi
 from pathlib import Path
@@ -47,9 +49,18 @@ def scene_at(turn: int, scenes: int, seed: int) -> int:
 
 
 def save(path: Path, run: Mapping[str, Any], step: int, state: Mapping[str, Any]) -> None:
-    """Write all that is needed to go on at `step`, or nothing; `run` is what must be the same to go on."""
+    """Write all that is needed to go on at `step`, or nothing; `run` is what must be the same to go on.
+
+    Raises:
+        FileError: it cannot be written, for example since the disk is full.
+    """
     with replacing(path) as partial:
-        torch.save({"format": FORMAT, "step": step, "run": dict(run), **state}, partial)
+        try:
+            torch.save({"format": FORMAT, "step": step, "run": dict(run), **state}, partial)
+        except RuntimeError as error:  # its writer's word for a full disk
+            if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def resume(path: Path, run: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

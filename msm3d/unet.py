@@ -137,7 +137,7 @@ class EncoderStage(Stage):
     def forward(self, x: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
         if self.down is not None:
-            x = self.down.conv(x, grid.children, ops, norm=self.down.norm.spec)
+            x = self.down.conv(x, grid.down, ops, norm=self.down.norm.spec)
         return self.blocks(x, grid, ops, random)
 
 
@@ -157,7 +157,7 @@ class DecoderStage(Stage):
         if self.up is not None and self.skip is not None:
             linear = self.skip.linear
             skip = ops.linear(encoded, linear.weight, linear.bias, pre_norm=self.skip.norm.spec)
-            x = self.up.conv(x, grid.above, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
+            x = self.up.conv(x, grid.up, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
         return self.blocks(x, grid, ops, random)
 
 

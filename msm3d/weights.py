@@ -16,7 +16,9 @@ from .errors import InputError, WeightsError
 from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, sha256, verify
 from .store import load_state as load_state
 from .store import read as read
+from .store import require_fit as require_fit
 from .store import write as write
+from .words import choices
 
 DEFAULT = "rooms"
 """The release that comes with the package, and that `load()` returns."""
@@ -144,8 +146,9 @@ def resolve(
             raise WeightsError(
                 f"{text!r} is no release of msm3d, but a directory here has this name; type ./{text} for it."
             )
-        known = ", ".join(list_models())
-        raise WeightsError(f"unknown weights {text!r}; choose one of {known}, or give ./DIRECTORY or OWNER/REPOSITORY.")
+        end = choices(text, list_models())
+        end = end if end.endswith("?") else f"{end[:-1]}, or give ./DIRECTORY or OWNER/REPOSITORY."
+        raise WeightsError(f"unknown weights {text!r}; {end}")
     if os.path.isdir(text):
         _refuse(revision, text)
         return Path(text)
@@ -260,17 +263,24 @@ def _info(name: str, status: str, known: Mapping[str, Any], path: Path | None) -
 
 
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:
-    """Download both files of one commit; a damaged one is downloaded again, once."""
+    """Download both files of one commit; a damaged one is downloaded again, once, where the network may be used."""
     config = hub.file(repo, CONFIG, revision, refresh=refresh, **options)
     meta = metadata(config.parent)  # before the large file: other programs' models end here
     commit, expected = config.parent.name, pinned or meta["sha256"]
     model = hub.file(repo, MODEL, commit, **options)
-    if sha256(model) != expected and not (options["local_files_only"] or hub.offline()):
-        model = hub.file(repo, MODEL, commit, force=True, **options)
-    if (found := sha256(model)) != expected:
-        model.resolve().unlink()
+    found = sha256(model)
+    if found == expected:
+        return config.parent
+    if options["local_files_only"] or hub.offline():
         raise WeightsError(
-            f"{MODEL} of {repo} was damaged, so it was deleted: its sha256 is {found}, it should be {expected}; "
+            f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
+            f"fetch it again with `msm3d download {repo}` while online."
+        )
+    model = hub.file(repo, MODEL, commit, force=True, **options)
+    if (found := sha256(model)) != expected:
+        deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
+        raise WeightsError(
+            f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
             f"download it again, and if that does not help, tell the owner of {repo}."
         )
     return config.parent

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import Msm3dWarning
+from .errors import cut as cut
+from .errors import quoted as quoted
 
 _TYPED = ContextVar("typed", default=False)
 _PACKAGE = str(Path(__file__).parent)
@@ -59,6 +61,26 @@ def choices(given: object, good: Sequence[str]) -> str:
     """
     close = get_close_matches(str(given), good, n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(good)}."
+
+
+def count(number: int, thing: str) -> str:
+    """Return how many of a thing there are.
+
+    >>> count(1, "point"), count(12_345, "point")
+    ('1 point', '12,345 points')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes as people say it.
+
+    >>> megabytes(1_234_567), megabytes(454_321_000), megabytes(12_300_000_000)
+    ('1.2 MB', '454 MB', '12.3 GB')
+    """
+    if size >= 10**10:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:,.1f} MB" if size < 10**7 else f"{size / 1e6:,.0f} MB"
 
 
 def warn(message: str, category: type[Warning] = Msm3dWarning) -> None:

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import shutil
+import subprocess
 from importlib.util import find_spec
 
 import hypothesis
@@ -90,3 +92,15 @@ def voxel_keys(rng: torch.Generator, n: int, extent: int = 9, scenes: int = 1) -
 
 def neighbours(keys: torch.Tensor) -> torch.Tensor:
     return reference.octree(keys, 1)[0][3]
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of three megabytes, where one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only the superuser may mount a small disk.")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,13 +1,19 @@
 """Which backend runs where, and what is said where one cannot."""
 
 import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+import msm3d
+from msm3d.check import report
 from msm3d.errors import BackendError, Msm3dWarning
-from msm3d.ops import BACKENDS, backend, reference, spconv, triton
+from msm3d.ops import BACKENDS, backend, library, native, reference, spconv, triton
 
 CUDA = torch.device("cuda", 0)
 
@@ -122,3 +128,95 @@ def test_an_spconv_that_fails_says_so(gpu):
     gpu.setattr(spconv, "_spconv", lambda: SimpleNamespace())
     with pytest.warns(Msm3dWarning, match="spconv cannot run on Test Card: .* Use the triton or the reference backend"):
         assert "spconv cannot run on Test Card" in str(spconv.why_not(CUDA))
+
+
+# --- the C++ library ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """A place where another library is found, and a function that puts it there."""
+    place = tmp_path / f"_native{library.SUFFIX}"
+    for cached in (library.load, native._unusable):
+        cached.cache_clear()
+    own = next(path for path in (Path(p) / place.name for p in msm3d.__path__) if path.exists()).read_bytes()
+    monkeypatch.setattr(msm3d, "__path__", [str(tmp_path)])
+    yield place, own
+    for cached in (library.load, native._unusable):
+        cached.cache_clear()
+
+
+def compiled(source, place):
+    if shutil.which("cc") is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler")
+    place.with_suffix(".c").write_text(source)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", place, place.with_suffix(".c")], check=True)
+
+
+needs_native = pytest.mark.skipif(
+    native.why_not(torch.device("cpu")) is not None, reason=str(native.why_not(torch.device("cpu")))
+)
+
+
+def refused(sentence):
+    again = (
+        r".*; build it again: pip install --force-reinstall --no-deps msm3d, or in a checkout cmake -S . -B build && "
+    )
+    with pytest.warns(Msm3dWarning, match=f"^the native backend is not used: .*{sentence}"):
+        assert backend("cpu").NAME == "reference"
+    with pytest.raises(BackendError, match=f"no backend can run on cpu: native: .*{sentence}{again}"):
+        backend("cpu", "native")
+    assert sentence in report()
+
+
+@needs_native
+def test_a_library_of_another_version_is_not_used(built):
+    compiled("long msm3d_abi(long i) { return i ? 3 : 0; }", built[0])
+    refused("is of another version of msm3d")
+
+
+@needs_native
+def test_a_library_whose_structures_have_other_sizes_is_not_used(built, monkeypatch):
+    built[0].write_bytes(built[1])
+    assert backend("cpu").NAME == "native"
+    library.load.cache_clear()
+    monkeypatch.setattr(library, "STRUCTURES", library.STRUCTURES[::-1])
+    with pytest.raises(BackendError, match="is of another version of msm3d"):
+        library.load()
+
+
+@needs_native
+def test_a_foreign_library_is_not_used(built):
+    compiled("int msm3d_has(long i) { return 1; }", built[0])
+    refused("is not this version's library")
+
+
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loader looks for itself")
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.7, 0.999])
+def test_a_library_that_is_cut_short_is_not_used(built, share):
+    built[0].write_bytes(built[1][: int(share * len(built[1]))])
+    refused("is cut short")
+
+
+@needs_native
+def test_what_is_no_library_is_not_used(built):
+    built[0].write_text("no library\n" * 100)
+    refused("cannot be loaded")
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("AVX2", "MSM3D_ISA: unknown instruction set 'AVX2'; choose one of portable, neon, avx2, "),
+        ("amx,avx2", "MSM3D_ISA: unknown instruction set 'amx,avx2'; choose one of portable, "),
+    ],
+)
+def test_a_wrong_instruction_set_is_said_before_any_work(monkeypatch, name, sentence):
+    monkeypatch.setenv("MSM3D_ISA", name)
+    with pytest.raises(BackendError, match=f"^{sentence}"):
+        backend("cpu")
+    assert sentence in report()
+    monkeypatch.setenv("MSM3D_ISA", "")
+    assert backend("cpu").NAME == "native"

@@ -227,8 +227,8 @@ def test_a_config_that_cannot_be_read_is_named(tiny_file, tmp_path, text, messag
 
 def test_a_wrong_config_names_the_tensors_it_does_not_fit(tiny_file, tmp_path):
     message = sentence(tiny_file, tmp_path / "out", config=CONFIGS[TINY] | {"norm": "layernorm"})
-    assert "missing: decoder_init_norm.norm.bias; missing: decoder_init_norm.norm.weight" in message
-    assert "unexpected: decoder_init_norm.norm.scale" in message
+    assert "missing: att_dec.0.1.mlp_norm.norm.bias; missing: att_dec.0.1.mlp_norm.norm.weight" in message
+    assert "; and 198 more; give the authors' released file" in message  # what two hundred names would hide
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -300,6 +300,76 @@ def test_a_damaged_pickle_ends_in_one_of_our_errors(tmp_path_factory, data):
     rewrite(folder / "whole.pth", folder / "model.pth", damaged)
     with pytest.raises(Msm3dError):
         convert(folder / "model.pth", folder / "out")
+
+
+def test_an_output_that_is_an_input_is_refused(tiny_file, tmp_path):
+    (tmp_path / CONFIG).write_text(json.dumps(CONFIGS[TINY]))
+    assert sentence(tiny_file, tmp_path, config=tmp_path / CONFIG, error=InputError) == (
+        f"{tmp_path / CONFIG} is an input and would be replaced by the output; give the output another name."
+    )
+    assert os.listdir(tmp_path) == [CONFIG]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"heads": float("nan")},
+        {"heads": 5},
+        {"heads": [0, 0, 0, 4, float("inf")]},
+        {"heads": "a" * 10_000},
+        {"window": 10**30},
+        {"voxel_size": float("nan")},
+        {"mlp_ratio": 10**18},
+        {"in_channels": 10**10},
+        {"channels": [10**6] * 5, "decoder_channels": [10**6] * 5},
+        {"conv_blocks": [10**30, 1, 1, 1, 1]},
+        {"attention_blocks": [0, 0, 0, 0, 10**6]},
+        {"curves": [[]]},
+        {"norm": {}},
+        {"a" * 10_000: 1},
+    ],
+    ids=lambda config: next(iter(config))[:20],
+)
+def test_a_strangers_configuration_is_one_short_sentence(tiny_file, tmp_path, config):
+    message = sentence(tiny_file, tmp_path / "out", config=CONFIGS[TINY] | config, error=Msm3dError)
+    assert "\n" not in message
+    assert len(message) < 2000
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"backbone": 5}', '{"heads": NaN}', " " * (1 << 21)]
+)
+def test_a_file_that_is_no_configuration_is_one_sentence(tiny_file, tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    assert len(sentence(tiny_file, tmp_path / "out", config=tmp_path / "c.json", error=Msm3dError)) < 500
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_tensors_that_are_not_plain_are_refused(tiny_state, tmp_path):
+    dense = tiny_state["init_transform.0.weight"]
+    for kind in (dense.to_sparse(), dense.to("meta")):
+        path = saved(tmp_path, tiny_state | {"init_transform.0.weight": kind})
+        message = sentence(path, tmp_path / "out", config=CONFIGS[TINY], error=Msm3dError)
+        assert message.startswith(f"{path} ")
+        assert message.count(".weight") <= 1
+
+
+def test_a_checkpoint_that_stands_for_more_than_it_holds_is_refused_before_memory_is_taken(tiny_state, tmp_path):
+    path = saved(tmp_path, tiny_state | {"resnet_enc.0.0.norm.norm.scale": torch.zeros(1).expand(10**12)})
+    message = sentence(path, tmp_path / "out", config=CONFIGS[TINY])
+    assert "bytes of tensors, more than it has; get the file again." in message
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, bytes(10**6) if "data/" in name else old.read(name))
+    message = sentence(tmp_path / "packed.pth", tmp_path / "out", config=CONFIGS[TINY], error=FileError)
+    assert message.endswith("more than it has; save it again with torch.save.")
+
+
+@pytest.mark.parametrize("name", ["resnet_enc.99999999999.0.x", f"resnet_enc.0.{'9' * 30}.x", f"att_enc.3.{10**9}.x"])
+def test_numbers_in_names_do_not_decide_how_much_is_done(tiny_state, tmp_path, name):
+    path = saved(tmp_path, tiny_state | {name: torch.ones(1)})
+    assert len(sentence(path, tmp_path / "out", config=CONFIGS[TINY], error=Msm3dError)) < 2000
 
 
 def test_a_truncated_checkpoint_is_named(tiny_file, tmp_path):

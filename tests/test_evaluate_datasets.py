@@ -151,8 +151,7 @@ def test_rooms_in_pointcepts_layout(tmp_path):
         ({"instance": np.zeros((N, 3), int)},
          "DATA/train/a/instance.npy: has shape (12, 3) and dtype int64; (n,) integers are needed."),
         ({"coord": np.full((N, 3), np.nan)},
-         "DATA/train/a: coord has 12 rows with NaN or infinity (first: row 0); drop them with "
-         "coord[np.isfinite(coord).all(1)], and the same rows of color and normal."),
+         "DATA/train/a: none of the 12 points has a position (all are NaN); check how they were made."),
     ],
 )  # fmt: skip
 def test_broken_pointcept_scenes(tmp_path, change, message):

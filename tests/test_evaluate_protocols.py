@@ -80,9 +80,26 @@ def test_a_report_is_written_as_json_and_markdown(quick, tmp_path):
     assert "# Probes on made" in text
     assert "| raw input | linear | " in text
     assert " ± " in text
-    assert "| never | 0 | - | - | - |" in text
+    assert "| never |" not in text
+    assert "\n\nWithout a point to test on: never.\n\n" in text
+    assert "**1 test scene: not a result.** So few say" in text
     assert "linear, version 1: steps 60" in text
     assert report.data["train"][1]["sha256"][:12] in text
+
+
+def test_enough_scenes_need_no_caution_and_hashes_are_named(quick, model, tmp_path):
+    model.save_pretrained(tmp_path / "net")
+    from msm3d import load
+
+    saved = load(tmp_path / "net", backend="reference")
+    report = probe(split("train", range(2)), split("test", range(10, 15)), saved, protocol="knn", baselines=())
+    text = report.to_markdown()
+    assert "not a result" not in text
+    (facts,) = report.data["models"].values()
+    assert facts["file_sha256"] == saved.meta["sha256"] != facts["weights_sha256"]
+    assert "- file_sha256 is of the file model.safetensors, as `msm3d info` shows it; weights_sha256 is of the" in text
+    few = probe(split("train", range(2)), split("test", range(10, 14)), saved, protocol="knn", baselines=())
+    assert "**4 test scenes: not a result.**" in few.to_markdown()
 
 
 def test_every_labelled_point_is_tested_with_its_own_voxels_features(quick, model):

@@ -22,6 +22,7 @@ SMALL = BackboneConfig(
 )
 TENSORS = {"a": torch.arange(3000.0), "b": torch.ones(2, 3)}
 REPO = "ana/rooms"
+ONLY_OURS = "only weights of msm3d can be loaded, and `msm3d models` lists what loads by name."
 
 recent_client = pytest.mark.skipif(
     int(huggingface_hub.__version__.split(".")[0]) < 2, reason="clients before 2.0 leave the second try to the user"
@@ -196,14 +197,16 @@ def test_the_revision_does_not_exist(hub, repo):
 def test_the_repository_holds_something_else(hub, client):
     hub.repos["ana/poems"] = Repo({"poems.txt": b"..."})
     assert fails("ana/poems") == (
-        "ana/poems has no config.json; a model of msm3d needs config.json and model.safetensors."
+        "ana/poems has no config.json, so it is no model of msm3d; only weights of msm3d can be loaded, "
+        "and `msm3d models` lists what loads by name."
     )
 
 
 def test_another_programs_model_is_refused_before_its_weights_are_downloaded(hub, client):
     hub.repos["ana/bert"] = Repo({"config.json": b'{"model_type": "bert"}', MODEL: b"x" * 1000})
     assert fails("ana/bert").endswith(
-        'config.json is not of msm3d (it has no "format": "msm3d"); give a model that msm3d has written.'
+        'config.json is not of msm3d (it has no "format": "msm3d"); only weights of msm3d can be loaded, '
+        "and `msm3d models` lists what loads by name."
     )
     assert f"GET {MODEL}" not in hub.log
 
@@ -236,12 +239,12 @@ def test_a_gated_repository_names_its_page(hub, client, files):
 def test_offline_and_not_in_the_cache(hub, repo, client, monkeypatch):
     assert fails(local_files_only=True) == (
         f"config.json of {REPO} is not in the cache and local_files_only is set; "
-        f"fetch it once with `msm3d download {REPO}` while online."
+        f"fetch it once with `msm3d download {REPO}` while online; {ONLY_OURS}"
     )
     monkeypatch.setattr(client, "HF_HUB_OFFLINE", True)
     assert fails() == (
         f"config.json of {REPO} is not in the cache and HF_HUB_OFFLINE is set; "
-        f"fetch it once with `msm3d download {REPO}` while online."
+        f"fetch it once with `msm3d download {REPO}` while online; {ONLY_OURS}"
     )
     assert hub.log == []
 
@@ -251,8 +254,79 @@ def test_no_server_at_all(hub, client):
     hub.server.server_close()
     assert fails() == (
         f"config.json of {REPO} is not in the cache and {hub.url} cannot be reached; "
-        "check the connection, or copy a model's directory here and give its path."
+        f"check the connection, or copy a model's directory here and give its path; {ONLY_OURS}"
     )
+
+
+def test_an_unreachable_hub_is_tried_once_and_the_client_says_nothing(hub, client, monkeypatch, capfd):
+    """It waited for 23 seconds and told of each of its five tries."""
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    hub.server.shutdown()
+    hub.server.server_close()
+    assert fails("facebook/sonata").endswith(ONLY_OURS)
+    assert waits == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_file_is_kept_where_no_download_can_follow(hub, repo, client, monkeypatch):
+    link = weights.resolve(REPO) / MODEL
+    link.resolve().write_bytes(b"damaged")
+    for local, offline in ((True, False), (False, True)):
+        monkeypatch.setattr(client, "HF_HUB_OFFLINE", offline)
+        sentence = fails(local_files_only=local)
+        assert sentence.startswith(f"{link} is damaged: its sha256 is ")
+        assert sentence.endswith(f"; fetch it again with `msm3d download {REPO}` while online.")
+        assert link.read_bytes() == b"damaged"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_file_that_leads_out_of_the_cache_is_neither_used_nor_deleted(hub, repo, files, tmp_path):
+    """As caches on shared stores look, and as one answer of a misbehaving Hub can make it."""
+    link, outside = weights.resolve(REPO) / MODEL, tmp_path / "mine.safetensors"
+    for content in (b"mine", files[MODEL]):
+        outside.write_bytes(content)
+        link.unlink()
+        link.symlink_to(outside)
+        for options in ({"local_files_only": True}, {}):
+            assert fails(**options) == (
+                f"{link} leads out of the cache, to {outside}, so it is not used; delete that link, "
+                "and load or download the model again."
+            )
+            assert outside.read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_only_the_blobs_of_the_repository_itself_are_deleted(hub, repo, tmp_path, monkeypatch, client):
+    from msm3d.hub import forget
+
+    link = weights.resolve(REPO) / MODEL
+    blob, other = link.resolve(), Path(client.HF_HUB_CACHE) / "models--bob--x" / "blobs" / "b"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"other")
+    link.unlink()
+    link.symlink_to(other)
+    assert not forget(link)
+    assert other.read_bytes() == b"other"
+    link.unlink()
+    link.symlink_to(blob)
+    assert forget(link)
+    assert not blob.exists()
+
+
+@pytest.mark.parametrize("header", ["X-Repo-Commit", "ETag"])
+def test_an_answer_that_leads_out_of_the_cache_downloads_nothing(hub, repo, client, header):
+    def strange(handler, _):
+        headers = {"ETag": '"abc"', "X-Repo-Commit": repo.branches["main"], header: "a/../../b"}
+        handler.answer(200, b"{}", headers)
+
+    hub.faults["HEAD", CONFIG] = [strange] * 3
+    assert fails() == (
+        f"the Hub's answer for config.json of {REPO} leads out of the cache ('a/../../b'), so nothing was downloaded; "
+        "check HF_ENDPOINT, or tell the owner of that Hub."
+    )
+    assert f"GET {CONFIG}" not in hub.log
+    assert not Path(client.HF_HUB_CACHE).exists()
 
 
 @pytest.mark.parametrize("revision", ["../../secret", "/etc/passwd", "a/../b", "", "v1\n"])

@@ -10,10 +10,11 @@ import pytest
 import msm3d
 
 ROOT = Path(msm3d.__file__).parent
-PAGE = """errors words atomic memory config plausible reading points curves ops voxels hierarchy normals
-          augment rescan training blocks progress unet interpolate tiles copies describe hub store weights model
-          results convert check io rooms evaluate pretrain visualize cli __init__ __main__""".split()
-RIM = {"results", "convert", "check", "io", "rooms", "evaluate", "pretrain", "visualize", "cli"}
+PAGE = """errors words stages devices atomic memory layouts config plausible reading attributes objects points origin
+          curves ops voxels hierarchy normals augment rescan training blocks progress unet interpolate tiles copies
+          describe places usual hub store weights model results convert check io batch rooms evaluate pretrain
+          visualize cli __init__ __main__""".split()
+RIM = {"results", "convert", "check", "io", "batch", "rooms", "evaluate", "pretrain", "visualize", "cli"}
 
 
 def imports(source: str, package: list[str]) -> list[tuple[str, bool]]:
@@ -44,7 +45,7 @@ def offences(name: str, source: str, package: list[str]) -> list[str]:
             wrong.append(f"{name} imports {other} of the rim at its top")
         if name in ("pretrain", "evaluate") and other in ("pretrain", "evaluate"):
             wrong.append(f"{name} imports {other}")
-        if name == "ops" and other not in ("errors", "curves"):
+        if name == "ops" and other not in ("errors", "words", "curves"):
             wrong.append(f"ops imports {other}")
         if other == "cli" and name != "__main__":
             wrong.append(f"{name} imports cli")
@@ -62,6 +63,28 @@ def test_a_wrong_import_is_found():
     assert offences("errors", "from .voxels import Voxels", ["msm3d"]) == ["errors imports voxels, which is below it"]
     assert offences("ops", "from ..config import BackboneConfig", ["msm3d", "ops"]) == ["ops imports config"]
     assert not offences("model", "def f():\n    from .io import read", ["msm3d"])
+
+
+def test_the_package_shows_its_good_names_and_they_all_work_after_one_import():
+    code = "import sys, msm3d; print('torch' in sys.modules, 'numpy' in sys.modules, *dir(msm3d))\n"
+    code += "print(*[type(getattr(msm3d, name)).__name__ for name in dir(msm3d)])\n"
+    code += "msm3d.rooms.make, msm3d.evaluate.probe, msm3d.pretrain.pretrain, msm3d.visualize.render, msm3d.io.read\n"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.stderr == ""
+    names, kinds = done.stdout.splitlines()
+    assert names == (
+        "False False BackboneConfig Model Msm3dError Msm3dWarning PointCloud __version__ errors evaluate info "
+        "list_models load pretrain read rooms visualize"
+    )
+    assert kinds == (
+        "type type type type type str module module function function function module function module module"
+    )
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"^module 'msm3d' has no attribute 'extrakt'$"):
+        msm3d.extrakt  # noqa: B018
+    assert set(msm3d._HOMES) < set(msm3d.__all__)
 
 
 def test_import_prints_nothing_and_loads_no_optional_package():

@@ -11,6 +11,11 @@ from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.reading import ReadOptions
 from tests.conftest import make_scene
 
+AT = (
+    "at is {}; choose 'points' or 'voxels'. For rows at other places, extract the scan and take those of the points "
+    "nearest to them."
+)
+
 
 def shuffled(scene, order):
     return {key: value[order] for key, value in scene.items()}
@@ -129,8 +134,10 @@ def test_levels_come_with_cells_and_parents(model, scene):
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_few_points_are_enough(model, n):
-    point = {"coord": np.ones((n, 3)), "color": np.zeros((n, 3), np.uint8), "normal": np.tile([0, 0, 1.0], (n, 1))}
-    features = model.extract(point)
+    point = {"coord": np.ones((n, 3)), "color": np.full((n, 3), 9, np.uint8), "normal": np.tile([0, 0, 1.0], (n, 1))}
+    have = f"{n} point{'s' * (n > 1)} in 1 voxel of 0.05 m"
+    with pytest.warns(Msm3dWarning, match=f"^the scan has {have}, too few to show what things are"):
+        features = model.extract(point)
     assert features.shape == (n, 76)
     assert (features == features[0]).all()
 
@@ -169,19 +176,46 @@ def test_repr_says_what_is_in_use(model):
 
 
 @pytest.mark.parametrize(
+    ("levels", "meant"),
+    [
+        (np.int64(1), [1]),
+        (np.array(-1), [2]),
+        (torch.tensor(1), [1]),
+        (np.array([0, 2]), [0, 2]),
+        (torch.tensor([2, 0]), [2, 0]),
+        ([np.uint8(0), -1], [0, 2]),
+        (range(2), [0, 1]),
+        (None, [0, 1, 2]),
+    ],
+)
+def test_levels_are_whole_numbers_of_any_kind(model, scene, levels, meant):
+    assert model.channels(levels) == model.channels(meant)
+    assert np.array_equal(model.extract(scene, levels=levels), model.extract(scene, levels=meant))
+
+
+@pytest.mark.parametrize(
+    "levels", [True, 1.0, "1", [0, True], np.True_, np.array([True]), torch.tensor(True), torch.tensor(1.0), {}, 1j]
+)
+def test_what_is_no_level_is_said(model, scene, levels):
+    with pytest.raises(
+        InputError, match=r"^levels is .*; give some of 0 \(finest\) to 2, or negative ones from the end\.$"
+    ):
+        model.extract(scene, levels=levels)
+
+
+@pytest.mark.parametrize(
     ("points", "options", "message"),
     [
         (np.zeros((0, 3)), {}, "there are no points (coord has 0 rows); give at least one."),
         (
-            np.array([[0, 0, 0], [np.nan, 0, 0]]),
+            np.full((2, 3), np.nan),
             {},
-            "coord has 1 row with NaN or infinity (first: row 1); drop them with coord[np.isfinite(coord).all(1)], "
-            "and the same rows of color and normal.",
+            "none of the 2 points has a position (all are NaN); check how they were made.",
         ),
         (
-            np.zeros((2, 4)),
+            np.zeros((2, 5)),
             {},
-            "points has shape (2, 4); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal.",
+            "points has shape (2, 5); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal.",
         ),
         (np.zeros((2, 9)), {"levels": 3}, "levels is 3; give some of 0 (finest) to 2, or negative ones from the end."),
         (
@@ -189,7 +223,8 @@ def test_repr_says_what_is_in_use(model):
             {"levels": ()},
             "levels is (); give some of 0 (finest) to 2, or negative ones from the end.",
         ),
-        (np.zeros((2, 9)), {"at": "faces"}, "at is 'faces'; choose 'points' or 'voxels'."),
+        (np.zeros((2, 9)), {"at": "faces"}, AT.format("'faces'")),
+        (np.zeros((2, 9)), {"at": np.zeros((2, 3))}, AT.format("a ndarray")),
         (np.zeros((2, 9)), {"sampling": "nearest"}, "sampling is 'nearest'; choose one of centered, published."),
         (np.zeros((2, 9)), {"dtype": "int8"}, "dtype is 'int8'; choose one of float16, bfloat16, float32, float64."),
         (
@@ -197,11 +232,32 @@ def test_repr_says_what_is_in_use(model):
             {"dtype": "bfloat16"},
             "numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.",
         ),
-        ([[0, 0, 0], [1, 1, 1]], {}, "entry 0 of the list is a list; a list holds scans, one scan is an array."),
+        ([[0, 0, 0], [1, 1, 1]], {}, "entry 0 of the list is a list; a list holds scans: wrap one scan in np.array."),
         (
             [np.zeros((2, 3))],
             {"color": np.zeros((2, 3))},
             "color=, normal= and out= go with one scan; for a list give each scan as a dictionary.",
+        ),
+        (
+            {"coord": np.zeros((2, 3)), "batch": [0, 1]},
+            {"out": np.zeros((2, 76), np.float32)},
+            "out= goes with one scene; leave it out, or give the scenes one by one.",
+        ),
+        (
+            np.zeros((2, 9)),
+            {"out": "rows.npz"},
+            "out is 'rows.npz'; end it with .npy, or let `msm3d extract` write other kinds.",
+        ),
+        (np.zeros((2, 9)), {"out": "no/rows.npy"}, "there is no folder no; make it first."),
+        (
+            np.zeros((2, 9)),
+            {"out": "rows.npy", "at": "voxels"},
+            "out= as a path goes with at='points'; leave one of them out.",
+        ),
+        (
+            np.zeros((2, 9)),
+            {"out": "rows.npy", "dtype": "bfloat16"},
+            "numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor.",
         ),
     ],
 )
@@ -209,6 +265,125 @@ def test_what_cannot_be_used_is_said_in_one_sentence(model, points, options, mes
     with pytest.raises(InputError) as caught:
         model.extract(points, **options)
     assert str(caught.value) == message
+
+
+@pytest.fixture
+def holes(scene):
+    """The scene with 1,000 of its 3,000 points without a position, the scene of the others, and their rows."""
+    rows = np.sort(np.random.default_rng(8).permutation(3000)[:2000])
+    coord = np.full((3000, 3), np.nan)
+    coord[rows] = scene["coord"][rows]
+    return {**scene, "coord": coord}, {key: value[rows] for key, value in scene.items()}, rows
+
+
+LEFT_OUT = "^1,000 of 3,000 points have no position .NaN. and are dropped"
+
+
+def test_points_without_a_position_are_left_out_or_rows_of_nan(model, holes):
+    scene, others, rows = holes
+    exact = model.extract(others)
+    with pytest.warns(Msm3dWarning, match=LEFT_OUT):
+        assert np.array_equal(model.extract(scene), exact)
+    whole = model.extract(scene, invalid="nan")
+    assert whole.shape == (3000, 76)
+    assert np.array_equal(whole[rows], exact)
+    assert np.isnan(np.delete(whole, rows, 0)).all()
+    tensors = {key: torch.from_numpy(value) for key, value in scene.items()}
+    assert np.array_equal(model.extract(tensors, invalid="nan").numpy(), whole, equal_nan=True)
+    assert np.array_equal(model(scene, invalid="nan").numpy(), whole, equal_nan=True)
+    first, second = model.extract([others, scene], invalid="nan")
+    assert np.array_equal(first, exact)
+    assert np.array_equal(second, whole, equal_nan=True)
+    cloud = msm3d.PointCloud.of(scene, invalid="nan")
+    assert np.array_equal(model.extract(cloud), whole, equal_nan=True)
+
+
+def test_voxels_of_points_without_a_position_are_minus_one(model, holes):
+    scene, others, rows = holes
+    exact, exact_owner = model.extract(others, at="voxels")
+    features, owner = model.extract(scene, at="voxels", invalid="nan")
+    assert np.array_equal(features, exact)
+    assert np.array_equal(owner[rows], exact_owner)
+    assert (np.delete(owner, rows) == -1).all()
+    out = np.empty_like(exact)
+    again = model.extract(scene, at="voxels", invalid="nan", out=out)
+    assert again[0] is out
+    assert np.array_equal(again[1], owner)
+    assert np.array_equal(out, exact)
+
+
+def test_rows_of_nan_are_written_in_place(model, holes, monkeypatch, tmp_path):
+    scene, _, _ = holes
+    whole = model.extract(scene, invalid="nan")
+    monkeypatch.setattr(msm3d.places, "_BLOCK", 300)
+    out = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (3000, 76))
+    assert model.extract(scene, invalid="nan", out=out) is out
+    assert np.array_equal(out, whole, equal_nan=True)
+    with pytest.raises(
+        InputError, match=r"^out is \(2000, 76\) float32; it must be a writable numpy array \(3000, 76\)"
+    ):
+        model.extract(scene, invalid="nan", out=np.empty((2000, 76), np.float32))
+
+
+def test_rows_go_to_the_file_of_a_path(model, scene, holes, tmp_path):
+    file = tmp_path / "rows.npy"
+    rows = model.extract(scene, out=file, dtype="float16", levels=-1)
+    assert isinstance(rows, np.memmap)
+    assert np.array_equal(rows, model.extract(scene, dtype="float16", levels=-1))
+    assert np.array_equal(np.load(file), rows)
+    whole = model.extract(holes[0], out=str(file), invalid="nan")
+    assert np.array_equal(whole, model.extract(holes[0], invalid="nan"), equal_nan=True)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="NaN"):
+        model.extract(np.full((5, 3), np.nan), out=file)
+    np.save(tmp_path / "scan.npy", np.concatenate([scene["coord"], scene["color"] / 255, scene["normal"]], 1))
+    with pytest.raises(InputError, match="is an input and would be replaced by the output"):
+        model.extract(tmp_path / "scan.npy", out=tmp_path / "scan.npy")
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.npy", "scan.npy"]
+
+
+@pytest.mark.parametrize("flaw", ["of negative strides", "of foreign byte order"])
+def test_arrays_that_torch_cannot_write_to(model, scene, flaw):
+    out = np.empty((3000, 76), np.float32)
+    out = out[::-1] if "strides" in flaw else out.astype(out.dtype.newbyteorder())
+    with pytest.raises(InputError) as caught:
+        model.extract(scene, out=out)
+    needed = "it must be a writable numpy array (3000, 76) float32."
+    assert str(caught.value) == f"out is (3000, 76) float32 {flaw}; {needed}"
+
+
+@pytest.mark.parametrize("key", ["offset", "batch"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_several_scenes_in_a_dictionary_are_as_if_alone(model, key, kind):
+    scenes = [make_scene(seed, 200 + seed) for seed in range(3)]
+    sizes = [len(scene["coord"]) for scene in scenes]
+    alone = model.extract(scenes)
+    together = {name: np.concatenate([scene[name] for scene in scenes]) for name in scenes[0]}
+    exact, batch = np.concatenate(alone), np.repeat([7, 3, 5], sizes)
+    order = np.arange(sum(sizes)) if key == "offset" else np.random.default_rng(2).permutation(sum(sizes))
+    given = {name: kind(values[order]) for name, values in together.items()}
+    given[key] = kind(np.cumsum(sizes) if key == "offset" else batch[order])
+    rows = model.extract(given)
+    assert isinstance(rows, torch.Tensor) == (kind is torch.as_tensor)
+    assert np.array_equal(np.asarray(rows), exact[order])
+    features, owner = model.extract(given, at="voxels")
+    assert np.array_equal(np.asarray(features[owner]), exact[order])
+    given["coord"][1] = float("nan")
+    with pytest.warns(Msm3dWarning, match="1 of 60. points has no position .NaN. and is dropped, which leaves "):
+        left = model.extract(given)
+    assert len(left) == sum(sizes) - 1
+    whole = np.asarray(model.extract(given, invalid="nan"))
+    assert np.isnan(whole[1]).all()
+    assert np.array_equal(np.delete(whole, 1, 0), np.asarray(left))
+    color = given.pop("color")
+    assert np.array_equal(np.asarray(model.extract(given, color=color, invalid="nan")), whole, equal_nan=True)
+
+
+def test_a_table_top_is_said(model, scene):
+    flat = {**scene, "coord": scene["coord"] * [0.5, 0.5, 0.1]}
+    with pytest.warns(Msm3dWarning, match=r"^the scan spans 0\.97 x 0\.73 x 0\.12 m, a table top perhaps"):
+        model.extract(flat)
 
 
 def test_load_refuses_unknown_backends_and_precisions(model, tmp_path):

@@ -1,7 +1,9 @@
 """The native backend against `reference`: numbers, gradients, every instruction set, bad arguments, threads, memory."""
 
+import copy
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from torch.testing import assert_close
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.hierarchy import Hierarchy
-from msm3d.ops import backend, library, native, reference
+from msm3d.ops import Table, backend, library, native, reference
 from tests.conftest import voxel_keys
 from tests.test_unet import golden_network
 from tests.test_unet import test_every_level_and_the_descriptors_equal_the_published_network as equals_golden
@@ -397,20 +399,46 @@ def test_a_batch_equals_its_scenes(rng):
 
 
 def test_a_table_is_listed_slot_by_slot_once(rng):
-    table = random_table(rng, 60, 53, 5)
+    table = Table(random_table(rng, 60, 53, 5))
     pairs, slots, _, rows_in, rows = native._pairs(table, 60, "conv")
     for slot, (start, stop) in enumerate(pairwise(slots.tolist())):
-        expected = (table[:, slot] >= 0).nonzero()[:, 0]
+        expected = (table.rows[:, slot] >= 0).nonzero()[:, 0]
         assert torch.equal(rows[start:stop].long(), expected)
-        assert torch.equal(rows_in[start:stop], table[expected, slot])
+        assert torch.equal(rows_in[start:stop], table.rows[expected, slot])
     assert native._pairs(table, 60, "conv")[0] is pairs
     x, weight = torch.randn(60, 4, generator=rng), torch.randn(5, 4, 6, generator=rng)
     assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
-    table[7] = -1
+    table.rows[7] = -1
+    with pytest.raises(InputError, match="a table was changed after its first use; make a new one"):
+        native.conv(x, weight, table)
+
+
+def put(table):
     table[8, 2] = 59
-    assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
-    with pytest.raises(InputError, match="conv: a table holds a row beyond the last"):
-        native.conv(x[:59], weight, table)
+
+
+CHANGES = {
+    "in place": put,
+    "numpy": lambda table: put(table.numpy()),
+    "data": lambda table: put(table.data),
+    "in inference mode": torch.inference_mode()(put),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_bare_table_that_was_changed_is_read_anew(rng, change, inference):
+    with torch.inference_mode(inference):
+        table = random_table(rng, 60, 60, 5)
+        table[:, 2] = -1
+        x, weight = torch.randn(60, 4, generator=rng), torch.randn(5, 4, 6, generator=rng)
+        before = native.conv(x, weight, table)
+        change(table)
+        after = native.conv(x, weight, table)
+        assert not torch.equal(after, before)
+        assert_close(after, reference.conv(x, weight, table))
+        with pytest.raises(InputError, match="conv: a table holds a row beyond the last"):
+            native.conv(x[: int(table.max())], weight, table)
 
 
 def test_tables_made_in_inference_mode_are_taken(rng):
@@ -420,14 +448,20 @@ def test_tables_made_in_inference_mode_are_taken(rng):
         assert_close(native.conv(x, weight, table), reference.conv(x, weight, table))
 
 
-def test_a_table_that_was_changed_is_turned_again(rng):
-    table = random_table(rng, 60, 50, 3)
+def test_a_table_is_turned_once_for_each_number_of_rows(rng):
+    table = Table(random_table(rng, 60, 50, 3))
     turned = native._turned(table, 60)
     assert native._turned(table, 60) is turned
     assert len(native._turned(table, 70)) == 70
-    before = native._turned(table, 60).clone()
-    table.copy_(table.flip(0))
-    assert not torch.equal(native._turned(table, 60), before)
+    assert not torch.equal(native._turned(Table(table.rows.flip(0)), 60).rows, turned.rows)
+
+
+def test_a_table_is_copied_and_pickled_without_what_was_made_of_it(rng):
+    hierarchy = Hierarchy.of(voxel_keys(rng, 300), 3, native)
+    x, weight = torch.randn(len(hierarchy.grids[0]), 4, generator=rng), torch.randn(27, 4, 6, generator=rng)
+    expected = native.conv(x, weight, hierarchy.grids[0].across)
+    for again in (copy.deepcopy(hierarchy), pickle.loads(pickle.dumps(hierarchy))):
+        assert torch.equal(native.conv(x, weight, again.grids[0].across), expected)
 
 
 def test_a_wrong_kernel_would_be_seen(rng):
@@ -600,10 +634,10 @@ def test_a_bad_argument_is_one_sentence(call, sentence):
 
 def test_a_table_beyond_the_rows_is_found_on_the_way_back_too():
     with pytest.raises(InputError, match="a gradient: a table holds a row beyond the last"):
-        native._turned(TABLE + 4, 4)
+        native._turned(Table(TABLE + 4), 4)
     rule = native._Rule(None)
     with pytest.raises(InputError, match="a gradient: a table holds a row beyond the last"):
-        native._weight_gradient(rule, X, torch.zeros(4, 8), WEIGHT, TABLE + 4)
+        native._weight_gradient(rule, X, torch.zeros(4, 8), WEIGHT, Table(TABLE + 4))
 
 
 def test_an_instruction_set_can_be_forced(monkeypatch):

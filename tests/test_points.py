@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,11 @@ RNG = np.random.default_rng(0)
 XYZ = RNG.random((5, 3))
 RGB = RNG.integers(2, 256, (5, 3)).astype(np.uint8)
 NORMAL = np.tile([0.0, 0.6, 0.8], (5, 1))
+OBJECTS = (
+    "points is a {}; give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal as an array or tensor, a dictionary with "
+    "'coord', a PointCloud, an object of Open3D, trimesh, laspy or pyvista, or the path of a file."
+)
+SCANS = Path(__file__).parents[2] / "shared" / "scans"
 
 
 def refused(message):
@@ -58,6 +64,83 @@ def test_dictionaries():
         PointCloud.of({"pose": XYZ, "colour": RGB})
 
 
+def test_four_columns_are_three_and_an_intensity():
+    said_once = "the points have four columns: the last is taken as intensity, which is not used."
+    for points in (np.hstack([XYZ, XYZ[:, :1]]), torch.from_numpy(np.hstack([XYZ, XYZ[:, :1]]))):
+        with pytest.warns(Msm3dWarning, match=re.escape(said_once)) as caught:
+            same(PointCloud.of(points), color=None, normal=None)
+        assert len(caught) == 1
+
+
+def test_lazily_negated_and_zero_tensors():
+    points = torch.from_numpy(XYZ.copy())
+    negated = torch._neg_view(points)
+    assert negated.is_neg()
+    same(PointCloud.of(negated), coord=-XYZ, color=None, normal=None)
+    same(PointCloud.of({"coord": torch._neg_view(-points)}, normal=torch._neg_view(-torch.tensor(NORMAL))), color=None)
+    assert not PointCloud.of(torch._efficientzerotensor((4, 3))).coord.any()
+
+
+def test_records_are_read_by_their_names():
+    kinds = {"names": ["x", "y", "z", "rgb", "ring"], "formats": ["f8", "f8", "f8", "f4", "u2"], "itemsize": 48}
+    records = np.zeros(5, np.dtype(kinds))
+    for axis, values in zip("xyz", XYZ.T, strict=True):
+        records[axis] = values
+    packed = RGB.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32) | 0xFF000000
+    records["rgb"] = packed.view(np.float32)
+    same(PointCloud.of(records), normal=None)
+    same(PointCloud.of(records.reshape(5, 1)), normal=None)
+    named = np.zeros(5, [("coord", "f8", 3), ("color", "u1", 3), ("normal", "f8", 3)])
+    named["coord"], named["color"], named["normal"] = XYZ, RGB, NORMAL
+    same(PointCloud.of(named))
+
+
+def test_laspy_objects():
+    laspy = pytest.importorskip("laspy")
+    header = laspy.LasHeader(point_format=2)
+    header.scales = [0.001] * 3
+    scan = laspy.LasData(header)
+    scan.x, scan.y, scan.z = XYZ.T
+    scan.red, scan.green, scan.blue = RGB.T.astype(np.uint16) * 257
+    scan.classification = np.arange(5, dtype=np.uint8)
+    for points in (scan, scan.points):
+        cloud = PointCloud.of(points)
+        np.testing.assert_allclose(cloud.coord, XYZ, atol=0.001)
+        np.testing.assert_allclose(cloud.color, RGB, rtol=1e-6)
+        assert cloud.segment.tolist() == [0, 1, 2, 3, 4]
+
+
+class Tensor:
+    """What Open3D's tensors have in common with torch's."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return self.values
+
+
+@pytest.mark.parametrize("name", ["point", "vertex"])
+def test_tensor_geometry_of_open3d(name):
+    held = {"positions": Tensor(XYZ), "colors": Tensor(RGB), "normals": Tensor(NORMAL)}
+    same(PointCloud.of(SimpleNamespace(**{name: held})))
+    held["colors"] = Tensor((RGB / 255).astype(np.float32))
+    same(PointCloud.of(SimpleNamespace(**{name: held})))
+    same(PointCloud.of(SimpleNamespace(**{name: {"positions": Tensor(XYZ)}})), color=None, normal=None)
+
+
+@pytest.mark.parametrize("name", ["RGB", "RGBA", "colors"])
+def test_pyvista_objects(name):
+    paint = np.hstack([RGB, np.full((5, 1), 255, np.uint8)]) if name == "RGBA" else RGB
+    same(
+        PointCloud.of(SimpleNamespace(points=XYZ, point_data={"Elevation": XYZ[:, 2], name: paint, "Normals": NORMAL}))
+    )
+    same(PointCloud.of(SimpleNamespace(points=XYZ, point_data={})), color=None, normal=None)
+
+
 def test_open3d_objects_by_their_attributes():
     cloud = SimpleNamespace(points=XYZ, colors=RGB / 255, normals=np.empty((0, 3)))
     same(PointCloud.of(cloud), normal=None)
@@ -78,8 +161,19 @@ def test_trimesh_objects():
     assert len(PointCloud.of(trimesh.Scene([box, box.copy()]))) == 16
 
 
+def test_trimesh_materials_of_one_colour_and_colours_beside_a_material():
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    box = trimesh.creation.box()
+    box.visual = TextureVisuals(np.zeros((8, 2)), PBRMaterial(baseColorFactor=[200, 100, 50, 255]))
+    assert PointCloud.of(box).color.tolist() == [[200, 100, 50]] * 8
+    box.vertex_attributes["color"] = np.tile([1, 2, 3], (8, 1)).astype(np.uint8)
+    assert PointCloud.of(box).color.tolist() == [[1, 2, 3]] * 8
+
+
 def test_color_and_normal_replace_those_of_the_points():
-    points = np.hstack([XYZ, np.zeros((5, 3)), -NORMAL])
+    points = np.hstack([XYZ, np.ones((5, 3)), -NORMAL])
     same(PointCloud.of(points, color=RGB, normal=NORMAL))
     same(PointCloud.of(PointCloud.of(points), color=RGB, normal=NORMAL))
     same(PointCloud.of({"coord": XYZ, "color": "unusable"}, color=np.hstack([RGB, RGB[:, :1]]), normal=NORMAL))
@@ -91,11 +185,12 @@ def test_color_and_normal_replace_those_of_the_points():
         (np.array([[0, 1, 1]], dtype=np.uint8), [0, 1, 1]),
         (np.array([[0, 1, 1]], dtype=np.int64), [0, 1, 1]),
         (np.array([[0, 0.5, 1]]), [0, 127.5, 255]),
-        (np.array([[0, 0.5, 1.5]]), [0, 0.5, 1.5]),
+        (np.array([[0, 0.5, 2.5]]), [0, 0.5, 2.5]),
+        (np.array([[0, 1.0, 2.0]]), [0, 1, 2]),
         (np.array([[0, 255, 7]], dtype=np.uint16), [0, 255, 7]),
         (np.array([[0, 65535, 257]], dtype=np.uint16), [0, 255, 1]),
         (torch.tensor([[0, 0.5, 1]], dtype=torch.float16), [0, 127.5, 255]),
-        ([[0.0, 0.0, 0.0]], [0, 0, 0]),
+        ([[0.0, 0.0, 1.0]], [0, 0, 255]),
     ],
 )
 def test_colour_scales(given, expected):
@@ -138,8 +233,8 @@ def test_large_coordinates_keep_their_millimetres():
     [
         (np.zeros((0, 3)), "there are no points (coord has 0 rows); give at least one."),
         (
-            np.zeros((5, 4)),
-            "points has shape (5, 4); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal.",
+            np.zeros((5, 5)),
+            "points has shape (5, 5); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal.",
         ),
         (
             np.zeros((3, 50)),
@@ -164,14 +259,32 @@ def test_large_coordinates_keep_their_millimetres():
             "coord has dtype object; give integers or floats, for example coord.astype(np.float64).",
         ),
         (
-            np.array([[0, 0, 0], [0, np.nan, 0], [0, 0, -np.inf]]),
-            "coord has 2 rows with NaN or infinity (first: row 1); drop them with coord[np.isfinite(coord).all(1)], "
-            "and the same rows of color and normal.",
+            np.array([[0, np.nan, 0], [0, 0, -np.inf]]),
+            "none of the 2 points has a position (all are NaN); check how they were made.",
         ),
         (
-            [[0, 0, 0]],
-            "points is a list; give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal as an array or tensor, "
-            "a dictionary with 'coord', a PointCloud, an Open3D or trimesh object, or the path of a file.",
+            np.zeros((100, 3)),
+            "none of the 100 points has a position (all are exactly 0, 0, 0); check how they were made.",
+        ),
+        (
+            np.zeros((4, 8, 3)),
+            "points has shape (4, 8, 3); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal. "
+            "Did you mean points.reshape(-1, 3)?",
+        ),
+        (np.float64(3), OBJECTS.format("float64")),
+        ([[0, 0, 0]], OBJECTS.format("list; wrap it in np.array")),
+        (
+            np.ma.masked_invalid([[0, 0, np.nan]]),
+            "points is a masked array; give points.astype(float).filled(np.nan), and rows are left out.",
+        ),
+        (torch.zeros(2, 3).to_sparse(), "points is a sparse tensor; give points.to_dense()."),
+        (
+            torch.zeros(2, 3, device="meta"),
+            "points is a float32 tensor on meta without plain numbers; give floats on a CPU or GPU.",
+        ),
+        (
+            np.zeros(3, [("a", "f4"), ("b", "f4")]),
+            "points has the columns a, b; x, y and z are needed.",
         ),
     ],
 )
@@ -195,14 +308,19 @@ def test_points_that_are_refused(points, message):
             "color has dtype object; give integers or floats, for example color.astype(np.float64).",
         ),
         (
-            {"color": np.array([[0, 0, 0], [9, -3, 0], [9, np.nan, 0], [0, 0, 1], [256, 1e300, 0]])},
-            "color has 3 rows outside 0 to 255 (first: row 1, 9, -3, 0); "
-            "give 0-255, or floats within 0-1, for example np.clip(np.nan_to_num(color), 0, 255).",
+            {"color": np.array([[0, 0, 0], [9, -3, 0], [9, 7, 0], [0, 0, 1], [1e9, 1e9, 0]])},
+            "color has 1 row outside 0 to 65535 (first: row 4, 1e+09, 1e+09, 0); "
+            "give 0-255, or floats within 0-1, for example 255 * color / color.max().",
         ),
         (
             {"color": np.array([[0.5, -0.5, 0]] + [[1.0, 1.0, 1.0]] * 4)},
-            "color has 1 row outside 0 to 255 (first: row 0, 0.5, -0.5, 0); "
-            "give 0-255, or floats within 0-1, for example np.clip(np.nan_to_num(color), 0, 255).",
+            "color has 1 row outside 0 to 1 (first: row 0, 0.5, -0.5, 0); "
+            "give 0-255, or floats within 0-1, for example (color + 1) * 127.5.",
+        ),
+        (
+            {"color": np.array([[-56, 50, 9]] + [[1, 1, 1]] * 4, np.int8)},
+            "color has 1 row outside 0 to 255 (first: row 0, -56, 50, 9); "
+            "give 0-255, or floats within 0-1, for example color.view(np.uint8).",
         ),
     ],
 )
@@ -211,9 +329,24 @@ def test_arguments_that_are_refused(arguments, message):
         PointCloud.of(XYZ, **arguments)
 
 
-def test_labels_are_integers():
-    with refused("segment has values that are not integers; give one integer per point."):
-        PointCloud.of({"coord": XYZ, "segment": np.array([0, 1, 2, 3, np.nan])})
+def test_labels_are_never_needed():
+    def labels(values):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            cloud = PointCloud.of({"coord": XYZ, "segment": values})
+        found = None if cloud.segment is None else cloud.segment.tolist()
+        return found, [str(warning.message) for warning in caught]
+
+    assert labels(np.array([[0.0], [1], [2], [3], [4]])) == ([0, 1, 2, 3, 4], [])
+    assert labels(np.array([0, 1, 2, np.inf, np.nan])) == (
+        [0, 1, 2, -1, -1],
+        ["2 of 5 points have no segment (NaN or infinite), which becomes -1."],
+    )
+    left = "segment has values that are no whole numbers, such as {}: it is left out."
+    assert labels(np.array([0, 0.25, 1, np.nan, 1])) == (None, [left.format("0.25")])
+    assert labels(np.full(5, np.nan)) == (None, [left.format("NaN")])
+    assert labels(np.full(5, 1e300)) == (None, [left.format("1e+300")])
+    assert labels(np.array(list("chair"))) == (None, ["segment is <U1, no numbers: it is left out."])
     with refused("segment has 4 rows, coord has 5; give one row per point."):
         PointCloud.of({"coord": XYZ, "segment": np.arange(4)})
 
@@ -225,6 +358,16 @@ def test_the_constructor_checks_too():
         PointCloud(coord=XYZ, normal=np.full((5, 3), np.nan, dtype=np.float32))
     with refused("coord has shape (5, 2); give (n, 3), one row per point."):
         PointCloud(coord=XYZ[:, :2])
+    with refused(
+        "coord has 1 row with NaN or infinity (first: row 0); "
+        "build the cloud with PointCloud.of, which leaves them out."
+    ):
+        PointCloud(coord=np.array([[np.nan, 0, 0]]))
+    with refused(
+        "color has 1 row outside 0 to 255 (first: row 0, 1e+06, 0, 0); "
+        "build the cloud with PointCloud.of, which knows other scales."
+    ):
+        PointCloud(coord=XYZ[:1], color=np.array([[1e6, 0, 0]], dtype=np.float32))
 
 
 @settings(max_examples=50, deadline=None)
@@ -238,7 +381,7 @@ def test_callers_arrays_are_neither_changed_nor_shared(n, seed, up, dtype):
     rng = np.random.default_rng(seed)
     given = {
         "coord": rng.random((n, 3)),
-        "color": rng.integers(0, 2, (n, 3)).astype(dtype),
+        "color": rng.integers(0, 2, (n, 3)).astype(dtype) | 1 if dtype != "float32" else rng.random((n, 3), "f4"),
         "normal": rng.normal(size=(n, 3)),
     }
     before = {name: value.copy() for name, value in given.items()}
@@ -336,3 +479,205 @@ def test_one_far_point_is_no_unit():
     points = room(np.random.default_rng(9), (8, 6, 2.5))
     points[17] = 1e9
     assert said(points) == []
+
+
+# What is there but empty is missing, and no single value decides.
+
+MANY = RNG.random((4000, 3)) * [5, 4, 2.5]
+PAINT = RNG.integers(20, 230, (4000, 3)).astype(np.uint8)
+
+
+def made(points, **arguments):
+    """The cloud, and what was said of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cloud = PointCloud.of(points, **arguments)
+    return cloud, [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_black_colours_are_missing(dtype):
+    cloud, said = made(MANY, color=np.zeros((4000, 3), dtype))
+    assert cloud.color is None
+    assert said == ["the colours are there but empty, all of them black or NaN: they count as missing."]
+    dark = np.minimum(PAINT, 28).astype(dtype)
+    cloud, said = made(MANY, color=dark)
+    assert said == []
+    assert np.array_equal(cloud.color, dark)
+
+
+def test_empty_normals_are_missing():
+    for empty in (0, np.nan):
+        cloud, said = made(MANY, normal=np.full((4000, 3), empty))
+        assert cloud.normal is None
+        assert said == ["the normals are there but empty, all of them 0 or NaN: they count as missing."]
+
+
+def test_single_colours_without_a_value_are_grey():
+    paint = PAINT / 255
+    paint[[3, 5]] = np.nan
+    paint[7, 1] = np.inf
+    cloud, said = made(MANY, color=paint)
+    assert said == ["3 of 4,000 points have no colour (NaN or infinite), neutral grey is used there."]
+    assert (cloud.color[[3, 5, 7]] == 127.5).all()
+    np.testing.assert_allclose(cloud.color[8:], PAINT[8:], rtol=1e-5)
+    assert made(MANY, color=np.full((4000, 3), np.nan))[0].color is None
+
+
+@pytest.mark.parametrize(("value", "clipped"), [(1.02, 255), (1e6, 255), (-0.01, 0), (-40.0, 0)])
+def test_one_colour_outside_does_not_decide(value, clipped):
+    paint = PAINT / 255
+    paint[0, 0] = value
+    cloud, said = made(MANY, color=paint)
+    assert said == ["1 of 4,000 colours lies outside 0 to 1, which is clipped."]
+    assert cloud.color[0, 0] == clipped
+    np.testing.assert_allclose(cloud.color[1:], PAINT[1:], rtol=1e-5)
+    paint = PAINT.astype(np.int32)
+    paint[:, 0] = 256  # white, rounded up
+    assert made(MANY, color=paint)[0].color[0, 0] == 255
+    paint = PAINT.astype(np.int32)
+    paint[0, 0] = 300
+    assert made(MANY, color=paint)[1] == ["1 of 4,000 colours lies outside 0 to 255, which is clipped."]
+    assert made(MANY, color=PAINT / 255 * (1 + 1e-6))[1] == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.float64])
+def test_colours_of_sixteen_bits_in_any_type(dtype):
+    cloud, said = made(MANY, color=PAINT.astype(dtype) * 257)
+    np.testing.assert_allclose(cloud.color, PAINT, rtol=1e-5)
+    guess = (
+        "the colours reach 58853, so they are taken as 16 bits and divided by 257; if not so, pass color= within 0-255."
+    )
+    assert said == ([] if dtype == np.uint16 else [guess])
+    few = np.zeros((4000, 3), np.uint16)
+    few[:20] = PAINT[:20].astype(np.uint16) * 257
+    np.testing.assert_allclose(made(MANY, color=few)[0].color[:20], PAINT[:20], rtol=1e-5)
+
+
+def test_colours_divided_by_255_twice():
+    cloud, said = made(MANY, color=PAINT / 255 / 255)
+    assert said == [
+        "the colours are at most 0.0035, as if divided by 255 twice; if so, pass color= times 255.",
+    ]
+    assert cloud.color.max() < 1
+
+
+# Points without a position.
+
+LEFT = "1,600 of 4,000 points have no position ({}) and are dropped, which leaves 2,400 in their order. "
+KEEP = "To keep a row for every point, pass invalid='nan'."
+
+
+@pytest.mark.parametrize(("empty", "why"), [(np.nan, "NaN"), (-np.inf, "NaN"), (0, "exactly 0, 0, 0")])
+def test_points_without_a_position_are_left_out(empty, why):
+    points, label = MANY.copy(), np.arange(4000.0)
+    gone = np.random.default_rng(4).permutation(4000)[:1600]
+    kept = np.setdiff1d(np.arange(4000), gone)
+    points[gone], label[gone] = empty, np.nan
+    for scan in (points, {"coord": points.tolist(), "segment": label}, torch.from_numpy(points)):
+        cloud, said = made(scan, color=PAINT, normal=np.tile([0, 0, 1.0], (4000, 1)))
+        assert said == [LEFT.format(why) + KEEP]
+        np.testing.assert_allclose(cloud.coord, MANY[kept])
+        assert np.array_equal(cloud.color, PAINT[kept])
+        assert np.array_equal(cloud.rows, kept)
+        assert cloud.total is None
+        assert len(cloud.normal) == 2400
+    assert np.array_equal(made({"coord": points, "segment": label})[0].segment, kept)
+
+
+def test_rows_of_nan_are_asked_for():
+    points = MANY.copy()
+    points[::2] = np.nan
+    cloud, said = made(points, invalid="nan")
+    assert said == []
+    assert cloud.total == 4000
+    assert cloud.rows.tolist() == list(range(1, 4000, 2))
+    assert made(cloud, color=PAINT)[0].color.tolist() == PAINT[1::2].tolist()
+    with refused("the PointCloud has left points out already; make it with invalid='nan', too."):
+        PointCloud.of(made(points)[0], invalid="nan")
+    points[::2] = 0
+    assert made(points, invalid="nan")[1] == [
+        "2,000 of 4,000 points have no position (exactly 0, 0, 0) and get rows of NaN, "
+        "which leaves 2,000 in their order."
+    ]
+
+
+def test_one_point_at_the_origin_is_a_point():
+    points = np.vstack([MANY, [[0, 0, 0]]])
+    cloud, said = made(points)
+    assert said == []
+    assert len(cloud) == 4001
+    assert cloud.rows is None
+    assert made(np.zeros((2, 3)))[1] == []
+
+
+# Several scenes in one.
+
+
+def test_several_scenes_are_no_cloud():
+    for name, value in (("offset", [3, 5]), ("batch", torch.tensor([0, 1, 0, 1, 1]))):
+        with refused(
+            f"the points are 2 scenes by their {name}, where one is needed; "
+            "give extract the arrays as a dictionary, or as a list."
+        ):
+            PointCloud.of({"coord": XYZ, name: value})
+    same(PointCloud.of({"coord": XYZ, "offset": [5], "batch": np.zeros(5, int)}), color=None, normal=None)
+    for offset in ([3, 4], [4, 3, 5], [1.5, 2.5, 9.0], []):
+        with refused(f"offset is {offset}, which are not the rows where scenes end, up to 5; leave it out."):
+            PointCloud.of({"coord": XYZ, "offset": offset})
+    with refused("batch is int64 (4,); give the scene of each point, (5,) integers."):
+        PointCloud.of({"coord": XYZ, "batch": np.arange(4)})
+
+
+# Numbers that cannot be right.
+
+
+def test_single_precision_too_far_out():
+    far = MANY + [682244.65, 3444317.77, 12]
+    message = (
+        "the coordinates are stored in float32: at 3444320 m their step is 0.25 m, more than a voxel of 0.05 m; "
+        "export them as doubles, or subtract an offset before saving."
+    )
+    coarse = far.astype(np.float32)
+    for points in (coarse, coarse.astype(np.float64)):
+        said = made(points, spacing=0.05)[1]
+        assert [re.sub(r"at \d+", "at 3444320", text) for text in said] == [message]
+    assert made(far, spacing=0.05)[1] == made(coarse, spacing=0.5)[1] == []
+    assert made((MANY * 1000).astype(np.float32), units="mm")[1] == []
+    assert made(np.rint(far * 1000), units="mm")[1] == []
+
+
+def test_feet():
+    feet = room(np.random.default_rng(3), (14, 12, 8.5))
+    message = (
+        "the ceiling is about 8 m above the floor, which would be usual in feet: if these are feet, pass units='ft'."
+    )
+    assert made(feet)[1] == [message]
+    assert made(feet, units="ft")[1] == made(feet * [3, 3, 1])[1] == made(feet * [1, 1, 0.8])[1] == []
+
+
+def test_coordinates_within_a_unit_box_or_ball():
+    scan = room(np.random.default_rng(3), (6, 5, 2.5))
+    low, span = scan.min(0), np.ptp(scan, axis=0).max()
+    said = "the coordinates {}, as if normalised: features hang on size in metres, scale them back."
+    unit = (scan - low) / span
+    assert made(unit)[1] == [said.format("run from exactly 0 to 1")]
+    assert made((2 * unit - np.ptp(unit, axis=0)).astype(np.float32))[1] == [said.format("run from exactly -1 to 1")]
+    ball = scan - scan.mean(0)
+    assert made(ball / np.linalg.norm(ball, axis=1).max())[1] == [said.format("fill a ball of radius 1 exactly")]
+    assert made(scan / 6.01)[1] == []
+
+
+def test_repr_is_short():
+    cloud = PointCloud.of(np.tile(np.array([[1, 0, 0], [8.41, 2.13, 5.88]]), (1500, 1)))
+    assert repr(cloud) == "PointCloud: 3,000 points, no colour, no normals, 7.4 x 2.1 x 5.9 m"
+    full = PointCloud.of({"coord": XYZ[:1], "color": RGB[:1], "normal": NORMAL[:1], "segment": [3]})
+    assert repr(full) == "PointCloud: 1 point, colour, normals, labels, 0.0 x 0.0 x 0.0 m"
+
+
+@pytest.mark.skipif(not SCANS.is_dir(), reason="the real scans are not here")
+@pytest.mark.parametrize(("name", "up"), [("chair_lidar.ply", "y"), ("desk_rgbd.ply", "z"), ("workshop.ply", "z")])
+def test_real_scans_raise_no_doubt(name, up):
+    from msm3d.io import read
+
+    assert len(read(SCANS / name, up=up, spacing=0.05)) > 200_000

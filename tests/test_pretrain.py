@@ -113,9 +113,14 @@ def test_a_broken_run_goes_on_to_the_bit(small, tmp_path):
     assert torch.equal(weights(again), weights(expected)), "a run that is done stays as it is"
 
 
+def test_the_first_line_of_the_log_comes_early(small, tmp_path):
+    pretrain(SCENES, replace(small, steps=12), tmp_path, backend="reference")
+    assert [line["step"] for line in lines(tmp_path)] == [9, 11]
+
+
 def test_a_run_is_not_overwritten_nor_mixed(small, tmp_path):
     run(replace(small, steps=1), tmp_path)
-    with pytest.raises(InputError, match=r"has a run already; go on with --resume, or give another folder\.$"):
+    with pytest.raises(InputError, match=r"has a run already; go on with resume=True, or give another folder\.$"):
         run(replace(small, steps=1), tmp_path)
     with pytest.raises(InputError, match=r"is of another run, pretrain differs; give another name, or delete it\.$"):
         run(replace(small, steps=1, lr=0.1), tmp_path, resume=True)
@@ -227,7 +232,13 @@ def test_the_paper_s_settings_run_on_folders_of_scannet(tmp_path, capsys):
         (folder / "segment20.npy").write_bytes(b"is not read")
     arguments = ["--data", str(tmp_path / "scannet"), "--config", "scannet", "-o", str(tmp_path / "run")]
     assert pretrain_tiny(*arguments, "--probe", "none", "--device", "cpu") == 0
-    assert capsys.readouterr().out.endswith(f'2 steps; now:  msm3d.load("{tmp_path / "run" / "student"}")\n')
+    shown = capsys.readouterr()
+    assert shown.out.endswith(f'2 steps; now:  msm3d.load("{tmp_path / "run" / "student"}")\n')
+    start = (
+        f"{tmp_path / 'run'}: 2 steps of 1 scene from 2 scans of {tmp_path / 'scannet'}; 2 levels of 8, 16 channels, "
+    )
+    assert shown.err.startswith(f"{start}0.1 m voxels, on cpu; look at {tmp_path / 'run' / 'log.jsonl'}, or: ")
+    assert "step/s" not in shown.err
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert settings["scenes"] == ["scene0000_00", "scene0001_00"]
     assert settings["pretrain"]["lr"] == 1.5e-3

@@ -8,8 +8,10 @@ import pytest
 import torch
 from conftest import make_scene
 
+from msm3d import training
 from msm3d.augment import Augmentation
-from msm3d.errors import InputError
+from msm3d.config import BackboneConfig
+from msm3d.errors import FileError, InputError
 from msm3d.ops import reference
 from msm3d.points import PointCloud
 from msm3d.pretrain import CollapseError, PretrainConfig, named
@@ -39,7 +41,16 @@ def tiny(config):
 
 
 def view(cloud, seed=0, strength=STILL, levels=3):
-    return view_of(cloud, strength, 0.1, levels, reference, CPU, torch.Generator().manual_seed(seed))
+    flat = (1,) * levels
+    shape = BackboneConfig(
+        channels=flat,
+        decoder_channels=flat,
+        conv_blocks=flat,
+        attention_blocks=(0,) * levels,
+        heads=flat,
+        voxel_size=0.1,
+    )
+    return view_of(cloud, strength, shape, reference, CPU, torch.Generator().manual_seed(seed))
 
 
 def networks(config, seed=0):
@@ -74,7 +85,7 @@ def test_settings_change_by_name():
         (
             "rooms",
             "backbone.chanels=1",
-            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*sampling\.$",
+            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*origin\.$",
         ),
         ("rooms", "mask", r"^'mask' changes nothing; "),
         ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
@@ -411,3 +422,19 @@ def test_a_dead_run_stops_with_a_sentence(rng):
     sentence = r"^the features of level 1 have collapsed at step 9: effective rank .*; start again with a lower lr, "
     with pytest.raises(CollapseError, match=sentence):
         monitor.look(9, [alive, dead])
+
+
+@pytest.mark.parametrize("number", [1, 3_000_000])
+def test_a_checkpoint_on_a_full_disk_is_one_sentence_and_the_old_one_stays(full_disk, number):
+    path = full_disk / "checkpoint.pt"
+    training.save(path, {}, 1, {"a": torch.ones(1)})
+    before = path.read_bytes()
+    if number == 1:
+        (full_disk / "filler").write_bytes(bytes(3 * 2**20 - 4096 * 5))
+    with pytest.raises(FileError) as caught:
+        training.save(path, {}, 2, {"a": torch.ones(number), "b": [torch.ones(500) for _ in range(20)]})
+    assert str(caught.value) == (
+        f"{path} cannot be written (No space left on device); make room, or give another folder."
+    )
+    assert path.read_bytes() == before
+    assert [file.name for file in full_disk.iterdir() if file.name != "filler"] == ["checkpoint.pt"]

@@ -55,11 +55,14 @@ def test_python_blocks_run_one_after_another(place, capsys):
 def test_shell_commands_run(place, capsys):
     commands = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 5
+    Path("scans/below").mkdir(parents=True)
+    Path("scans/below/scan.ply").write_bytes(Path("scan.ply").read_bytes())
     for program, *arguments in commands:
         assert program == "msm3d"
         assert cli.main(arguments) == 0, arguments
     with np.load("features.npz") as file:
         assert file["feat"].shape == (600, 400)
+    assert Path("features/below/scan.npz").is_file()
     assert np.load("coarse.npy").shape == (600, 288)
 
 

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,3 +376,49 @@ def test_several_processes_write_the_same(tmp_path):
     two = write(tmp_path / "two", 4, points=2_000, workers=2)
     for a, b in zip(one, two, strict=True):
         assert_array_equal(np.load(a / "coord.npy"), np.load(b / "coord.npy"))
+
+
+def children(process: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(words[1]) == process and words[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_workers_end_with_the_run_that_was_killed_and_the_next_one_sweeps(tmp_path):
+    arguments = [sys.executable, "-m", "msm3d", "rooms", "-n", "40", "-o", str(tmp_path), "--workers", "2"]
+    run = subprocess.Popen([*arguments, "--points", "2000"])
+    stop = time.monotonic() + 60
+    while not list(tmp_path.rglob("coord.npy")) and time.monotonic() < stop:
+        time.sleep(0.05)
+    workers = children(run.pid)
+    run.kill()
+    run.wait()
+    while any(Path("/proc", str(pid)).exists() for pid in workers) and time.monotonic() < stop:
+        time.sleep(0.1)
+    assert len(workers) >= 2
+    assert not [pid for pid in workers if Path("/proc", str(pid)).exists()]
+    write(tmp_path, 12, points=2000, workers=1)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_damaged_or_foreign_rooms_json_is_named(tmp_path):
+    for content in ("[" * 100_000, "{", "5"):
+        (tmp_path / "rooms.json").write_text(content)
+        with pytest.raises(FileError, match=r"rooms\.json .*; delete it, or give another directory\."):
+            write(tmp_path, 1, points=2000, workers=1)
+
+
+def test_other_files_in_a_room_that_is_not_complete_stay(tmp_path):
+    [room] = write(tmp_path, 1, points=2000, workers=1)
+    (room / "instance.npy").unlink()
+    (room / "notes.txt").write_text("mine")
+    write(tmp_path, 1, points=2000, workers=1)
+    assert (room / "notes.txt").read_text() == "mine"
+    assert np.load(room / "instance.npy").dtype == np.int32

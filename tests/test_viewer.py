@@ -14,7 +14,7 @@ import msm3d
 from msm3d import cli
 from msm3d.errors import InputError
 from msm3d.points import PointCloud
-from msm3d.visualize import similarity, write_page
+from msm3d.visualize import similarity, threshold, write_page
 from msm3d.visualize.packing import Cells, loss, pack
 from msm3d.visualize.page import HERE, level_bases
 from tests.conftest import make_scene
@@ -53,18 +53,23 @@ def made(network, tmp_path_factory):
     return page, cloud, features
 
 
+def program(playwright):
+    """Return where Chromium is."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
+    own = playwright.chromium.executable_path
+    path = next((path for path in [*found, own] if path and os.path.exists(path)), None)
+    if path is None:
+        pytest.skip("no Chromium; apt-get install chromium, or playwright install chromium")
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     sync = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install playwright")
     with sync.sync_playwright() as playwright:
-        found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
-        own = playwright.chromium.executable_path
-        program = next((path for path in [*found, own] if path and os.path.exists(path)), None)
-        if program is None:
-            pytest.skip("no Chromium; apt-get install chromium, or playwright install chromium")
         folder = str(tmp_path_factory.mktemp("profile"))
         context = playwright.chromium.launch_persistent_context(
-            folder, executable_path=program, headless=True, args=FLAGS
+            folder, executable_path=program(playwright), headless=True, args=FLAGS
         )
         yield context
         context.close()
@@ -108,6 +113,9 @@ class Visit:
         self.page.mouse.click(*self.middle())
         self.settle()
 
+    def status(self):
+        return self.page.locator("#status").inner_text()
+
     def state(self, name):
         return self.page.evaluate(f"() => msm3d.state.{name}")
 
@@ -147,7 +155,8 @@ def test_a_click_shows_what_is_similar(visit):
     assert shown.page.locator("input[value=similarity]").is_checked()
     assert (np.abs(before - after).max(2) > 30).mean() > 0.05
     assert re.fullmatch(
-        r"[\d.]+ % of the points are like (floor|wall|ball) at 40000\d\.\d\d, 500000\d\.\d\d, 10\d\.\d\d m",
+        r"[\d.]+ % of the points are at least [\d.]+ similar to (floor|wall|ball) "
+        r"at 40000\d\.\d\d, 500000\d\.\d\d, 10\d\.\d\d m",
         shown.page.locator("#status").inner_text(),
     )
     assert shown.page.locator("#ring").is_visible()
@@ -166,6 +175,131 @@ def test_the_threshold_says_how_many_are_similar(visit):
     shown.page.locator("#threshold").press("Home")
     shown.page.keyboard.press("ArrowRight")
     assert shown.state("own") is True
+
+
+def test_the_threshold_is_found_in_the_similarities_to_the_point(visit):
+    shown = visit()
+    found = []
+    x, y = shown.middle()
+    for dx, dy in ((0, 0), (-90, 60), (110, -40), (20, 120)):
+        shown.page.mouse.click(x + dx, y + dy)
+        shown.settle()
+        similar = np.array(shown.page.evaluate("() => Array.from(msm3d.cloud.owner, (c) => msm3d.state.similar[c])"))
+        assert shown.state("threshold") == pytest.approx(threshold(similar), abs=0.0026)  # the slider's step is 0.005
+        assert f"at least {shown.state('threshold'):.3g} similar to" in shown.status()
+        found.append((similar >= shown.state("threshold")).mean())
+    assert max(found) > 1.2 * min(found)  # a finding, not a constant
+
+
+def test_a_point_clicked_later_has_its_own_threshold(visit):
+    shown = visit()
+    shown.click()
+    first = shown.state("threshold")
+    shown.page.locator("#threshold").press("End")
+    assert shown.state("threshold") != first
+    shown.click()
+    assert shown.state("threshold") == first
+
+
+def test_the_ruler_measures_between_two_points(visit):
+    shown = visit()
+    x, y = shown.middle()
+    shown.page.keyboard.down("Shift")
+    shown.page.mouse.click(x - 60, y)
+    assert shown.status() == "Click where the ruler ends."
+    shown.page.mouse.click(x + 40, y + 20)
+    shown.page.keyboard.up("Shift")
+    shown.settle()
+    ends = np.array(
+        shown.page.evaluate("() => msm3d.state.ruler.map((i) => [...msm3d.cloud.position.slice(3 * i, 3 * i + 3)])")
+    )
+    apart = ends[1] - ends[0]
+    assert shown.status() == (
+        f"{np.linalg.norm(apart):.2f} m: {np.linalg.norm(apart[:2]):.2f} m across, {abs(apart[2]):.2f} m in height"
+    )
+    assert shown.page.locator("#ruler text").text_content() == f"{np.linalg.norm(apart):.2f} m"
+    assert shown.state("selected") == -1
+    shown.page.keyboard.press("Escape")
+    assert shown.status() == ""
+    shown.page.keyboard.press("m")
+    shown.click()
+    assert (len(shown.state("ruler")), shown.state("selected")) == (1, -1)
+
+
+def test_the_bar_is_as_long_as_it_says(visit):
+    shown = visit()
+    for _ in range(2):
+        written = shown.page.locator("#bar-length").inner_text()
+        size, unit = written.split()
+        metres = float(size) * {"m": 1, "cm": 0.01}[unit]
+        pixels = shown.page.locator("#bar").bounding_box()["width"]
+        there, here = (
+            shown.page.evaluate(
+                "(way) => { const { rig, stage } = msm3d, p = rig.target.clone().addScaledVector(rig.right, way);"
+                " return (p.project(stage.camera).x + 1) / 2 * stage.canvas.clientWidth; }",
+                way,
+            )
+            for way in (metres, 0)
+        )
+        assert there - here == pytest.approx(pixels, abs=2)
+        assert 40 < pixels < 122
+        shown.page.keyboard.down("+")
+        shown.page.wait_for_timeout(600)
+        shown.page.keyboard.up("+")
+        shown.settle()
+
+
+def test_the_cut_says_its_height(visit, made):
+    shown = visit()
+    z = made[1].coord[:, 2]
+    assert shown.page.locator("#cut-at").inner_text() == "nothing"
+    for _ in range(40):
+        shown.page.locator("#cut").press("ArrowLeft")
+    expected = z.min() + 0.8 * np.ptp(z)
+    assert float(shown.page.locator("#cut-at").inner_text().removesuffix(" m")) == pytest.approx(expected, abs=0.01)
+
+
+def test_one_press_of_a_key_moves_by_what_is_seen(visit):
+    shown = visit()
+    reach = shown.page.evaluate("() => msm3d.rig.reach")
+    for fly in (False, True):
+        shown.page.evaluate(f"() => {{ msm3d.rig.fly = {str(fly).lower()}; }}")
+        before = shown.page.evaluate("() => msm3d.rig.eye.toArray()")
+        shown.page.keyboard.press("w")
+        moved = np.linalg.norm(np.subtract(shown.page.evaluate("() => msm3d.rig.eye.toArray()"), before))
+        assert 0.03 < moved / reach < 0.3
+
+
+def test_the_selection_is_saved_as_rows_of_the_scan(visit, made):
+    import csv
+
+    _, cloud, _ = made
+    shown = visit()
+    shown.click()
+    with shown.page.expect_download() as saved:
+        shown.page.locator("#export").click()
+    assert saved.value.suggested_filename.endswith("-similar.csv")
+    with open(saved.value.path()) as file:
+        table = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
+    rows = np.array([line["row"] for line in table]).astype(int)
+    assert len(np.unique(rows)) == len(rows) > 10
+    place = np.array([[line[axis] for axis in "xyz"] for line in table])
+    assert np.abs(place - cloud.coord[rows]).max() < 2e-3
+    assert min(line["similarity"] for line in table) >= shown.state("threshold") - 1e-3
+    assert float(shown.status().split(" %")[0]) == pytest.approx(100 * len(rows) / len(cloud), abs=0.5)
+
+
+def test_nothing_is_at_minus_zero(browser, network, tmp_path):
+    cloud = scan(300)
+    flat = PointCloud.of({"coord": (cloud.coord - cloud.coord.mean(0)) * [1, 1, 0.001] - [0, 0, 0.004]})
+    page = write_page(tmp_path / "flat.html", flat, np.ones((len(flat), 8)) + flat.coord[:, :1])
+    shown = Visit(browser, page.path)
+    shown.click()
+    shown.page.locator("#cut").press("ArrowLeft")
+    said = shown.status() + shown.page.locator("#cut-at").inner_text()
+    shown.page.close()
+    assert "0.00 m" in said
+    assert "-0.00" not in said
 
 
 def test_similarities_and_positions_are_those_of_python(visit, made, network):
@@ -287,11 +421,32 @@ def test_it_is_usable_on_a_phone(visit, scheme):
     shown.page.locator("#fold").click()
     shown.settle()
     assert shown.page.locator("#panel").bounding_box()["height"] < 844 * 0.6
-    for button in shown.page.locator("#panel button").all():
+    for button in shown.page.locator("#panel button:visible").all():
         assert button.bounding_box()["height"] >= 40
     shown.click()
     assert shown.state("mode") == "similarity"
     assert shown.errors == []
+
+
+def test_on_a_phone_the_scan_fills_what_is_free_and_nothing_lies_over_it(visit):
+    shown = visit(size=(390, 844))
+    shown.click()
+    shown.page.locator("#fold").click()
+    shown.settle()
+    drawn = "() => { const c = document.getElementById('histogram'); const d = c.getContext('2d').getImageData(0, 0,"
+    assert shown.page.evaluate(drawn + " c.width, c.height).data; return d.some((v) => v > 0); }")
+    for folded in (False, True):
+        if folded:
+            shown.page.locator("#fold").click()
+            shown.settle()
+        panel, status = (shown.page.locator(name).bounding_box() for name in ("#panel", "#status"))
+        shown.page.evaluate("() => { document.getElementById('status').style.display = 'none'; }")
+        picture = np.abs(shown.picture()[: int(panel["y"]) - 40] - [244, 244, 241]).max(2) > 12
+        shown.page.evaluate("() => { document.getElementById('status').style.display = ''; }")
+        rows, columns = np.nonzero(picture)
+        assert rows.min() > status["y"] + status["height"] - 4
+        free = int(panel["y"]) - 40 - 72
+        assert max(np.ptp(rows) / free, np.ptp(columns) / 390) > 0.85
 
 
 def test_the_theme_changes_and_the_picture_is_saved(visit):
@@ -428,6 +583,68 @@ def test_view_takes_features_of_a_file(place, kind):
     assert '"channels": 76' in Path("a.html").read_text()
 
 
+META = {"model": "mine", "levels": [0, 2], "channels": [20, 32], "voxel_size": 0.05}
+
+
+def keep(name, rows, coord=None, meta=META):
+    """Features as a file that says what they are."""
+    import json
+
+    from safetensors.numpy import save_file
+
+    arrays = {"feat": rows} | ({} if coord is None else {"coord": coord})
+    if name.endswith(".npz"):
+        np.savez(name, **arrays, meta=np.array(json.dumps(meta)))
+    else:
+        save_file(arrays, name, metadata={"meta": json.dumps(meta)})
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_view_knows_the_levels_of_a_file(place, kind, capsys):
+    rows = np.random.default_rng(0).normal(size=(600, 52)).astype(np.float32)
+    keep(f"feat.{kind}", rows)
+    assert cli.main(["view", "scan.npz", "-o", "a.html", "--features", f"feat.{kind}"]) == 0
+    text = Path("a.html").read_text()
+    assert '"levels": [{"level": 0, "size": 0.05, "channels": 20}, {"level": 2, "size": 0.2, "channels": 32}]' in text
+    assert '"model": "mine, 52 channels"' in text
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("meta", [None, 3, {}, {**META, "channels": [20, 31]}, {**META, "levels": [0, "2"]}])
+def test_what_a_file_says_wrongly_of_its_levels_is_not_believed(place, meta):
+    keep("feat.npz", np.ones((600, 52), np.float32), meta=meta)
+    assert cli.main(["view", "scan.npz", "-o", "a.html", "--features", "feat.npz"]) == 0
+    assert '"levels": []' in Path("a.html").read_text()
+
+
+def test_features_are_shown_without_a_word_on_normals(place, capsys):
+    np.save("bare.npy", make_scene(0, 200)["coord"])
+    keep("feat.npz", np.random.default_rng(0).normal(size=(600, 52)).astype(np.float32))
+    assert cli.main(["view", "bare.npy", "-o", "a.html", "--features", "feat.npz"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_names_of_labels_come_with_the_scan(place):
+    from msm3d.rooms import write
+
+    (room,) = write("rooms", 1, first_seed=7, layout="ply", points=2000, workers=1)
+    assert cli.main(["view", str(room), "-o", "a.html", "--model", "./net", "--device", "cpu"]) == 0
+    named = re.findall(r'"name": "([^"]+)"', Path("a.html").read_text())
+    assert {"wall", "floor", "other"} <= set(named)
+    assert cli.main(["view", str(room), "-o", "b.html", "--names", "a,b,c", "--model", "./net", "--device", "cpu"]) == 0
+    assert {"a", "b"} <= set(re.findall(r'"name": "([^"]+)"', Path("b.html").read_text()))
+
+
+def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
+    from msm3d.visualize.names import names_with
+
+    head = b"ply\ncomment label 2 shower curtain\ncomment label x\r\nend_header\ncomment label 9 data\n"
+    (tmp_path / "a.ply").write_bytes(head + bytes(range(256)) * 40)
+    assert names_with(tmp_path / "a.ply") == ("label 0", "label 1", "shower curtain")
+    (tmp_path / "b.ply").write_bytes(b"\x00" * 10_000)
+    assert names_with(tmp_path / "b.ply") == names_with(tmp_path / "c.npz") == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -436,12 +653,17 @@ def test_view_takes_features_of_a_file(place, kind):
         (["-o", "a.html", "--features", "scan.npz"], "msm3d view: scan.npz: holds no array 'feat'; write it with"),
         (["-o", "a.html", "--features", "a.csv"], "msm3d view: a.csv: is of a kind that holds no features; give .npz"),
         (["-o", "a.html", "--features", "few.npy"], "msm3d view: few.npy has 5 rows, scan.npz has 600 points; give"),
+        (
+            ["-o", "a.html", "--features", "else.npz"],
+            "msm3d view: else.npz has points that are up to 1 m from those of",
+        ),
         (["-o", "a.html", "--names", "nyu"], "msm3d view: unknown classes 'nyu'; choose one of scannet20"),
         (["-o", "a.html", "--points", "0"], "msm3d view: points is 0; give at least 1."),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence, capsys):
     np.save("few.npy", np.zeros((5, 3)))
+    keep("else.npz", np.ones((600, 52), np.float32), coord=make_scene(0, 200)["coord"] + [1, 0, 0])
     assert cli.main(["view", "scan.npz", *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("a.html").exists()

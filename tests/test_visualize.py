@@ -1,5 +1,6 @@
 """Colours, similarity and pictures, against sklearn and torch where those have the answer; and the verb `pca`."""
 
+import re
 import sys
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from msm3d import cli
-from msm3d.errors import DependencyError, FileError, InputError
+from msm3d.errors import FileError, InputError
 from msm3d.points import PointCloud
 from msm3d.visualize import (
     ColorBasis,
+    Height,
+    Kinds,
     View,
     automatic_view,
     label_colors,
@@ -19,6 +22,7 @@ from msm3d.visualize import (
     save_picture,
     similarity,
     similarity_colors,
+    threshold,
 )
 from msm3d.visualize.camera import ceiling, outside
 from tests.conftest import make_scene
@@ -166,6 +170,87 @@ def test_more_similar_is_brighter():
     assert colors[-1] - colors[0] > 120
 
 
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.19, 0.4])
+@pytest.mark.parametrize("n", [500, 30_000])
+def test_the_threshold_is_in_the_gap_whatever_share_is_above(share, n):
+    rng = np.random.default_rng(0)
+    alike = int(share * n)
+    similar = np.concatenate([1 - 0.2 * rng.random(alike) ** 2, rng.normal(0.1, 0.15, n - alike).clip(-1, 0.65)])
+    assert 0.6 < threshold(similar) < 0.82
+    assert (similar >= threshold(similar)).mean() == pytest.approx(share, abs=0.01)
+    assert threshold(rng.permutation(similar)) == threshold(similar)
+
+
+def test_the_threshold_ignores_the_few_next_to_the_point():
+    near, alike, rest = np.linspace(0.995, 1, 20), np.linspace(0.7, 0.8, 1000), np.linspace(-0.3, 0.4, 9000)
+    assert 0.4 < threshold(np.concatenate([near, alike, rest])) < 0.7
+
+
+def test_a_floor_is_a_larger_finding_than_a_chair():
+    """A made room and the bundled weights: the floor is 19 % of it, its chairs are 5 %."""
+    import msm3d
+    from msm3d.rooms import make
+
+    cloud = make(70_002, kind="meeting room", points=20_000)
+    features = msm3d.load().extract(cloud)
+    shares = []
+    for label in (1, 4):
+        rows = np.flatnonzero(cloud.segment == label)
+        similar = [similarity(features, int(row)) for row in rows[:: len(rows) // 15]]
+        shares.append(np.median([(s >= threshold(s)).mean() for s in similar]))
+    assert 0.08 < shares[0] < 0.3
+    assert shares[1] < 0.1
+
+
+def test_kinds_are_found_and_the_same_twice():
+    rng = np.random.default_rng(0)
+    middle = rng.normal(size=(5, 24)) * 4
+    truth = rng.permutation(np.repeat(np.arange(5), [900, 500, 300, 200, 100]))
+    features = (middle[truth] + rng.normal(size=(2000, 24))).astype(np.float32)
+    kinds = Kinds.fit(features, 5)
+    found = kinds(features)
+    assert np.array_equal(found, truth)  # the largest first
+    again = Kinds.fit([features.copy()], 5)
+    assert again.centres.tobytes() == kinds.centres.tobytes()
+    assert len(np.unique(Kinds.fit(np.ones((50, 3)), 4)(np.ones((50, 3))))) == 1
+    with pytest.raises(InputError, match="count is 51 for 50 features; give a number from 1 to 50"):
+        Kinds.fit(np.ones((50, 3)), 51)
+    with pytest.raises(InputError, match="features has rows with NaN or infinity"):
+        Kinds.fit(np.full((50, 3), np.nan))
+
+
+def test_kinds_count_levels_alike():
+    rng = np.random.default_rng(0)
+    truth = np.arange(900) % 3
+    quiet = (np.eye(3)[truth] + rng.normal(size=(900, 3)) * 0.05) * 1e-3
+    loud = rng.normal(size=(900, 5)) * 1e3
+    features = np.concatenate([quiet, loud], 1)
+    for levels, good in (((), False), ((slice(0, 3), slice(3, 8)), True)):
+        found = Kinds.fit(features, 3, levels=levels)
+        assert np.allclose(found.scale, found.scale[0]) != good
+        assert (len(np.unique(3 * truth + found(features))) < 9) == good
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_the_share_of_height_is_that_of_a_spline(part):
+    rng = np.random.default_rng(0)
+    coord = rng.uniform(0, 3, (5000, 3)) + [0, 0, 100]
+    curve = np.stack([np.sin(2 * coord[:, 2]), np.cos(coord[:, 2])], 1)
+    curve = (curve - curve.mean(0)) / curve.std(0)
+    features = np.sqrt(part) * curve + np.sqrt(1 - part) * rng.normal(size=curve.shape)
+    height = Height.fit([features], [coord])
+    assert height.share == pytest.approx(part, abs=0.02)
+    colors = height.colors([features], [coord])[0].astype(float)
+    left = max(abs(np.corrcoef(colors[:, k], np.sin(2 * coord[:, 2]))[0, 1]) for k in range(2))
+    assert left < 0.1 or part == 1
+
+
+@pytest.mark.parametrize("given", [np.ones((3, 2)), np.array([]), np.array([0.1, np.nan])])
+def test_what_is_no_similarity_has_no_threshold(given):
+    with pytest.raises(InputError, match=r"similar has shape .*; give \(n,\) finite numbers, as similarity"):
+        threshold(given)
+
+
 def test_labels_have_colours_and_unknown_ones_are_grey():
     colors = label_colors(np.array([0, 1, 2, -1, 255]))
     assert len(np.unique(colors, axis=0)) == 4
@@ -281,6 +366,10 @@ def test_one_point_and_points_on_a_line_are_drawn():
         (lambda p: View(eye=(0, 0, 0), target=(1, 0, 0), fov=0), "fov is 0; give an angle of 1 to 150 degrees."),
         (lambda p: save_picture("a.jpg", p), "a.jpg cannot hold a picture; end it with .png."),
         (lambda p: save_picture("no/a.png", p), "there is no folder no; make it first: mkdir -p no"),
+        (
+            lambda p: save_picture("a.png", p),
+            r"picture has shape \(5, 3\) and dtype float64; give \(height, width, 3\)",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(call, sentence):
@@ -288,10 +377,23 @@ def test_what_cannot_be_drawn_is_one_sentence(call, sentence):
         call(np.arange(15.0).reshape(5, 3))
 
 
-def test_without_pillow_the_cure_is_named(monkeypatch, tmp_path):
+def test_pictures_need_no_package_of_pictures(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DependencyError, match=r"writing PNG needs Pillow; install it: pip install 'msm3d\[view\]'"):
-        save_picture(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    assert save_picture(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8)).stat().st_size < 100
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 7), (64, 48)])
+@pytest.mark.parametrize("kind", ["noise", "slope", "flat"])
+def test_pillow_reads_what_is_written(shape, kind, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    slope = np.add.outer(np.arange(shape[0]) * 3, np.arange(shape[1]) * 5)[..., None] + [0, 90, 180]
+    picture = {"noise": rng.integers(0, 256, (*shape, 3)), "slope": slope, "flat": np.full((*shape, 3), 200)}[kind]
+    picture = picture.astype(np.uint8)
+    with Image.open(save_picture(tmp_path / "a.png", picture)) as read:
+        assert (read.format, read.mode, read.size) == ("PNG", "RGB", shape[::-1])
+        assert np.array_equal(np.asarray(read), picture)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
@@ -308,7 +410,10 @@ def place(model, tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return cli.main([*arguments, "--model", "./net", "--device", "cpu"])
+    try:
+        return cli.main([*arguments, "--model", "./net", "--device", "cpu"])
+    except SystemExit as end:  # of what the parser finds
+        return end.code
 
 
 def test_pca_makes_a_picture_of_a_scan_and_of_several(place, capsys):
@@ -341,6 +446,44 @@ def test_pca_reads_the_levels_that_are_asked_for(place):
     assert len(ColorBasis.load("basis.npz").mean) == 32
 
 
+def test_pca_takes_features_of_files_and_their_levels(place, model):
+    for name in ("one", "two"):
+        assert run("extract", f"{name}.npz", "-o", f"{name}_feat.npz", "--dtype", "float16") == 0
+    files = ["--features", "one_feat.npz", "two_feat.npz"]
+    assert run("pca", "one.npz", "two.npz", "-o", "kept/", "--format", "ply", *files) == 0
+    assert run("pca", "one.npz", "two.npz", "-o", "made/", "--format", "ply") == 0
+    for name in ("one", "two"):
+        assert (place / "kept" / f"{name}.ply").read_bytes() == (place / "made" / f"{name}.ply").read_bytes()
+
+
+def test_pca_chooses_among_the_levels_that_a_file_names(place):
+    import json
+
+    meta = {"levels": [1, 3], "channels": [4, 6], "voxel_size": 0.02}
+    rows = np.random.default_rng(0).normal(size=(600, 10)).astype(np.float32)
+    np.savez("feat.npz", feat=rows, meta=np.array(json.dumps(meta)))
+    given = ["one.npz", "-o", "one.ply", "--features", "feat.npz", "--save-basis", "basis.npz"]
+    for level in ("3", "-1"):
+        assert run("pca", *given, f"--levels={level}") == 0
+        assert np.allclose(ColorBasis.load("basis.npz").mean, rows[:, 4:].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["clusters", "no-height"])
+def test_pca_has_other_pictures(place, mode, capsys):
+    from msm3d.io import read
+
+    assert run("pca", "one.npz", "-o", "plain.ply") == 0
+    for name in ("a", "b"):
+        assert run("pca", "one.npz", "two.npz", "-o", f"{name}/", "--format", "ply", "--mode", mode) == 0
+    assert re.search(
+        r"height alone explains \d+ % of the features' variance; see also --mode comp", capsys.readouterr().out
+    )
+    assert (place / "a" / "one.ply").read_bytes() == (place / "b" / "one.ply").read_bytes()
+    colors = [read("plain.ply").color, read("a/one.ply").color]
+    assert not np.array_equal(*colors)
+    assert len(np.unique(colors[1], axis=0)) <= 8 or mode == "no-height"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -348,7 +491,21 @@ def test_pca_reads_the_levels_that_are_asked_for(place):
         (["one.npz", "two.npz", "-o", "a.ply"], "msm3d pca: 2 scans do not fit into the file a.ply; give -o a folder"),
         (["one.npz", "-o", "no/a.png"], "msm3d pca: there is no folder no; make it first: mkdir -p no"),
         (["one.npz", "one.npz", "-o", "out/"], "msm3d pca: two scans would become the same file in out; colour them"),
-        (["one.npz", "-o", "out/", "--format", "gif"], "msm3d pca: gif is no kind of picture; end it with .png"),
+        (
+            ["one.npz", "-o", "out/", "--format", "gif"],
+            "msm3d pca: argument --format: unknown 'gif'; choose one of png, ply",
+        ),
+        (
+            ["one.npz", "-o", "a.png", "--mode", "cluster"],
+            "msm3d pca: argument --mode: unknown 'cluster'; did you mean 'clusters'",
+        ),
+        (["one.npz", "-o", "a.html", "--mode", "clusters"], "msm3d pca: a page has no colours of clusters; leave out"),
+        (
+            ["one.npz", "-o", "a.png", "--mode", "no-height", "--save-basis", "b.npz"],
+            "a basis is of components, not of",
+        ),
+        (["one.npz", "-o", "a.png", "--features", "one.npz", "two.npz"], "there are 2 files of features for 1 scan"),
+        (["one.npz", "-o", "a.png", "--features", "one.npz"], "msm3d pca: one.npz: holds no features that can be read"),
         (["one.npz", "-o", "a.png", "--size", "big"], "msm3d pca: size is 'big'; give width x height in pixels"),
         (["one.npz", "-o", "a.png", "--basis", "no.npz"], "msm3d pca: no.npz: is no basis of colours; write one"),
         (["gone.ply", "-o", "a.png"], "msm3d pca: gone.ply: does not exist"),

@@ -124,3 +124,85 @@ def test_an_outlier_is_named_with_its_axis():
 def test_too_many_scenes_are_refused():
     with pytest.raises(InputError, match=r"^a batch holds at most 64 scenes, 65 were given; split the list\.$"):
         voxelize([cloud([[0, 0, 0]])] * 65, 0.02, reference)
+
+
+# --- anchored grids ---
+
+
+def anchored(coord, color, normal, ops=reference, size=0.05):
+    return voxelize([cloud(coord, color, normal)], size, ops, "anchored")
+
+
+@pytest.mark.parametrize("origin", ["published", "anchored"])
+@pytest.mark.parametrize("move", [(500_000, 4_600_000, 100), (7, -3, 1), (0.001, -4.567, 0.013)])
+def test_whole_millimetres_fall_into_the_same_cells_anywhere(ops, origin, move):
+    parts = make_scene(9, 700)
+    whole, move = np.rint(parts["coord"] * 1000), np.rint(np.array(move) * 1000)
+    still, moved = (
+        voxelize([cloud(coord / 1000, parts["color"], parts["normal"])], 0.05, ops, origin)
+        for coord in (whole, whole + move)
+    )
+    assert torch.equal(still.keys, moved.keys)
+    assert torch.equal(still.owner, moved.owner)
+    assert torch.equal(still.features, moved.features)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([-1, 1]), st.integers(0, 2), st.floats(0.15, 2.0))
+def test_a_stray_changes_no_other_voxel(seed, side, axis, distance):
+    given = scene(seed, 1000)
+    low, high = given.coord.min(0), given.coord.max(0)
+    stray = np.random.default_rng(seed).uniform(low + 0.1, high)
+    stray[axis] = low[axis] - distance if side < 0 else high[axis] + distance
+    before = anchored(given.coord, given.color, given.normal)
+    after = anchored(
+        np.vstack([given.coord, stray]), np.vstack([given.color, [[9, 9, 9]]]), np.vstack([given.normal, [[0, 0, 1]]])
+    )
+    others = torch.arange(len(after.keys)) != after.owner[-1]
+    assert torch.equal(after.keys[others], before.keys)
+    assert torch.equal(after.features[others], before.features)
+    assert torch.equal(others.cumsum(0)[after.owner[:-1]] - 1, before.owner)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_order_of_the_points_changes_nothing_anchored(seed):
+    given, order = scene(seed), np.random.default_rng(seed).permutation(900)
+    one = anchored(given.coord, given.color, given.normal)
+    two = anchored(given.coord[order], given.color[order], given.normal[order])
+    assert torch.equal(one.keys, two.keys)
+    assert torch.equal(one.features, two.features)
+    assert torch.equal(one.owner[torch.from_numpy(order)], two.owner)
+
+
+def test_an_anchored_batch_is_its_scenes_strays_and_all(ops):
+    clouds = [scene(5), cloud(np.vstack([scene(6, 800).coord, [[9, 9, 9]]])), scene(7, 10)]
+    batch = voxelize(clouds, 0.1, ops, "anchored")
+    alone = [voxelize([c], 0.1, ops, "anchored") for c in clouds]
+    first = np.cumsum([0, *(len(voxels.keys) for voxels in alone)])
+    assert torch.equal(batch.keys, torch.cat([v.keys + (i << 57) for i, v in enumerate(alone)]))
+    assert torch.equal(batch.features, torch.cat([v.features for v in alone]))
+    assert torch.equal(batch.owner, torch.cat([v.owner + f for v, f in zip(alone, first[:-1], strict=True)]))
+
+
+def test_a_voxel_alone_is_a_stray_and_where_all_are_alone_none_is():
+    rng = np.random.default_rng(0)
+    floor = np.stack(np.meshgrid(np.arange(20), np.arange(20), [0.0]), -1).reshape(-1, 3) * 0.05
+    with_one = voxelize([cloud(np.vstack([floor, [[0.5, 0.5, 0.12]]]))], 0.05, reference, "anchored")
+    assert (curves.cells(with_one.keys)[:, 1] >= curves.STRAY).tolist() == [False] * 400 + [True]
+    touching = voxelize([cloud(np.vstack([floor, [[0.5, 0.5, 0.05]]]))], 0.05, reference, "anchored")
+    sparse = voxelize([cloud(rng.uniform(0, 20, (300, 3)))], 0.05, reference, "anchored")
+    for voxels in (touching, sparse):
+        assert curves.cells(voxels.keys)[:, 1].max() < curves.STRAY
+
+
+def test_an_anchored_scene_may_reach_far_on_either_side():
+    given = scene(4)
+    for far in ([-9000.0, -9000, -9000], [9000.0, 9000, 9000]):
+        voxels = voxelize([cloud(np.vstack([given.coord, far]))], 0.02, reference, "anchored")
+        assert curves.cells(voxels.keys)[:, 0].max() == 0
+        assert len(voxels.keys) == len(voxelize([given], 0.02, reference, "anchored").keys) + 1
+    with pytest.raises(
+        InputError, match=r"^the points span 10480 m along y, and at 0.02 m per voxel at most 10475.5 m"
+    ):
+        voxelize([cloud([[0, 0, 0], [0, 10480, 0]])], 0.02, reference, "anchored")

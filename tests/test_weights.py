@@ -128,15 +128,16 @@ def test_a_write_interrupted_between_its_two_files_is_noticed(made, monkeypatch)
 def test_a_file_is_not_overwritten_by_a_directory(tmp_path):
     (tmp_path / "file").write_text("mine")
     assert sentence(weights.write, tmp_path / "file", TINY, {}, error=FileError) == (
-        f"{tmp_path / 'file'} is a file; give a directory to write the model to."
+        f"{tmp_path / 'file'} is a file; give the name of a folder."
     )
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     message = sentence(weights.write, tmp_path / "file" / "m", TINY, {}, error=FileError)
-    assert message.startswith(f"{tmp_path / 'file' / 'm'} cannot be written (")
-    assert message.endswith("); give another directory or make room.")
+    assert (
+        message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); make room, or give another folder."
+    )
 
 
 def test_a_full_disk_leaves_what_was_there(made, monkeypatch, tmp_path):
@@ -146,7 +147,7 @@ def test_a_full_disk_leaves_what_was_there(made, monkeypatch, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    message = f"{made} cannot be written ([Errno 28] No space left on device); give another directory or make room."
+    message = f"{made} cannot be written (No space left on device); make room, or give another folder."
     assert sentence(weights.write, made, TINY, {"c": torch.ones(2)}, error=FileError) == message
     assert len(weights.read(made)[1]) == 2
     assert os.listdir(tmp_path) == ["made"]
@@ -186,11 +187,19 @@ def test_no_content_of_config_json_breaks_the_reader(tmp_path_factory, content):
     [
         (
             {"format": "transformers"},
-            'is not of msm3d (it has no "format": "msm3d"); give a model that msm3d has written.',
+            'is not of msm3d (it has no "format": "msm3d"); only weights of msm3d can be loaded, '
+            "and `msm3d models` lists what loads by name.",
         ),
         ({"format_version": 2}, "was made by a newer msm3d (format 2); run pip install -U msm3d."),
         ({"format_version": "1"}, "has format_version '1'; it must be 1."),
         ({"format_version": 0}, "has format_version 0; it must be 1."),
+        ({"scores": 5}, "has scores 5; it must be numbers by name, so save or download it again."),
+        ({"scores": [1]}, "has scores [1]; it must be numbers by name, so save or download it again."),
+        ({"scores": {"a": "b" * 999}}, "has scores {'a': 'bbb"),
+        ({"parameters": -1}, "has parameters -1; it must be a number of values"),
+        ({"licence": ["MIT"]}, "has licence ['MIT']; it must be text"),
+        ({"sha256": "x" * 64}, "has sha256 'xxx"),
+        ({"format_version": 10**400}, "was made by a newer msm3d (format 1000"),
         ({"sha256": None}, "lacks sha256 or backbone; save or download it again."),
         ({"backbone": None}, "lacks sha256 or backbone; save or download it again."),
         ({"backbone": {"width": 3}}, "does not describe a network: unknown configuration field 'width'; choose among"),
@@ -236,6 +245,53 @@ def test_every_disagreement_is_named_and_nothing_is_loaded(rng):
         "use the config.json that was saved with them."
     )
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attention_blocks": [0, 10**30]},
+        {"conv_blocks": [10**6, 0]},
+        {"channels": [10**6, 10**6], "decoder_channels": [10**6, 10**6]},
+        {"in_channels": 10**10},
+        {"in_channels": 10**5},
+        {"mlp_ratio": 10**18},
+        {"mlp_ratio": 2**20},
+        {"window": 10**30},
+        {"channels": [4] * 1000, "decoder_channels": [4] * 1000},
+        {"voxel_size": float("nan")},
+        {"heads": float("nan")},
+        {"layer_scale": float("inf")},
+        {"norm": ["rmsnorm"]},
+        {"curves": [{}]},
+    ],
+    ids=str,
+)
+def test_a_strangers_config_takes_neither_memory_nor_time(made, tmp_path, change):
+    """Block counts of 10^30 looped for ever, and widths of a million asked for 108 TB."""
+    from msm3d import load
+    from msm3d.unet import UNet
+
+    directory = weights.write(tmp_path / "model", TINY, UNet(TINY).state_dict())
+    load(directory, device="cpu")
+    edit(directory, backbone=TINY.to_dict() | change)
+    message = sentence(load, directory, device="cpu")
+    assert message.startswith(
+        (f"{directory / CONFIG} does not", f"the weights in {directory} do not fit the network: ")
+    )
+    assert "\n" not in message
+    assert len(message) < 1500
+
+
+def test_a_config_of_deep_or_endless_json_is_refused(made):
+    for text in ("[" * 100_000, '{"a":' * 100_000, '{"format": "msm3d", "x": ' + "1" * 10_000 + "}", " " * (1 << 21)):
+        (made / CONFIG).write_text(text)
+        assert len(sentence(weights.info, str(made))) < 500
+
+
+def test_negated_tensors_are_saved_as_they_look(tmp_path):
+    negated = torch._neg_view(torch.arange(3.0))
+    assert weights.read(weights.write(tmp_path / "m", TINY, {"a": negated}))[1]["a"].tolist() == [0, -1, -2]
 
 
 # Names
@@ -329,9 +385,7 @@ def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
 
 
 def test_an_unknown_name_lists_the_known_ones(home):
-    assert sentence(weights.resolve, "scanet") == (
-        "unknown weights 'scanet'; choose one of rooms, scannet, or give ./DIRECTORY or OWNER/REPOSITORY."
-    )
+    assert sentence(weights.resolve, "scanet") == ("unknown weights 'scanet'; did you mean 'scannet'?")
 
 
 def test_a_missing_directory_is_named(home):

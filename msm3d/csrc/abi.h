@@ -13,6 +13,8 @@
 
 namespace msm3d {
 
+constexpr int64_t ABI = 1;  // raised here and in library.py whenever a function or a structure changes
+
 enum Error : int32_t { OK = 0, NO_MEMORY = 1, ROW_OUT_OF_RANGE = 2, NOT_ASCENDING = 3, NO_SUCH_ISA = 4, BAD_ARGUMENT = 5 };
 enum Activation : int64_t { NONE = 0, GELU = 1, GEGLU = 2 };
 enum Norm : int64_t { NO_NORM = 0, RMSNORM = 1, LAYERNORM = 2 };

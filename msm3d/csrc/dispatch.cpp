@@ -166,6 +166,13 @@ static bool good(const Finish& f) {
 
 using namespace msm3d;
 
+// The version of abi.h for 0, then the sizes of its structures in the order of STRUCTURES in library.py, then -1.
+MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
+    constexpr size_t all[] = {size_t(ABI),            sizeof(Finish), sizeof(Pairs), sizeof(Product), sizeof(WeightGradient),
+                              sizeof(FinishGradient), sizeof(Attend), sizeof(Blend)};
+    return which >= 0 && which < int64_t(sizeof all / sizeof *all) ? int64_t(all[which]) : -1;
+}
+
 MSM3D_EXPORT int32_t msm3d_has(int64_t isa) { return kernels(isa) != nullptr; }
 
 // Whether a plainer set is faster: Intel's processors take the dot product of bfloat16 at a fraction of their speed.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import replacing
+from ..atomic import refusals, replacing
 from ..errors import InputError
 from ..points import PointCloud
 from .classes import IGNORE
@@ -53,7 +53,8 @@ class FeatureCache:
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; give a folder for the features.")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with refusals(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.features, self.points, self.seed = features, points, seed
 
     def sample(self, name: str, cloud: PointCloud) -> Sample:

@@ -76,9 +76,14 @@ class ModelFeatures:
         return rows, owner
 
     def describe(self) -> dict[str, Any]:
-        """Return name, hash and shape of the model and what computed it."""
+        """Return name, hashes and shape of the model and what computed it.
+
+        `file_sha256` is of the file model.safetensors, as `msm3d info` shows it; `weights_sha256` is of the network's
+        shape and numbers, in whatever file or precision they are.
+        """
         return {
             "name": self.name,
+            "file_sha256": self.model.meta.get("sha256"),
             "weights_sha256": self.weights,
             "channels": self.model.config.descriptor_channels,
             "voxel_sizes": [info.voxel_size for info in self.model.feature_info],

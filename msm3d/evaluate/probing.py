@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..model import Model
+from ..stages import hidden
 from .cache import FeatureCache, Sample
 from .datasets import Dataset
 from .estimator import Probe
@@ -62,7 +63,7 @@ def probe(
     test_sample: int | None = None,
     baselines: Sequence[str] = BASELINES,
     cache: str | os.PathLike[str] | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Report:
     """Judge features by simple classifiers on them, next to what the bare input and an untrained network reach.
 
@@ -98,7 +99,7 @@ def probe(
             quicker, at the price of a sampling error. All models and seeds are judged on the same points.
         baselines: "raw" for colour, normal and height, "random" for an untrained network of the first model's shape.
         cache: folder of features to go on with; by default one that is gone afterwards.
-        progress: show bars on standard error.
+        progress: show bars on standard error; None shows them in a terminal only.
 
     Returns:
         A report, see `Report.data`, `Report.write`.
@@ -195,7 +196,7 @@ def _samples(
     sources: Mapping[str, Features],
     folder: Path,
     points: int,
-    progress: bool,
+    progress: bool | None,
 ) -> tuple[dict[tuple[str, str], Sample], dict[str, str]]:
     """Return the sample of each source and scene that some seed learns from, and each such scene's hash."""
     caches = {label: FeatureCache(folder, source, points=points) for label, source in sources.items()}
@@ -217,11 +218,13 @@ def _fit(
     seed: int,
     limit: tuple[float, int | None],
     points: int,
-    progress: bool,
+    progress: bool | None,
 ) -> list[_Fitted]:
     tasks = [(label, source, protocol) for label, source in sources.items() for protocol in protocols]
     fitted = []
-    for label, source, protocol in _shown(tasks, f"probes of seed {seed}, {points} points", progress):
+    bar: Any = _shown(tasks, "probes", progress)
+    for label, source, protocol in bar:
+        bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {points} points")
         device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
         choices = level_sets(source.blocks, levels and source.levels)
         probes = protocol.probes(rows[label], choices, seed, device)
@@ -236,7 +239,7 @@ def _test(
     train: Mapping[str, str],
     folder: Path,
     sample: int | None,
-    progress: bool,
+    progress: bool | None,
 ) -> dict[str, Any]:
     """Count every prediction on every scene, and return what was tested on."""
     known = {content: name for name, content in train.items()}
@@ -282,7 +285,7 @@ def _results(one: _Fitted) -> Iterable[dict[str, Any]]:
         yield named | limit | {"train_points": one.points} | counts.scores().to_dict()
 
 
-def _shown(items: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
+def _shown(items: Sequence[Any], what: str, progress: bool | None) -> Iterable[Any]:
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, delay=1, leave=False, dynamic_ncols=True, disable=not progress)
+    return tqdm(items, desc=what, delay=1, leave=False, dynamic_ncols=True, disable=hidden(progress))

@@ -16,6 +16,8 @@ from ..atomic import replacing
 from ..errors import InputError
 from .metrics import percent
 
+FEW_SCENES = 5
+"""With fewer scenes to test on, a report says that it is no result."""
 KEYS = ("model", "method", "levels", "share_of_scenes", "points_per_scene")
 FORMAT, FORMAT_VERSION = "msm3d-probe", 1
 
@@ -29,10 +31,10 @@ class Report:
 
     `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed and limit the
     scenes, their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`:
-    hash of the weights, backend and more of each; `share_of_scenes` and `points_per_scene`: the main limit, null for
-    the whole sample; `results`: rows of model, method, levels, seed, share_of_scenes, points_per_scene, train_points,
-    miou, macc, allacc, and per class iou, accuracy and points, shares from 0 to 1; `machine`: versions and processor;
-    `seconds`.
+    hashes of the file and of the weights, backend and more of each; `share_of_scenes` and `points_per_scene`: the main
+    limit, null for the whole sample; `results`: rows of model, method, levels, seed, share_of_scenes,
+    points_per_scene, train_points, miou, macc, allacc, and per class iou, accuracy and points, shares from 0 to 1;
+    `machine`: versions and processor; `seconds`.
     """
 
     @property
@@ -60,12 +62,12 @@ class Report:
     def to_markdown(self) -> str:
         """Return tables of the scores and of how they were measured."""
         data = self.data
-        parts = [f"# Probes on {data['dataset']['name']}", self._main_table()]
+        parts = [f"# Probes on {data['dataset']['name']}", *self._caution(), self._main_table()]
         if any(row["levels"] != "all" for row in self.results):
             parts += ["## Levels, mIoU", self._level_table()]
         if len(self._named("share_of_scenes", "points_per_scene")) > 1:
             parts += ["## Less to learn from, mIoU", self._limit_table()]
-        parts += ["## Classes, IoU", self._class_table(), "## How it was measured", self._how()]
+        parts += ["## Classes, IoU", *self._class_table(), "## How it was measured", self._how()]
         return "\n\n".join(parts) + "\n"
 
     def write(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -99,6 +101,15 @@ class Report:
     def _named(self, *names: str) -> list[tuple[Any, ...]]:
         return list(dict.fromkeys(tuple(row[name] for name in names) for row in self.results))
 
+    def _caution(self) -> list[str]:
+        count = self.data["test"]["scenes"]
+        if count >= FEW_SCENES:
+            return []
+        scenes = "1 test scene" if count == 1 else f"{count} test scenes"
+        return [
+            f"**{scenes}: not a result.** So few say that it runs; give at least {FEW_SCENES} that differ, better 50."
+        ]
+
     def _main_table(self) -> str:
         lines = ["| model | method | mIoU | mAcc | allAcc |", "|---|---|---:|---:|---:|"]
         for model, method, levels in self._named("model", "method", "levels"):
@@ -127,17 +138,22 @@ class Report:
             lines.append(f"| {model} | {method} | {' | '.join(_spread(_values(row, 'miou')) for row in rows)} |")
         return "\n".join(lines)
 
-    def _class_table(self) -> str:
+    def _class_table(self) -> list[str]:
         columns = self._named("model", "method")
         head = [f"{model}, {method}" for model, method in columns]
         lines = [f"| class | points | {' | '.join(head)} |", "|---|---:|" + "---:|" * len(columns)]
+        absent = []
         for i, name in enumerate(self.data["dataset"]["class_names"]):
+            if not self.data["test"]["class_points"][i]:
+                absent.append(name)
+                continue
             scores = []
             for model, method in columns:
                 known = [row["iou"][i] for row in self._rows(model, method, "all") if row["iou"][i] is not None]
                 scores.append(percent(mean(known) if known else None))
             lines.append(f"| {name} | {self.data['test']['class_points'][i]} | {' | '.join(scores)} |")
-        return "\n".join(lines)
+        left_out = [f"Without a point to test on: {', '.join(absent)}."] if absent else []
+        return ["\n".join(lines), *left_out]
 
     def _how(self) -> str:
         data = self.data
@@ -149,17 +165,23 @@ class Report:
             lines.append(
                 f"- seed {entry['seed']}: learned from {entry['scenes']} of {entry['of']} scenes "
                 f"({entry['split']}), {entry['points']} points, at most {entry['points_per_scene']} a scene, "
-                f"content {entry['sha256'][:12]}"
+                f"sha256 of their points and labels {entry['sha256'][:12]}"
             )
         test = data["test"]
         lines.append(
             f"- tested on {test['scenes']} scenes ({test['split']}), "
             f"{'all' if test['points_per_scene'] is None else 'a sample of'} {test['points']} labelled points, "
-            f"content {test['sha256'][:12]}; no test-time augmentation; means over the classes present"
+            f"sha256 of their points and labels {test['sha256'][:12]}; no test-time augmentation; "
+            "means over the classes present"
         )
         for name, entry in data["models"].items():
             facts = ", ".join(f"{k} {v}" for k, v in entry.items() if v is not None and k != "name")
             lines.append(f"- {name}: {facts}")
+        if any("weights_sha256" in entry for entry in data["models"].values()):
+            lines.append(
+                "- file_sha256 is of the file model.safetensors, as `msm3d info` shows it; weights_sha256 is of the "
+                "network's shape and numbers, in whatever file they are"
+            )
         lines.append("- " + ", ".join(f"{k} {v}" for k, v in data["machine"].items()))
         return "\n".join(lines)
 

@@ -165,7 +165,7 @@ class _Run:
     def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
         """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
         model, device = self.model, self.model.device
-        voxels = voxelize(clouds, model.config.voxel_size, self.ops)
+        voxels = voxelize(clouds, model.config.voxel_size, self.ops, model.config.origin)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, self.ops, len(clouds))
         features = model.unet(voxels.features.to(device), hierarchy, self.ops, generator)
         read = descriptors(features, hierarchy, self.levels, model.config.sampling, self.ops)

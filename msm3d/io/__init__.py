@@ -4,17 +4,19 @@ No file is ever unpickled, and a size that a header declares is compared with th
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import DependencyError, FileError, InputError
 from ..points import PointCloud
 from ..reading import ReadOptions
-from ..words import warn
+from ..stages import stage
+from ..words import cut, option
+from .foreign import advice
 
 _READERS = {
     "ply": (".ply",),
@@ -22,7 +24,7 @@ _READERS = {
     "las": (".las", ".laz"),
     "arrays": (".npz", ".npy", ".pth", ".pt"),
     "text": (".txt", ".xyz", ".pts", ".csv"),
-    "mesh": (".obj", ".glb", ".gltf", ".stl"),
+    "mesh": (".obj", ".glb", ".gltf", ".stl", ".off"),
 }
 KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
 """The suffixes of the files that `read` understands."""
@@ -48,11 +50,12 @@ def read(
     [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
 
     Args:
-        path: a file of one of `KINDS`. Of a mesh the vertices are read; of an NPZ or a scene dictionary saved with
-            torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
+        path: a file of one of `KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene dictionary
+            saved with torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
-        invalid: points without a position: "drop" leaves them out, "nan" keeps their rows in what `extract` returns.
+        invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of
+            NaN for them.
         mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
         min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
         spacing: metres between the points of a sampled surface.
@@ -62,10 +65,10 @@ def read(
 
     Raises:
         FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
-        DependencyError: the package that reads LAS, or meshes, is not installed.
+        DependencyError: the package that reads LAS, or textures, is not installed.
 
     Warns:
-        Msm3dWarning: points without a position (NaN) were dropped; or as `PointCloud.of` warns.
+        Msm3dWarning: as `PointCloud.of`.
     """
     return read_with(
         path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
@@ -74,21 +77,14 @@ def read(
 
 def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
     """Read a scan as `read` does, with options that were checked before."""
-    file = Path(path)
-    fields, rows = _positioned(file, _content(file, options))
-    units, up = (fields.pop(name, None) for name in ("units", "up"))  # what the format says of itself
-    try:
-        cloud = PointCloud.of(fields, units=options.units or units or "m", up=options.up or up or "z")
-    except InputError as error:
-        raise FileError(f"{file}: {error}") from error
-    return replace(cloud, rows=rows)
+    return as_cloud(path if isinstance(path, os.PathLike) else Path(path), options=options)
 
 
 def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
     """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
 
-    >>> len(as_cloud(np.zeros((5, 3))))
-    5
+    >>> len(as_cloud({"coord": [[0, 0, 0], [1, 2, 3]]}))
+    2
 
     Args:
         points: a path as in `read`, or points as in `PointCloud.of`.
@@ -100,29 +96,66 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
         InputError: as `read` and `PointCloud.of`.
     """
     options = options or ReadOptions()
-    units, up = options.units or "m", options.up or "z"
+    given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
     if not isinstance(points, (str, os.PathLike)):
-        return PointCloud.of(points, color=color, normal=normal, units=units, up=up)
-    cloud = read_with(points, options)
-    if normal is not None:
-        normal = PointCloud.of(np.zeros((len(normal), 3)), normal=normal, up=up).normal
-    return PointCloud.of(cloud, color=color, normal=normal)
+        return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
+    file = Path(points)
+    stage("reading")
+    fields = _content(file, options)
+    units, up, rows, total = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # said by the format
+    try:
+        cloud = PointCloud.of(fields, **given, units=options.units or units or "m", up=options.up or up or "z")
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    if rows is None:
+        return cloud
+    rows = rows if cloud.rows is None else rows[cloud.rows]
+    return replace(cloud, rows=rows, total=total if options.invalid == "nan" else None)
+
+
+def check(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a scan, or fail, before any work is done, where there is no file of a kind that is read.
+
+    Raises:
+        FileError: the file is missing, empty, a folder or of an unknown kind.
+    """
+    file = Path(path)
+    with _named(file):
+        _reader(file)
+    return file
 
 
 def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
-    module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
-    try:
-        if file.is_dir():
-            raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
-        if module is None:
-            raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
-        if file.stat().st_size == 0:
-            raise FileError("is empty (0 bytes); export it again.")
+    with _named(file):
+        module = _reader(file)
+        if options.min_opacity is not None and module != "ply":
+            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
         return import_module(f"{__name__}.{module}").content(file, options)
+
+
+def _reader(file: Path) -> str:
+    """Return the name of the module that reads `file`."""
+    module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
+    if file.is_dir():
+        raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
+    if module is None and (known := advice(file)):
+        raise FileError(known)
+    if module is None:
+        raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
+    if file.stat().st_size == 0:
+        raise FileError("is empty (0 bytes); export it again.")
+    return module
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a FileError that names it."""
+    try:
+        yield
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
-    except DependencyError:
+    except (DependencyError, Warning):  # a warning, where users make errors of them
         raise
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error
@@ -130,24 +163,5 @@ def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
         raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
     except Exception as error:  # files are hostile, and so are the ways in which they fail
         kind = file.suffix[1:].upper()
-        reason = str(error).strip().rstrip(".") or type(error).__name__
+        reason = cut(error).rstrip(".") or type(error).__name__
         raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
-
-
-def _positioned(file: Path, fields: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Return the fields without the points that have no position, and the rows that are left, or None for all."""
-    coord = fields["coord"]
-    if not isinstance(coord, np.ndarray) or coord.ndim != 2 or coord.dtype.kind != "f" or not len(coord):
-        return fields, None
-    good = np.isfinite(coord).all(1)
-    if good.all():
-        return fields, None
-    rows = np.flatnonzero(good)
-    if not len(rows):
-        raise FileError(f"{file}: none of its {len(coord)} points has a position (all are NaN); check how it was made.")
-    warn(
-        f"{file}: {len(coord) - len(rows)} of {len(coord)} points have no position (NaN) and are dropped; "
-        f"the {len(rows)} others are in the file's order."
-    )
-    kept = {n: v[good] for n, v in fields.items() if isinstance(v, np.ndarray) and len(v) == len(coord)}
-    return fields | kept, rows

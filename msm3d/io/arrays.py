@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import FileError
 from ..points import NAMES, parts
 from ..reading import ReadOptions
-from . import columns
+from ..words import cut
+from . import columns, limits
 
 _DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
 
@@ -27,7 +28,10 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
         if array.dtype.names:
             return columns.fields({name: array[name] for name in array.dtype.names})
         return parts(array)
-    return _scene(file)
+    found = _scene(file)
+    for name, array in found.items():  # one number can stand for an array of any shape
+        limits.fits(array.nbytes, f"has {name!r}, an array of shape {array.shape},")
+    return found
 
 
 def _npz(file: Path) -> dict[str, Any]:
@@ -35,18 +39,23 @@ def _npz(file: Path) -> dict[str, Any]:
     found = {}
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        for name in wanted:
-            info = members.get(name)
-            if info is None:
-                continue
+        there = {name: members[name] for name in wanted if name in members}
+        for name, info in there.items():
             if info.file_size > info.compress_size * _DEFLATED or info.compress_size > file.stat().st_size:
                 raise FileError(
                     f"declares {info.file_size} bytes for {name!r}, more than it can hold; export it again."
                 )
+        limits.fits(sum(info.file_size for info in there.values()), "stands for arrays")
+        for name, info in there.items():
             with archive.open(info) as stream:
                 found[name] = _array(stream, info.file_size)
     if not any(name in found for name in NAMES["coord"]):
-        keys = ", ".join(map(repr, members)) or "nothing"
+        splats = next((name for name in ("means3d", "means3D", "means") if name in members), None)
+        if splats:
+            raise FileError(
+                f"holds {splats!r}, the places of Gaussian splats; export them as PLY, or save them as 'coord'."
+            )
+        keys = cut(", ".join(map(repr, members)) or "nothing", 200)
         raise FileError(f"holds {keys}; an array named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
     return parts(found)
 
@@ -59,6 +68,7 @@ def _array(stream: Any, size: int) -> np.ndarray:
     if dtype.hasobject:
         raise FileError("holds Python objects, which are never unpickled; save plain arrays of numbers.")
     start = stream.tell()
+    limits.fits(size, "holds an array")
     if math.prod(shape) * dtype.itemsize > size - start:
         raise FileError(
             f"declares an array of shape {shape}, {math.prod(shape) * dtype.itemsize} bytes, but holds {size - start}; "
@@ -72,12 +82,15 @@ def _scene(file: Path) -> dict[str, Any]:
     """Return a dictionary of arrays or tensors that was saved with `torch.save`."""
     import torch
 
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            limits.fits(sum(info.file_size for info in archive.infolist()), "stands for tensors")
     try:
         with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scene = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        reason = cut(error, 200).rstrip(".") or type(error).__name__
         raise FileError(
             f"is not a dictionary of plain arrays that torch loads safely ({reason}); "
             "save its arrays with np.savez(path, coord=..., color=..., normal=...) instead."

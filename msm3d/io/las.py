@@ -1,6 +1,7 @@
 """LAS and LAZ, through laspy (the extra `las`)."""
 
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from ..errors import DependencyError, FileError
 from ..reading import ReadOptions
-from . import columns
+from . import columns, guard, limits
 
 _CHUNK = 1_000_000  # points read at a time: what a header declares is believed only as it arrives
 
@@ -20,17 +21,17 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise DependencyError('reading LAS and LAZ needs laspy; type: pip install "msm3d[las]".') from error
     _check(file)
-    try:
-        return columns.fields(_dimensions(laspy, file))
-    except BaseException as error:  # a panic of the decompressor, written in Rust, is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        raise FileError(f"cannot be decompressed ({error}); export it again.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # laspy's and numpy's
+        found = columns.fields(_dimensions(laspy, file))
+    places = found["coord"]
+    if len(places) > 1 and (places == places[0]).all():
+        raise FileError(f"has all of its {len(places)} points at one place; it was not exported or decoded right.")
+    return found
 
 
 def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
     """Return the dimensions that a cloud is made of, by name."""
-    # The parallel decompressor of lazrs takes what memory a damaged table of chunks asks for, and aborts the process.
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
         header = reader.header
         compressed = header.are_points_compressed
@@ -48,6 +49,10 @@ def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
         dimensions = [name for name in header.point_format.dimension_names if name not in "XYZ"]
         picked = columns.chosen(["x", "y", "z", *dimensions])
         names = [name for parts in picked.values() for name in parts]
+        start = guard.command() if compressed else None
+        if start is not None:
+            return guard.decompressed(file, names, count, start)
+        limits.fits(count * 8 * len(names), f"declares {count} points")
         chunks = [{name: np.array(chunk[name]) for name in names} for chunk in reader.chunk_iterator(_CHUNK)]
     found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
     if len(found["x"]) != count:

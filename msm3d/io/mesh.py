@@ -1,34 +1,26 @@
-"""OBJ, GLB, GLTF and STL, through trimesh (the extra `mesh`): the vertices are the points."""
+"""OBJ, GLB, GLTF, STL and OFF: the vertices of a mesh, or points on its surface."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DependencyError, FileError
-from ..points import parts
+from ..errors import FileError
 from ..reading import ReadOptions
+from . import gltf, obj, off, stl, surface
+
+_KINDS = {".obj": obj, ".glb": gltf, ".gltf": gltf, ".stl": stl, ".off": off}
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
-    """Return the vertices' arrays by field name, in the order of the file; STL repeats a vertex per face: merged."""
-    try:
-        import trimesh
-    except ImportError as error:
-        raise DependencyError('reading OBJ, GLB and STL needs trimesh; type: pip install "msm3d[mesh]".') from error
-    loaded: Any = trimesh.load(file, process=False, maintain_order=True)
-    if isinstance(loaded, trimesh.Scene):
-        pieces = []
-        for node in loaded.graph.nodes_geometry:
-            transform, name = loaded.graph[node]
-            pieces.append(loaded.geometry[name].copy().apply_transform(transform))
-    else:
-        pieces = [loaded]
-    if file.suffix.lower() == ".stl":
-        for piece in pieces:
-            piece.merge_vertices()
-    found = [parts(piece) for piece in pieces if hasattr(piece, "vertices") and len(piece.vertices)]
-    if not found:
-        raise FileError("holds no vertices; there is nothing to read.")
-    shared = set.intersection(*(set(piece) for piece in found))
-    return {name: np.concatenate([piece[name][:, :3] for piece in found]) for name in found[0] if name in shared}
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
+    """Return the points' arrays by field name, and for glTF its own axis and unit."""
+    kind = _KINDS[file.suffix.lower()]
+    own = {"up": "y", "units": "m"} if kind is gltf else {}
+    with np.errstate(all="ignore"):  # what is not finite is looked for where it matters
+        mesh = kind.mesh(file)
+        places = mesh.coord[np.isfinite(mesh.coord).all(1)]
+        if len(places) > 1 and (places == places[0]).all():
+            raise FileError(
+                f"has all of its {len(mesh.coord)} points at one place; it was not exported or decoded right."
+            )
+        return {**surface.points(file, mesh, options, own.get("units")), **own}

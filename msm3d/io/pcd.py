@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import FileError
 from ..reading import ReadOptions
+from ..words import cut
 from . import columns, text
 
 _KINDS = ("F4", "F8", "I1", "I2", "I4", "I8", "U1", "U2", "U4", "U8")
@@ -16,7 +17,7 @@ _Field = tuple[str, str, int]  # name, type, values per point
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
-    """Return the points' arrays by field name; packed colours are unpacked."""
+    """Return the points' arrays by field name."""
     with file.open("rb") as stream:
         fields, count, encoding = _header(stream)
         columns.chosen(name for name, _, _ in fields)
@@ -25,13 +26,9 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         stream.seek(start)
         read = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}.get(encoding)
         if read is None:
-            raise FileError(f"has DATA {encoding}; one of ascii, binary, binary_compressed is needed.")
+            raise FileError(f"has DATA {cut(encoding)}; one of ascii, binary, binary_compressed is needed.")
         found = read(stream, fields, count, there)
-    packed = next((found[name] for name in ("rgb", "rgba") if name in found), None)
-    if packed is not None and packed.dtype.itemsize == 4:
-        bits = np.ascontiguousarray(packed).view(np.uint32)
-        found.update({name: (bits >> shift & 255).astype(np.uint8) for name, shift in (("r", 16), ("g", 8), ("b", 0))})
-    return columns.fields(found)
+    return columns.fields(found, text=encoding == "ascii")
 
 
 def _header(stream: BinaryIO) -> tuple[list[_Field], int, str]:
@@ -56,7 +53,8 @@ def _header(stream: BinaryIO) -> tuple[list[_Field], int, str]:
     for i, (name, kind, size, number) in enumerate(zip(names, kinds, sizes, numbers, strict=True)):
         if kind.upper() + size not in _KINDS:
             raise FileError(
-                f"has the field {name} of type {kind} and size {size}; one of {', '.join(_KINDS)} is needed."
+                f"has the field {cut(name)} of type {cut(kind)} and size {cut(size)}; "
+                f"one of {', '.join(_KINDS)} is needed."
             )
         padding = name == "_" or name in names[:i]
         fields.append((f"_{i}" if padding else name.lower(), "<" + kind.lower() + size, int(number)))
@@ -142,7 +140,7 @@ def _ascii(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> di
     data, column, found = text.table(stream, width, count), 0, {}
     for name, kind, number in fields:
         if number:
-            packed = name in ("rgb", "rgba") and kind in ("<u4", "<i4")
-            found[name] = data[:, column].astype(np.uint32) if packed else text.typed(data[:, column], kind[1:])
+            packed = name in ("rgb", "rgba") and kind[1] == "f"  # float32 rounds the whole numbers that some write
+            found[name] = data[:, column] if packed else text.typed(data[:, column], kind[1:])
         column += number
     return found

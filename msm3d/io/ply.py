@@ -1,4 +1,4 @@
-"""PLY: the vertices of an ascii or binary file, little or big endian. Faces and other elements are not read."""
+"""PLY: the vertices of an ascii or binary file, little or big endian, and the faces where there are any."""
 
 from itertools import islice
 from pathlib import Path
@@ -8,7 +8,9 @@ import numpy as np
 
 from ..errors import FileError
 from ..reading import ReadOptions
-from . import columns, text
+from ..words import cut, option
+from . import columns, splats, surface, text
+from .polygons import Element, Property, polygons
 
 _LONGEST_HEADER = 1 << 20  # bytes
 _TYPES = {
@@ -17,28 +19,49 @@ _TYPES = {
     **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
 }
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
-_Element = tuple[str, int, list[tuple[str, str]]]  # name, count, and its properties: name and type, "" for a list
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
-    """Return the vertices' arrays by field name."""
+    """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
         order, elements = _header(stream)
         names = [name for name, _, _ in elements]
         if "vertex" not in names:
-            raise FileError(f"has the elements {', '.join(names) or 'nothing'}; a 'vertex' element is needed.")
+            raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
         position = names.index("vertex")
         _, count, properties = elements[position]
         if count == 0:
             raise FileError("declares 0 points; there is nothing to read.")
-        columns.chosen(name for name, _ in properties)
-        if not all(kind for _, kind in properties):
+        columns.chosen(one.name for one in properties)
+        if any(one.length for one in properties):
             raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
         read = _ascii if order == "=" else _binary
-        return columns.fields(read(stream, order, elements[:position], count, properties))
+        found = read(stream, order, elements[:position], count, properties)
+        fields = columns.fields(found, text=order == "=")
+        if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
+            if options.mesh == "surface":
+                raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
+            return splats.opaque(found, fields, options)
+        try:
+            faces = polygons(stream, order, elements[position + 1 :])
+            return _on_the_surface(file, fields, faces, options)
+        except FileError as error:
+            cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
+            raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
 
 
-def _header(stream: BinaryIO) -> tuple[str, list[_Element]]:
+def _on_the_surface(
+    file: Path, fields: dict[str, np.ndarray], faces: np.ndarray, options: ReadOptions
+) -> dict[str, np.ndarray]:
+    labels = {name: fields[name] for name in ("segment", "instance") if name in fields}
+    mesh = surface.Mesh(
+        coord=fields["coord"], faces=faces, color=fields.get("color"), normal=fields.get("normal"), labels=labels
+    )
+    found = surface.points(file, mesh, options)
+    return fields if found["coord"] is mesh.coord else found
+
+
+def _header(stream: BinaryIO) -> tuple[str, list[Element]]:
     if stream.readline(8).strip() != b"ply":
         raise FileError("does not start with 'ply'; it is not a PLY file.")
     order, elements = "", []
@@ -56,9 +79,9 @@ def _header(stream: BinaryIO) -> tuple[str, list[_Element]]:
             case ["element", name, count] if count.isdecimal() and len(count) < 20:
                 elements.append((name, int(count), []))
             case ["property", "list", size, kind, name] if size in _TYPES and kind in _TYPES and elements:
-                elements[-1][2].append((name, ""))
+                elements[-1][2].append(Property(name, _TYPES[kind], _TYPES[size]))
             case ["property", kind, name] if kind in _TYPES and elements:
-                elements[-1][2].append((name, _TYPES[kind]))
+                elements[-1][2].append(Property(name, _TYPES[kind]))
             case _:
                 raise FileError(f"has the header line {raw[:80].decode('latin-1').strip()!r}, which PLY does not know.")
     if not order:
@@ -67,14 +90,14 @@ def _header(stream: BinaryIO) -> tuple[str, list[_Element]]:
 
 
 def _binary(
-    stream: BinaryIO, order: str, before: list[_Element], count: int, properties: list[tuple[str, str]]
+    stream: BinaryIO, order: str, before: list[Element], count: int, properties: list[Property]
 ) -> dict[str, np.ndarray]:
     start = stream.tell()
     for name, number, others in before:
-        if number and not all(kind for _, kind in others):
+        if number and any(one.length for one in others):
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
-        start += number * np.dtype([(f"{i}", kind) for i, (_, kind) in enumerate(others)]).itemsize
-    record = np.dtype([(name, order + kind) for name, kind in properties])
+        start += number * sum(np.dtype(one.kind).itemsize for one in others)
+    record = np.dtype([(one.name, order + one.kind) for one in properties])
     there = stream.seek(0, 2) - start
     if there < count * record.itemsize:
         raise FileError(
@@ -83,13 +106,17 @@ def _binary(
         )
     stream.seek(start)
     data = np.fromfile(stream, dtype=record, count=count)
-    return {name: data[name] for name, _ in properties}
+    return {one.name: data[one.name] for one in properties}
 
 
 def _ascii(
-    stream: BinaryIO, order: str, before: list[_Element], count: int, properties: list[tuple[str, str]]
+    stream: BinaryIO, order: str, before: list[Element], count: int, properties: list[Property]
 ) -> dict[str, np.ndarray]:
     for _ in islice(stream, sum(number for _, number, _ in before)):
         pass
     data = text.table(stream, len(properties), count)
-    return {name: text.typed(data[:, i], kind) for i, (name, kind) in enumerate(properties)}
+    found = {}
+    for i, one in enumerate(properties):
+        packed = one.name.lower() in ("rgb", "rgba") and one.kind[0] == "f"  # see pcd
+        found[one.name] = data[:, i] if packed else text.typed(data[:, i], one.kind)
+    return found

@@ -1,13 +1,17 @@
 """Text: one point a line, values set apart by white space, commas or semicolons; also what ascii PLY and PCD hold."""
 
+import re
+import warnings
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import FileError
 from ..reading import ReadOptions
+from ..words import cut, warn
 from . import columns
 
 _LAYOUTS = {
@@ -25,29 +29,85 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         start = 3 if stream.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark
         stream.seek(start)
         head = [line.decode("latin-1").strip() for line in islice(stream, 100)]
-        names, declared, skip = _head(head)
-        delimiter = next((mark for mark in ",;" if mark in head[skip]), None)
+        header, declared, skip = _head(head)
+        delimiter, comma = _separators(head[skip:])
         width = len(head[skip].split(delimiter))
         stream.seek(start)
         for _ in islice(stream, skip):
             pass
-        data = table(stream, width, declared, delimiter)
-    if names is None:
-        if width not in _LAYOUTS:
-            raise FileError(
-                f"has {width} columns; give 3 (xyz), 4 (xyz, intensity), 6 (xyz, rgb), 7 (xyz, intensity, rgb), "
-                "9 (xyz, rgb, normal), or a first line with their names."
-            )
-        names = list(_LAYOUTS[width])
-        if width == 6 and _unit(data[:, 3:]):
-            names[3:] = ["nx", "ny", "nz"]
+        data = table(stream, width, declared, delimiter, comma)
+        if declared is not None:
+            data = _with_later_blocks(file, stream, data, delimiter, comma)
+    if header is not None:
+        names = _names(header, delimiter, head[skip])
+    elif width in _LAYOUTS:
+        names = _guessed(file, data)
+    else:
+        raise FileError(
+            f"has {width} columns; give 3 (xyz), 4 (xyz, intensity), 6 (xyz, rgb), 7 (xyz, intensity, rgb), "
+            "9 (xyz, rgb, normal), or a first line with their names."
+        )
     if len(names) != width:
         raise FileError(f"names {len(names)} columns but its lines have {width}; give one name per column.")
-    return columns.fields({name: data[:, i] for i, name in enumerate(names)})
+    return columns.fields({name: data[:, i] for i, name in enumerate(names)}, text=True)
 
 
-def table(stream: BinaryIO, width: int, count: int | None, delimiter: str | None = None) -> np.ndarray:
+def _with_later_blocks(
+    file: Path, stream: BinaryIO, data: np.ndarray, delimiter: str | None, comma: bool
+) -> np.ndarray:
+    """Return a first block and those that follow it: a PTS file may hold several scans, each with its count."""
+    blocks, width = [data], data.shape[1]
+    while True:
+        start = stream.tell()
+        line = stream.readline()
+        if not line:
+            return np.concatenate(blocks) if len(blocks) > 1 else data
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        if len(words) == 1 and words[0].isdigit() and len(words[0]) < 20:
+            blocks.append(table(stream, width, int(words[0]), delimiter, comma))
+            continue
+        stream.seek(start)
+        blocks.append(table(stream, width, None, delimiter, comma))
+        declared, there = (sum(map(len, part)) for part in (blocks[:-1], blocks))
+        warn(f"{file}: declares {declared} points but holds {there}; all were read.")
+
+
+def _guessed(file: Path, data: np.ndarray) -> list[str]:
+    """Return names for columns that have none; what might be otherwise is said."""
+    names = list(_LAYOUTS[data.shape[1]])
+    if len(names) == 6 and _unit(data[:, 3:]):
+        names[3:] = ["nx", "ny", "nz"]
+    if len(names) == 7 and file.suffix.lower() != ".pts" and _bytes(data[:, 3:6]):  # PTS says that intensity is first
+        other = ["x", "y", "z", "red", "green", "blue", "label"]
+        if not _bytes(data[:, 6:]):
+            return [*other[:6], "scalar"]
+        # A label is small beside colours, but blue is not beside red and green.
+        names, other = (other, names) if data[:, 6].max() * 2 < data[:, 3:6].max(0).min() else (names, other)
+        warn(
+            f"{file}: its 7 columns have no names and are taken as {' '.join(names)}; "
+            f"if they are {' '.join(other)}, write that as its first line."
+        )
+    return names
+
+
+def _bytes(values: np.ndarray) -> bool:
+    """Tell whole numbers from 0 to 255, which colours and labels are."""
+    return bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
+
+
+def table(
+    stream: BinaryIO, width: int, count: int | None, delimiter: str | None = None, comma: bool = False
+) -> np.ndarray:
     """Return the next `count` lines of numbers, or all for None, as (n, width) float64.
+
+    Args:
+        stream: at the first line; afterwards behind the last.
+        width: numbers a line.
+        count: lines that are declared.
+        delimiter: between numbers; None is white space.
+        comma: decimals are set off by a comma.
 
     Raises:
         FileError: a line has another number of values, or one that is no number; or there are fewer lines.
@@ -55,13 +115,18 @@ def table(stream: BinaryIO, width: int, count: int | None, delimiter: str | None
     start = stream.tell()
     there = stream.seek(0, 2) - start
     stream.seek(start)
+    if count == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
     if count is not None and there < count * 2 * width - 1:  # a digit and a space per value
         raise FileError(f"declares {count} points but holds {there} bytes of them; it is truncated, export it again.")
+    lines = stream if count is None else (line for line in stream if line.strip() and not line.startswith(b"#"))
+    if comma:
+        lines = (line.replace(b",", b".") for line in lines)
     try:
-        data = np.loadtxt(stream, delimiter=delimiter, comments="#", ndmin=2, max_rows=count, encoding="latin-1")
+        data = rows(lines, delimiter=delimiter, max_rows=count)
     except ValueError as error:
         raise FileError(
-            f"has a line that is not {width} numbers ({str(error).rstrip('.')}); correct or remove it."
+            f"has a line that is not {width} numbers ({cut(error).rstrip('.')}); correct or remove it."
         ) from error
     if count is not None and len(data) < count:
         raise FileError(f"declares {count} points but holds {len(data)}; it is truncated, export it again.")
@@ -70,29 +135,68 @@ def table(stream: BinaryIO, width: int, count: int | None, delimiter: str | None
     return data
 
 
+def rows(lines: Iterable[bytes], **how: Any) -> np.ndarray:
+    """Return lines of numbers as an array; where no line has any, it has no rows.
+
+    >>> rows([b"1 2", b"3 4"]).tolist(), len(rows([b" "]))
+    ([[1.0, 2.0], [3.0, 4.0]], 0)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is nothing, is said by its length
+        return np.loadtxt(lines, comments="#", ndmin=2, encoding="latin-1", **how)
+
+
 def typed(values: np.ndarray, kind: str) -> np.ndarray:
     """Return float64 values as the type a header declares, or wider where they do not fit it."""
-    if kind[0] in "iu" and np.isfinite(values).all():
-        return values.astype(kind if kind == "u2" and values.min() >= 0 and values.max() < 1 << 16 else np.int64)
-    return values.astype(kind) if kind == "f4" else values
+    if kind[0] in "iu" and (np.abs(values) < 1 << 62).all():
+        limits = np.iinfo(kind)
+        return values.astype(kind if limits.min <= values.min() and values.max() <= limits.max else np.int64)
+    with np.errstate(all="ignore"):  # too large for float32: infinite, and no position
+        return values.astype(kind) if kind == "f4" else values
 
 
-def _head(lines: list[str]) -> tuple[list[str] | None, int | None, int]:
-    """Return the names of the columns and the number of points, if the file says them, and the line of the first."""
-    names, declared = None, None
+def _head(lines: list[str]) -> tuple[str | None, int | None, int]:
+    """Return the line with the columns' names and the number of points, if the file has them, and the first line."""
+    header, declared = None, None
     for i, line in enumerate(lines):
         values = line.lstrip("#/").replace(",", " ").replace(";", " ").replace('"', " ").split()
         if {"x", "y", "z"} <= {value.lower() for value in values}:
-            names = values
+            header = line
         elif not values or line[0] in "#/":
             continue
-        elif len(values) == 1 and values[0].isdecimal() and declared is None:
+        elif len(values) == 1 and values[0].isdecimal() and len(values[0]) < 20 and declared is None:
             declared = int(values[0])  # PTS starts with it
         elif _is_number(values[0]):
-            return names, declared, i
+            return header, declared, i
         else:
-            raise FileError(f"has the line {line[:80]!r}; give numbers, after at most one line of column names.")
+            raise FileError(f"has the line {cut(line)!r}; give numbers, after at most one line of column names.")
     raise FileError("holds no line of numbers; give one point per line: x y z, or x y z red green blue.")
+
+
+def _separators(lines: list[str]) -> tuple[str | None, bool]:
+    """Return what sets the numbers apart, None for white space, and whether a comma sets off their decimals.
+
+    >>> _separators(["0,5;1;2"]), _separators(["0,5 1 2"]), _separators(["0.5, 1, 2"]), _separators(["0 1 2"])
+    ((';', True), (None, True), (',', False), (None, False))
+    """
+    line = next((line for line in lines if "," in line or ";" in line), "")
+    if ";" in line:
+        return ";", "," in line
+    if "," not in line:
+        return None, False
+    words = line.split()
+    decimal = len(words) >= 3 and all(re.fullmatch(r"[+-]?\d*,?\d+([eE][+-]?\d+)?", word) for word in words)
+    return (None, True) if decimal else (",", False)
+
+
+def _names(header: str, delimiter: str | None, first: str) -> list[str]:
+    """Return the columns' names, set apart as the numbers are: a name may hold spaces."""
+    line = header.lstrip("#/ ")
+    mark = delimiter or ("\t" if "\t" in line and "\t" in first else None)
+    names = [name.strip(' "') for name in line.split(mark)]
+    if {"x", "y", "z"} <= {name.lower() for name in names}:
+        return names
+    return line.replace(",", " ").replace(";", " ").replace('"', " ").split()
 
 
 def _is_number(value: str) -> bool:

@@ -10,7 +10,8 @@ these functions. `reference` defines their numbers; each row below is documented
 
 `around` is what precedes a product, `pre_norm`, and what follows it while its rows are at hand, in this order:
 `activation` ("gelu" or "geglu"), `norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the
-precision of the products; what goes in and out keeps the dtype of the features.
+precision of the products; what goes in and out keeps the dtype of the features. A `table` is a bare tensor, or a
+`Table`, which keeps what a backend makes of it from one call to the next.
 """
 
 import importlib
@@ -19,6 +20,8 @@ from types import ModuleType
 import torch
 
 from ..errors import BackendError
+from . import forks
+from .table import Table as Table
 
 BACKENDS = {
     "native": "msm3d.ops.native",
@@ -42,6 +45,7 @@ def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
     Raises:
         BackendError: the name is unknown, or the backend cannot run on `device`; a named one never falls back.
     """
+    forks.expected()
     device = torch.device(device)
     if name is not None and name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")

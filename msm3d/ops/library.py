@@ -5,6 +5,7 @@ import ctypes
 import functools
 import itertools
 import math
+import struct
 import sys
 import threading
 from collections import deque
@@ -18,7 +19,11 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError, InputError
+from . import forks
+from .values import plain
 
+ABI = 1
+"""Version of abi.h; raised there and here whenever a function or a structure changes."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20
 """Bytes from which on memory is used again."""
@@ -84,18 +89,68 @@ Blend = _structure(
 )
 
 
+STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend
+"""In the order in which `msm3d_abi` counts them."""
+
+
 @functools.cache
 def load() -> ctypes.CDLL:
     """Return the library, which stands beside the package's modules.
 
     Raises:
-        OSError: there is none, or it does not fit this system.
+        OSError: there is none.
+        BackendError: it is damaged, of another version of msm3d or of another system.
     """
     places = [Path(place) / f"_native{SUFFIX}" for place in sys.modules["msm3d"].__path__]
     place = next((place for place in places if place.exists()), None)
     if place is None:
         raise OSError(f"there is no {places[0].name} in {places[0].parent}")
-    return ctypes.CDLL(str(place))
+    forks.expected()
+    return opened(place)
+
+
+def opened(place: Path) -> ctypes.CDLL:
+    """Return the library in a file, if its functions take the structures above.
+
+    Raises:
+        BackendError: the file is something else; the sentence says what to type.
+    """
+    again = (
+        "build it again: pip install --force-reinstall --no-deps msm3d, or in a checkout "
+        "cmake -S . -B build && cmake --build build."
+    )
+    if not _is_whole(place):
+        raise BackendError(f"{place} is cut short; {again}")
+    try:
+        library = ctypes.CDLL(str(place))
+    except OSError as e:
+        raise BackendError(f"{place} cannot be loaded ({e}); {again}") from e
+    try:
+        library.msm3d_abi.restype = c_int64
+    except AttributeError:
+        raise BackendError(f"{place} is not this version's library; {again}") from None
+    theirs = [library.msm3d_abi(c_int64(i)) for i in range(len(STRUCTURES) + 1)]
+    if theirs != [ABI, *map(ctypes.sizeof, STRUCTURES)]:
+        raise BackendError(f"{place} is of another version of msm3d (interface {theirs[0]}, not {ABI}); {again}")
+    return library
+
+
+def _is_whole(place: Path) -> bool:
+    """Return whether all that an ELF file's headers speak of is in it: of a part that is not, loading it would die."""
+    with open(place, "rb") as file:
+        header = file.read(64)
+        if header[:6] != b"\x7fELF\x02\x01":
+            return True  # of another system, whose loader looks for itself
+        if len(header) < 64:
+            return False
+        start, sections, size, count, section, number = struct.unpack("<32xQQ6xHHHH2x", header)
+        file.seek(start)
+        table = file.read(size * count)
+        if size < 56 or len(table) < size * count:
+            return False
+        segments = [struct.unpack_from("<8xQ16xQ", table, size * i) for i in range(count)]
+        ends = [sections + section * number, *(offset + length for offset, length in segments)]
+        return max(ends) <= place.stat().st_size
 
 
 def call(function: str, *arguments: Any, name: str | None = None) -> None:
@@ -123,7 +178,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")  # whatever torch's default is
     return torch.from_numpy(_POOL.take(size)).view(dtype).view(*shape)
 
 
@@ -209,9 +264,19 @@ def _whole_pages(size: int) -> np.ndarray:
 _POOL = Pool(2 << 30)
 
 
+@forks.anew
+def _another_pool() -> None:
+    global _POOL
+    _POOL = Pool(_POOL.limit)  # the parent may have been at work in its own
+
+
 def address(tensor: Tensor | None) -> int | None:
-    """Return where a tensor's values stand, or None; for an empty one an address that nothing is read from."""
-    return None if tensor is None else tensor.data_ptr() or 64
+    """Return where a plain tensor's values stand, or None; for an empty one an address that nothing is read from."""
+    if tensor is None:
+        return None
+    if plain("a tensor", tensor) is not tensor:
+        raise BackendError("a tensor's values are not in memory as they are; resolve it first.")
+    return tensor.data_ptr() or 64
 
 
 def integers(values: Sequence[int]) -> ctypes.Array:

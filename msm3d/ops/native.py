@@ -10,8 +10,7 @@ on each operation, forces one. Products are computed in float32, or from bfloat1
 import ctypes
 import functools
 import os
-import warnings
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from ctypes import byref, c_int64, c_void_p
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,13 +19,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..errors import BackendError, InputError, Msm3dWarning
+from ..errors import BackendError, InputError
+from ..words import warn
 from . import library, reference
+from .compiled import uncompiled
+from .derivatives import Operation, first, learning
 from .library import address
 from .reference import Norm
+from .table import Table
+from .values import plain
 
 NAME = "native"
 ISAS = ("portable", "neon", "avx2", "avx512", "avx512bf16", "amx")
@@ -39,19 +41,36 @@ _DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64:
 
 
 def why_not(device: torch.device) -> str | None:
-    """Return None if the library is there and `device` is a CPU, else a sentence for the user."""
+    """Return None if the library is there and `device` is a CPU, else a sentence for the user.
+
+    There is a warning, once, where the library is there and cannot be used.
+
+    Raises:
+        BackendError: MSM3D_ISA names an instruction set that is not there.
+    """
     if device.type != "cpu":
         return f"the native backend runs on CPUs, not on {device.type}."
     try:
         library.load()
     except OSError as e:
         return f"the native backend's library cannot be loaded: {e}; reinstall msm3d where a C++ compiler is found."
+    except BackendError as e:
+        return _unusable(str(e))
+    if os.environ.get("MSM3D_ISA"):
+        _isa(None)
     return None
+
+
+@functools.cache
+def _unusable(reason: str) -> str:
+    warn(f"the native backend is not used: {reason}")
+    return reason
 
 
 # --- geometry -------------------------------------------------------------------------------------------------------
 
 
+@uncompiled
 def lookup(keys: Tensor, queries: Tensor, *, isa: str | None = None) -> Tensor:
     """Return for each query its row in `keys`, which ascend without repeats, or -1 where it is absent."""
     keys, queries = _dense("keys", keys, torch.int64, 1), _dense("queries", queries, torch.int64)
@@ -60,6 +79,7 @@ def lookup(keys: Tensor, queries: Tensor, *, isa: str | None = None) -> Tensor:
     return rows
 
 
+@uncompiled
 def group(keys: Tensor, columns: Sequence[Tensor], *, isa: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Put what has the same key together, and pick from each group the row with the smallest `columns`."""
     keys = _dense("keys", keys, torch.int64, 1)
@@ -67,7 +87,8 @@ def group(keys: Tensor, columns: Sequence[Tensor], *, isa: str | None = None) ->
     for i, column in enumerate(columns):
         if column.shape != keys.shape:
             raise InputError(f"columns[{i}] is {_shape(column)}; it needs one number per key, {_shape(keys)}.")
-        kept.append(column if column.dtype in (torch.float64, torch.float32, torch.uint8) else column.double())
+        column = column if column.dtype in (torch.float64, torch.float32, torch.uint8) else column.double()
+        kept.append(plain(f"columns[{i}]", column))
     unique, owner, picks = (library.empty(keys.shape, torch.int64) for _ in range(3))
     groups = c_int64()
     strides = [column.stride(0) * column.element_size() for column in kept]
@@ -77,6 +98,7 @@ def group(keys: Tensor, columns: Sequence[Tensor], *, isa: str | None = None) ->
     return unique[: groups.value].clone(), owner, picks[: groups.value].clone()
 
 
+@uncompiled
 def octree(
     keys: Tensor, levels: int, *, isa: str | None = None
 ) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
@@ -101,6 +123,7 @@ def octree(
     return list(zip(sets, parents, children, neighbours, strict=True))
 
 
+@uncompiled
 def corners(
     cells: Tensor,
     ancestors: Tensor,
@@ -131,6 +154,7 @@ def corners(
 # --- network --------------------------------------------------------------------------------------------------------
 
 
+@uncompiled
 def normalize(x: Tensor, norm: Norm, *, isa: str | None = None) -> Tensor:
     """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
     if x.dtype == torch.float64:
@@ -138,6 +162,7 @@ def normalize(x: Tensor, norm: Norm, *, isa: str | None = None) -> Tensor:
     return _finished(_Finish, (x,), x, None, None, norm, None, None, _Rule(isa))
 
 
+@uncompiled
 def linear(
     x: Tensor,
     weight: Tensor,
@@ -161,10 +186,11 @@ def linear(
     return _finished(_Product, (x, weight, None), x, bias, activation, norm, gamma, residual, rule)
 
 
+@uncompiled
 def conv(
     x: Tensor,
     weight: Tensor,
-    table: Tensor,
+    table: Table | Tensor,
     bias: Tensor | None = None,
     *,
     pre_norm: Norm | None = None,
@@ -179,16 +205,20 @@ def conv(
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
         return reference.conv(x, weight, table, bias, pre_norm=pre_norm, **finish)
     _require_matrix("x", x)
-    table = _dense("table", table, torch.int32, 2)
-    if weight.dim() != 3 or weight.shape[:2] != (table.shape[1], x.shape[1]):
+    table = Table.of(table)
+    rows = _dense("table", table.rows, torch.int32, 2)
+    if rows is not table.rows:
+        table = Table(rows)
+    if weight.dim() != 3 or weight.shape[:2] != (rows.shape[1], x.shape[1]):
         raise InputError(
-            f"weight is {_shape(weight)}; it needs ({table.shape[1]}, {x.shape[1]}, d) "
-            f"for table {_shape(table)} and x {_shape(x)}."
+            f"weight is {_shape(weight)}; it needs ({rows.shape[1]}, {x.shape[1]}, d) "
+            f"for table {_shape(rows)} and x {_shape(x)}."
         )
     x, rule = _prepared(x, weight, pre_norm, isa)
     return _finished(_Product, (x, weight, table), x, bias, activation, norm, gamma, residual, rule)
 
 
+@uncompiled
 def attend(
     qkv: Tensor, offsets: Sequence[int], window: int, dropout: float = 0.0, seed: int = 0, *, isa: str | None = None
 ) -> Tensor:
@@ -205,9 +235,11 @@ def attend(
         raise InputError(f"offsets is {list(offsets)}; it needs the first row of each scene, from 0 up to {len(qkv)}.")
     if window < 0 or not 0 <= dropout < 1:
         raise InputError(f"window is {window} and dropout {dropout}; they must be >= 0, and dropout below 1.")
-    return _Attend.apply(qkv, tuple(offsets), window, dropout, seed, isa)
+    learned = learning(qkv)
+    return _Attend.run(learned, learned, qkv, tuple(offsets), window, dropout, seed, isa)[0]
 
 
+@uncompiled
 def blend(
     features: Sequence[Tensor],
     rows: Sequence[Tensor],
@@ -236,57 +268,72 @@ def blend(
                 f"rows[{level}] is {_shape(r)} and weights[{level}] is {_shape(w)}; both need "
                 f"({len(rows[0])}, k) with k at most 8."
             )
+    corners = _Corners.of(rows, weights, owner)
     if out is None:
-        return _Blend.apply(rows, weights, owner, dtype, isa, *features)
-    shape = len(rows[0]) if owner is None else len(owner), sum(f.shape[1] for f in features)
+        return _Blend.run(learning(*features), corners, dtype, isa, *features)
+    shape = len(corners), sum(f.shape[1] for f in features)
     if out.shape != shape or out.dtype != dtype or not out.is_contiguous():
         raise InputError(f"out is {_shape(out)} {out.dtype}; it must be contiguous {shape} {dtype}.")
-    return _blended(rows, weights, owner, isa, features, out)[0]
+    return _blended(corners, isa, features, out)
 
 
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
-class _Product(torch.autograd.Function):
+class _Product(Operation):
     """A convolution (table), or a linear layer (no table), finished in the same pass.
 
     Keeps its inputs and the sums before finishing; what follows them is computed again on the way back.
     """
 
     @staticmethod
-    def forward(ctx, rule: "_Rule", x: Tensor, weight: Tensor, table: Tensor | None, *finish: Tensor | None) -> Tensor:
-        bias, scale, shift, gamma, _ = finish
-        plain = rule.activation is None and rule.norm is None and gamma is None
-        out, product = _product(rule, x, weight, table, finish, any(ctx.needs_input_grad) and not plain)
-        ctx.rule = rule
-        ctx.save_for_backward(x, weight, table, product, bias, scale, shift, gamma)
-        return out.to(x.dtype)
+    def forward(
+        rule: "_Rule", keep: bool, x: Tensor, weight: Tensor, table: Table | None, *finish: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        out, product = _product(rule, x, weight, table, finish, keep and not rule.is_plain(finish))
+        return out.to(x.dtype), product
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        rule, (x, weight, table, product, *finish) = ctx.rule, ctx.saved_tensors
-        need_x, need_weight, need_finish = ctx.needs_input_grad[1], ctx.needs_input_grad[2], ctx.needs_input_grad[4:]
-        grad_residual = grad if need_finish[4] else None
-        d = weight.shape[2 if table is not None else 0]
-        of_product, *grads = _finish_gradient(rule, product, grad, finish, need_finish, d)
-        grad_x = grad_weight = None
-        if need_x:
-            turned = None if table is None else _turned(table, len(x))
-            back = weight.t() if table is None else weight.transpose(1, 2)  # views: the kernel packs its weights
-            grad_x = _product(_Rule(rule.isa), of_product, back, turned, (None,) * 5, False)[0].to(x.dtype)
-        if need_weight:
-            grad_weight = _weight_gradient(rule, x, of_product, weight, table)
-        return None, grad_x, grad_weight, None, *grads, grad_residual
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.rule, _, x, weight, ctx.table, bias, scale, shift, gamma, _ = inputs
+        ctx.save_for_backward(x, weight, output[1], bias, scale, shift, gamma)
+        ctx.set_materialize_grads(False)
+        if output[1] is not None:
+            ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _):
+        rule, table, (need_x, need_weight), need_finish = ctx.rule, ctx.table, *_split(ctx.needs_input_grad)
+
+        def compute(grad: Tensor, x: Tensor, weight: Tensor, product: Tensor | None, *finish: Tensor | None):
+            bare = _Rule(rule.isa)
+            if product is None and not rule.is_plain(finish):  # nobody knew that they would be needed
+                product = _product(bare, x, weight, table, (None,) * 5, False)[0]
+            d = weight.shape[2 if table is not None else 0]
+            of_product, *grads = _finish_gradient(rule, product, grad, finish, need_finish, d)
+            grad_x = grad_weight = None
+            if need_x:
+                turned = None if table is None else _turned(table, len(x))
+                back = weight.t() if table is None else weight.transpose(1, 2)  # views: the kernel packs its weights
+                grad_x = _product(bare, of_product, back, turned, (None,) * 5, False)[0].to(x.dtype)
+            if need_weight:
+                grad_weight = _weight_gradient(rule, x, of_product, weight, table)
+            return grad_x, grad_weight, *grads
+
+        grad_x, grad_weight, *grads = first(compute, grad, *ctx.saved_tensors)
+        return None, None, grad_x, grad_weight, None, *grads, grad if need_finish[4] else None
 
 
-class _Finish(torch.autograd.Function):
+def _split(needed: Sequence[bool]) -> tuple[Sequence[bool], Sequence[bool]]:
+    """Return which gradients of x and weight are needed, and which of what follows them."""
+    return needed[2:4], needed[5:]
+
+
+class _Finish(Operation):
     """A norm alone."""
 
     @staticmethod
-    def forward(ctx, rule: "_Rule", x: Tensor, *finish: Tensor | None) -> Tensor:
-        ctx.rule = rule
-        ctx.save_for_backward(x, *finish[:4])
+    def forward(rule: "_Rule", x: Tensor, *finish: Tensor | None) -> Tensor:
         wide = _dense("x", x, torch.float32)
         out = library.empty(wide.shape)
         arguments = library.FinishGradient(_threads(), len(wide), address(wide))
@@ -296,87 +343,127 @@ class _Finish(torch.autograd.Function):
         return out.to(x.dtype)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.rule, x, *finish = inputs
+        ctx.save_for_backward(x, *finish[:4])
+
+    @staticmethod
     def backward(ctx, grad: Tensor):
-        x, *finish = ctx.saved_tensors
-        grad_x, *grads = _finish_gradient(ctx.rule, x, grad, finish, ctx.needs_input_grad[2:], x.shape[1])
-        return None, grad_x.to(x.dtype), *grads, None
+        rule, needed = ctx.rule, ctx.needs_input_grad[2:]
+
+        def compute(grad: Tensor, x: Tensor, *finish: Tensor | None):
+            grad_x, *grads = _finish_gradient(rule, x, grad, finish, needed, x.shape[1])
+            return grad_x.to(x.dtype), *grads
+
+        return None, *first(compute, grad, *ctx.saved_tensors), None
 
 
-class _Attend(torch.autograd.Function):
+class _Attend(Operation):
     """Keeps queries, keys, values, the result and one number per row and head."""
 
     @staticmethod
-    def forward(ctx, qkv: Tensor, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None):
-        wide = _dense("qkv", qkv, torch.float32)
-        n, _, h, e = wide.shape
-        out = library.empty((n, h, e))
-        lse = library.empty((n, h)) if ctx.needs_input_grad[0] else None
-        ctx.arguments = offsets, window, dropout, seed, isa
-        ctx.save_for_backward(qkv, out, lse)
-        if n:
-            arguments, kept = _attend_arguments(wide, out, lse, *ctx.arguments)
-            library.call("attend", _isa(isa), byref(arguments))
-            del kept
-        return out.to(qkv.dtype)
+    def forward(
+        keep: bool, qkv: Tensor, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None
+    ) -> tuple[Tensor, Tensor | None]:
+        return _attended(qkv, keep, offsets, window, dropout, seed, isa)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        qkv, out, lse = ctx.saved_tensors
-        wide, grad = _dense("qkv", qkv, torch.float32), _dense("grad", grad, torch.float32)
-        grad_qkv = library.empty(wide.shape)
-        if len(wide):
-            arguments, kept = _attend_arguments(wide, out, lse, *ctx.arguments)
-            arguments.grad_out, arguments.grad_qkv = address(grad), address(grad_qkv)
-            library.call("attend_gradient", _isa(ctx.arguments[-1]), byref(arguments))
-            del kept
-        return grad_qkv.to(qkv.dtype), None, None, None, None, None
-
-
-class _Blend(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows, weights, owner, dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
-        n = len(rows[0]) if owner is None else len(owner)
-        out = library.empty((n, sum(f.shape[1] for f in features)), dtype)
-        out, ctx.tables = _blended(rows, weights, owner, isa, features, out)
-        ctx.isa, ctx.features = isa, [f.detach() for f in features]
-        return out
+    def setup_context(ctx, inputs, output) -> None:
+        _, qkv, *ctx.arguments = inputs
+        ctx.save_for_backward(qkv, *output)
+        ctx.set_materialize_grads(False)
+        if output[1] is not None:
+            ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        rows, weights, owner = ctx.tables
-        grad = _dense("grad", grad, torch.float32)
-        needed = ctx.needs_input_grad[5:]
-        grads = [library.empty(f.shape) if need else None for f, need in zip(ctx.features, needed, strict=True)]
-        arguments, kept = _blend_arguments(ctx.features, rows, weights, owner, grad)
-        outputs = library.pointers(grads)
-        arguments.grad_out, arguments.grad_features = address(grad), ctypes.cast(outputs, c_void_p)
-        library.call("blend_gradient", _isa(ctx.isa), byref(arguments))
+    def backward(ctx, grad: Tensor, _):
+        arguments = ctx.arguments
+
+        def compute(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor | None) -> tuple[Tensor]:
+            if lse is None:  # nobody knew that it would be needed
+                out, lse = _attended(qkv, True, *arguments)
+            wide, grad = _dense("qkv", qkv, torch.float32), _dense("grad", grad, torch.float32)
+            out, grad_qkv = _dense("out", out, torch.float32), library.empty(wide.shape)
+            if len(wide):
+                filled, kept = _attend_arguments(wide, out, lse, *arguments)
+                filled.grad_out, filled.grad_qkv = address(grad), address(grad_qkv)
+                library.call("attend_gradient", _isa(arguments[-1]), byref(filled))
+                del kept
+            return (grad_qkv.to(qkv.dtype),)
+
+        return None, *first(compute, grad, *ctx.saved_tensors), None, None, None, None, None
+
+
+def _attended(
+    qkv: Tensor, keep: bool, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the result of attention and, if it is to be kept, what its gradient needs of each row and head."""
+    wide = _dense("qkv", qkv, torch.float32)
+    n, _, h, e = wide.shape
+    out = library.empty((n, h, e))
+    lse = library.empty((n, h)) if keep else None
+    if n:
+        arguments, kept = _attend_arguments(wide, out, lse, offsets, window, dropout, seed, isa)
+        library.call("attend", _isa(isa), byref(arguments))
         del kept
-        return (None,) * 5 + tuple(
-            None if g is None else g.to(f.dtype) for g, f in zip(grads, ctx.features, strict=True)
+    return out.to(qkv.dtype), lse
+
+
+class _Blend(Operation):
+    @staticmethod
+    def forward(corners: "_Corners", dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
+        out = library.empty((len(corners), sum(f.shape[1] for f in features)), dtype)
+        return _blended(corners, isa, features, out)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.corners, _, ctx.isa, *features = inputs
+        ctx.save_for_backward(*features)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        corners, isa, needed = ctx.corners, ctx.isa, ctx.needs_input_grad[3:]
+
+        def compute(grad: Tensor, *features: Tensor) -> tuple[Tensor | None, ...]:
+            grad = _dense("grad", grad, torch.float32)
+            grads = [library.empty(f.shape) if need else None for f, need in zip(features, needed, strict=True)]
+            arguments, kept = _blend_arguments(features, corners, grad)
+            outputs = library.pointers(grads)
+            arguments.grad_out, arguments.grad_features = address(grad), ctypes.cast(outputs, c_void_p)
+            library.call("blend_gradient", _isa(isa), byref(arguments))
+            del kept
+            return tuple(None if g is None else g.to(f.dtype) for g, f in zip(grads, features, strict=True))
+
+        return (None,) * 3 + first(compute, grad, *ctx.saved_tensors)
+
+
+@dataclass
+class _Corners:
+    """Which rows are blended, as the library takes them."""
+
+    rows: list[Tensor]
+    weights: list[Tensor]
+    owner: Tensor | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor], weights: Sequence[Tensor], owner: Tensor | None) -> "_Corners":
+        return cls(
+            [_dense("rows", r, torch.int32, 2) for r in rows],
+            [_dense("weights", w, torch.float32, 2) for w in weights],
+            None if owner is None else _dense("owner", owner, torch.int64, 1),
         )
 
+    def __len__(self) -> int:
+        return len(self.rows[0]) if self.owner is None else len(self.owner)
 
-def _blended(
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    owner: Tensor | None,
-    isa: str | None,
-    features: Sequence[Tensor],
-    out: Tensor,
-) -> tuple[Tensor, tuple[list[Tensor], list[Tensor], Tensor | None]]:
-    """Fill `out` and return it with the tables as the library takes them."""
-    rows = [_dense("rows", r, torch.int32, 2) for r in rows]
-    weights = [_dense("weights", w.detach(), torch.float32, 2) for w in weights]
-    owner = None if owner is None else _dense("owner", owner, torch.int64, 1)
-    wide = [_dense("features", f.detach(), torch.float32, 2) for f in features]
-    arguments, kept = _blend_arguments(wide, rows, weights, owner, out)
+
+def _blended(corners: _Corners, isa: str | None, features: Sequence[Tensor], out: Tensor) -> Tensor:
+    """Fill `out` and return it."""
+    wide = [_dense("features", f, torch.float32, 2) for f in features]
+    arguments, kept = _blend_arguments(wide, corners, out)
     library.call("blend", _isa(isa), byref(arguments))
     del kept
-    return out, (rows, weights, owner)
+    return out
 
 
 # --- calls ----------------------------------------------------------------------------------------------------------
@@ -391,6 +478,10 @@ class _Rule:
     norm: str | None = None
     factor: Tensor | None = None  # of each row of the input
     scale: Tensor | None = None  # of each channel of the input
+
+    def is_plain(self, finish: Sequence[Tensor | None]) -> bool:
+        """Return whether a bias and a residual are all that follows: then the sums' gradient is the result's."""
+        return self.activation is None and self.norm is None and finish[3] is None
 
     def fill(self, finish: Any, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
@@ -410,9 +501,8 @@ def _prepared(x: Tensor, weight: Tensor, pre_norm: Norm | None, isa: str | None)
     if pre_norm is None:
         return x, _Rule(isa)
     kind, scale, shift = pre_norm
-    learning = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or scale.requires_grad)
     factors = kind == "rmsnorm" and shift is None and scale.shape == x.shape[1:]
-    if not factors or learning or weight.dtype != torch.float32:
+    if not factors or weight.dtype != torch.float32 or learning(x, weight, scale):
         return normalize(x, pre_norm, isa=isa), _Rule(isa)
     rows = _dense("x", x, torch.float32)
     factor = library.empty((len(rows),))
@@ -431,7 +521,9 @@ def _finished(function, tensors, x, bias, activation, norm, gamma, residual, rul
         _, weight, table = tensors
         m, d = (len(x), len(weight)) if table is None else (len(table), weight.shape[2])
         if weight.dtype not in (torch.float32, torch.bfloat16):
-            raise InputError(f"weight is {weight.dtype}; it must be torch.float32 or torch.bfloat16.")
+            raise InputError(
+                f"weight is {weight.dtype}; it must be torch.float32 or torch.bfloat16: call .float() or .bfloat16()."
+            )
         if weight.numel() == 0:
             raise InputError(f"weight is {_shape(weight)}; it needs at least one slot and channel.")
     else:
@@ -446,18 +538,23 @@ def _finished(function, tensors, x, bias, activation, norm, gamma, residual, rul
         if value is not None and tuple(value.shape) != shape:
             raise InputError(f"{name} is {_shape(value)}; it needs {shape}.")
     rule.activation, rule.norm = activation, kind
-    return function.apply(rule, *tensors, bias, scale, shift, gamma, residual)
+    finish = bias, scale, shift, gamma, residual
+    if function is _Finish:
+        return _Finish.run(learning(x, *finish), rule, x, *finish)
+    _, weight, table = tensors
+    learned = learning(x, weight, *finish)
+    return _Product.run(learned, rule, learned, x, weight, table, *finish)[0]
 
 
 def _product(
-    rule: _Rule, x: Tensor, weight: Tensor, table: Tensor | None, finish: Sequence[Tensor | None], keep: bool
+    rule: _Rule, x: Tensor, weight: Tensor, table: Table | None, finish: Sequence[Tensor | None], keep: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the finished rows (float32) and, if they are to be kept, the sums before finishing.
 
     `weight` may be any view; without a table it is (d, c), with one (k, c, d).
     """
-    c = x.shape[1]
-    (m, k), d = ((len(x), 1), len(weight)) if table is None else (table.shape, weight.shape[2])
+    c, weight = x.shape[1], plain("weight", weight)
+    (m, k), d = ((len(x), 1), len(weight)) if table is None else (table.rows.shape, weight.shape[2])
     isa = _isa(rule.isa)
     if weight.dtype == torch.bfloat16 and ISAS[isa] == "amx":
         rows = _dense("x", x, _kept(x))
@@ -490,7 +587,7 @@ def _finish_gradient(
     grad = _dense("grad", grad, torch.float32)
     # Where only a bias and a residual followed, the sums were not kept: their gradient is the result's.
     sums: Tensor = grad if x is None else _dense("x", x, torch.float32)
-    grads = [torch.empty(p.shape) if p is not None and n else None for p, n in zip(parameters, needed, strict=False)]
+    grads = [library.empty(p.shape) if p is not None and n else None for p, n in zip(parameters, needed, strict=False)]
     if sums is grad and not any(g is not None for g in grads):
         return grad, *grads
     grad_x = library.empty(sums.shape)
@@ -502,7 +599,7 @@ def _finish_gradient(
     return grad_x, *typed
 
 
-def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table: Tensor | None) -> Tensor:
+def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table: Table | None) -> Tensor:
     """Return the gradient of `weight`, in the precision that its products are taken in."""
     isa = _isa(rule.isa)
     rounded = weight.dtype == torch.bfloat16 and ISAS[isa] == "amx"
@@ -511,7 +608,7 @@ def _weight_gradient(rule: _Rule, x: Tensor, grad: Tensor, weight: Tensor, table
     a, b = (grad, x) if table is None else (x, grad)
     pairs, *listed = _pairs(table, len(a), "a gradient")
     arguments = library.WeightGradient(
-        *(_threads(), len(a), len(b), 1 if table is None else table.shape[1], a.shape[1], b.shape[1]),
+        *(_threads(), len(a), len(b), 1 if table is None else table.rows.shape[1], a.shape[1], b.shape[1]),
         *(_DTYPES[weight.dtype if rounded else torch.float32], _DTYPES[a.dtype], _DTYPES[b.dtype]),
         *(address(tensor) for tensor in (a, b)),
         pairs,
@@ -527,14 +624,11 @@ def _kept(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
 
 
-def _pairs(table: Tensor | None, n: int, name: str) -> tuple[Any, ...]:
-    """Return the structure with a table's pairs (none without one), and the tensors that it points to.
-
-    They are kept as long as the table: every convolution of a level reads the same one.
-    """
+def _pairs(table: Table | None, n: int, name: str) -> tuple[Any, ...]:
+    """Return the structure with a table's pairs (none without one), and the tensors that it points to."""
     if table is None:
         return (library.Pairs(),)
-    return _kept_with(table, n, _PAIRS, lambda: _listed(table, n, name))
+    return table.made(("native pairs", n), lambda: _listed(table.rows, n, name))
 
 
 def _listed(table: Tensor, n: int, name: str) -> tuple[Any, ...]:
@@ -547,34 +641,16 @@ def _listed(table: Tensor, n: int, name: str) -> tuple[Any, ...]:
     return library.Pairs(*map(address, (slots, starts, rows_in, rows))), slots, starts, rows_in, rows
 
 
-def _turned(table: Tensor, n: int) -> Tensor:
-    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot.
+def _turned(table: Table, n: int) -> Table:
+    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
+    m, k = table.rows.shape
 
-    It is kept as long as the table: every convolution of a level goes back through the same one.
-    """
-    m, k = table.shape
-
-    def turn() -> Tensor:
+    def turn() -> Table:
         turned = library.empty((n, k), torch.int32)
-        library.call("turn", _threads(), table, m, k, n, turned, name="a gradient")
-        return turned
+        library.call("turn", _threads(), table.rows, m, k, n, turned, name="a gradient")
+        return Table(turned)
 
-    return _kept_with(table, n, _TURNED, turn)
-
-
-def _kept_with(table: Tensor, n: int, kept: MutableMapping[Tensor, Any], make: Callable[[], Any]) -> Any:
-    """Return what was made of a table for n rows of input; it is made anew if the table has changed.
-
-    Changes to a table that was made in inference mode are not seen.
-    """
-    state = None if table.is_inference() else table._version, n
-    entry = kept.get(table)
-    if entry is None or entry[0] != state:
-        entry = kept[table] = state, make()
-    return entry[1]
-
-
-_PAIRS, _TURNED = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+    return table.made(("native turned", n), turn)
 
 
 def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tuple[ctypes.Structure, object]:
@@ -587,8 +663,9 @@ def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tup
     ), starts
 
 
-def _blend_arguments(features, rows, weights, owner, out) -> tuple[ctypes.Structure, object]:
+def _blend_arguments(features: Sequence[Tensor], corners: _Corners, out: Tensor) -> tuple[ctypes.Structure, object]:
     """Return the structure, and what it points to."""
+    rows, weights, owner = corners.rows, corners.weights, corners.owner
     sizes = [
         library.integers(part)
         for part in zip(*((*f.shape, r.shape[1]) for f, r in zip(features, rows, strict=True)), strict=True)
@@ -598,7 +675,7 @@ def _blend_arguments(features, rows, weights, owner, out) -> tuple[ctypes.Struct
         *(_threads(), len(out), len(rows[0]), len(features), _DTYPES[out.dtype]),
         *(ctypes.addressof(array) for array in arrays),
         *(address(owner), address(out)),
-    ), (arrays, features, rows, weights, owner)
+    ), (arrays, features, corners)
 
 
 def _threads() -> int:
@@ -616,8 +693,9 @@ def _dense(name: str, tensor: Tensor, dtype: torch.dtype, dim: int | None = None
         raise InputError(f"{name} is {tensor.dtype}; it must be {dtype}.")
     if dim is not None and tensor.dim() != dim:
         raise InputError(f"{name} is {_shape(tensor)}; it needs {dim} dimensions.")
+    tensor = plain(name, tensor)
     if tensor.dtype == dtype and tensor.is_contiguous() and not tensor.requires_grad:
-        return tensor  # itself, by which a turned table is found again
+        return tensor  # itself, with what is kept in its table
     return tensor.detach().to(dtype).contiguous()
 
 
@@ -639,13 +717,13 @@ def available() -> list[str]:
 
 
 def _isa(name: str | None) -> int:
-    name = name or os.environ.get("MSM3D_ISA")
-    if name is None:
+    given, name = ("", name) if name else ("MSM3D_ISA: ", os.environ.get("MSM3D_ISA"))
+    if not name:
         return _best()
     if name not in ISAS:
-        raise BackendError(f"unknown instruction set {name!r}; choose one of {', '.join(ISAS)}.")
+        raise BackendError(f"{given}unknown instruction set {name!r}; choose one of {', '.join(ISAS)}.")
     if name not in available():
-        raise BackendError(f"this processor cannot run {name!r}; it can run {', '.join(available())}.")
+        raise BackendError(f"{given}this processor cannot run {name!r}; it can run {', '.join(available())}.")
     return ISAS.index(name)
 
 
@@ -654,11 +732,7 @@ def _best() -> int:
     """Return the best instruction set that agrees with the portable one; it may be one that we could not try."""
     *others, best = [isa for isa in available() if not library.load().msm3d_slow(c_int64(ISAS.index(isa)))]
     while others and (wrong := _disagrees(best)):
-        warnings.warn(
-            f"{best} computes {wrong} wrongly on this processor; msm3d uses {others[-1]} instead. Please report it.",
-            Msm3dWarning,
-            stacklevel=2,
-        )
+        warn(f"{best} computes {wrong} wrongly on this processor; msm3d uses {others[-1]} instead. Please report it.")
         best = others.pop()
     return ISAS.index(best)
 

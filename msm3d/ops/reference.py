@@ -1,8 +1,8 @@
 """The operations in plain PyTorch: any device, no compiler. They define the numbers of every other backend.
 
 Sizes: n and m rows (voxels), c and d channels, k slots of a table (27 neighbours, 8 children), h heads of e channels.
-A table is an (m, k) int32 tensor: for each output row and slot the input row, or -1. Within a slot no input row
-appears twice, so a table can be turned around, and the gradient of a convolution is a convolution.
+A table is an (m, k) int32 tensor, or a `Table` of one: for each output row and slot the input row, or -1. Within a
+slot no input row appears twice, so a table can be turned around, and the gradient of a convolution is a convolution.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import curves
+from .derivatives import Operation, learning
+from .table import Table
 
 NAME = "reference"
 EPS = 1e-4  # of every norm [released code]
@@ -190,7 +192,7 @@ def linear(
 def conv(
     x: Tensor,
     weight: Tensor,
-    table: Tensor,
+    table: Table | Tensor,
     bias: Tensor | None = None,
     *,
     pre_norm: Norm | None = None,
@@ -208,7 +210,8 @@ def conv(
     [[12.0], [1.0]]
     """
     x = x if pre_norm is None else normalize(x, pre_norm)
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    table = table.rows if isinstance(table, Table) else table
+    if learning(x, weight):
         return _finish(_Conv.apply(x, weight, table), bias, activation, norm, gamma, residual)
     chunks = []
     for rows, product in _products(x, weight, table):  # finishing each chunk while it is in cache
@@ -258,8 +261,8 @@ def blend(
     for f, r, w in zip(features, rows, weights, strict=True):
         levels.append((f, r.long().clamp(min=0), torch.where(r < 0, 0, w.to(f.dtype))))
     dtype = dtype or features[0].dtype
-    if out is None and torch.is_grad_enabled() and any(f.requires_grad for f in features):
-        read = torch.cat([F.embedding_bag(r, f, mode="sum", per_sample_weights=w) for f, r, w in levels], 1)
+    if out is None and learning(*features):
+        read = torch.cat([_weighted(*level) for level in levels], 1)
         return (read if owner is None else read[owner]).to(dtype)
     m, n = len(rows[0]), len(rows[0]) if owner is None else len(owner)
     size = n, sum(f.shape[1] for f in features)
@@ -276,6 +279,14 @@ def blend(
         read = torch.cat(bags, 1).to(dtype)  # in cache, and every page of the result is written once
         target.index_copy_(0, places[first:last], read.index_select(0, members[first:last] - start))
     return target
+
+
+def _weighted(features: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Return the sums of rows times weights by operations that have every derivative, as embedding_bag has not."""
+    total = features.new_zeros(len(rows), features.shape[1])
+    for row, weight in zip(rows.unbind(1), weights.unbind(1), strict=True):
+        total = total + features.index_select(0, row) * weight[:, None]
+    return total
 
 
 # --- products -------------------------------------------------------------------------------------------------------
@@ -332,13 +343,16 @@ def _turned(table: Tensor, n: int) -> Tensor:
     return turned
 
 
-class _Conv(torch.autograd.Function):
+class _Conv(Operation):
     """Keeps the inputs alone, where autograd through `_products` would keep every gathered row."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, table)
-        return conv(x, weight, table)
+    def forward(x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+        return torch.cat([product for _, product in _products(x, weight, table)])
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -348,29 +362,32 @@ class _Conv(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = conv(grad, weight.transpose(1, 2).contiguous(), _turned(table, len(x)))
         if ctx.needs_input_grad[1]:
-            grad_weight = torch.zeros_like(weight)
+            totals = list(torch.zeros_like(weight))
             rows = max(ROW_BUDGET // max(weight.shape[1:]), 256)
             for start in range(0, len(table), rows):
                 part = grad[start : start + rows]
                 there, inputs, counts = _pairs(table[start : start + rows])
                 gathered = x.index_select(0, inputs).to(weight.dtype).split(counts)
                 grads = part.index_select(0, there.nonzero()[:, 1]).to(weight.dtype).split(counts)
-                for total, a, b in zip(grad_weight, gathered, grads, strict=True):
-                    total.addmm_(a.T, b)
+                totals = [torch.addmm(total, a.T, b) for total, a, b in zip(totals, gathered, grads, strict=True)]
+            grad_weight = torch.stack(totals)
         return grad_x, grad_weight, None
 
 
-class _Attend(torch.autograd.Function):
+class _Attend(Operation):
     """Keeps queries, keys and values alone and computes the weights of each block again on the way back."""
 
     @staticmethod
-    def forward(ctx, qkv: Tensor, offsets: Sequence[int], window: int, dropout: float, seed: int) -> Tensor:
-        ctx.save_for_backward(qkv)
-        ctx.arguments = offsets, window, dropout, seed
+    def forward(qkv: Tensor, offsets: Sequence[int], window: int, dropout: float, seed: int) -> Tensor:
         out = torch.empty_like(qkv[:, 0])
-        for rows, around, weights, kept in _weights(qkv, *ctx.arguments):
+        for rows, around, weights, kept in _weights(qkv, offsets, window, dropout, seed):
             out[rows] = ((weights * kept) @ qkv[around, 2].transpose(0, 1)).transpose(0, 1)
         return out
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        qkv, *ctx.arguments = inputs
+        ctx.save_for_backward(qkv)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:

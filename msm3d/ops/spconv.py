@@ -18,11 +18,14 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ..errors import InputError, Msm3dWarning
+from ..errors import InputError
+from ..words import warn
 from . import reference
+from .derivatives import Closed, once
 from .reference import Norm
+from .table import Table
+from .values import plainly
 
 NAME = "spconv"
 DTYPES = (torch.float32, torch.float16)
@@ -52,7 +55,7 @@ def _why_not_on(index: int) -> str | None:
         reason = f"spconv computes convolutions wrongly on {name}."
     except Exception as e:  # whatever its own compiler and assertions may raise
         reason = f"spconv cannot run on {name}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
-    warnings.warn(f"{reason} Use the triton or the reference backend.", Msm3dWarning, stacklevel=2)
+    warn(f"{reason} Use the triton or the reference backend.")
     return reason
 
 
@@ -132,10 +135,11 @@ def blend(features: Sequence[Tensor], rows: Sequence[Tensor], weights: Sequence[
 # --- convolutions ---------------------------------------------------------------------------------------------------
 
 
+@plainly
 def conv(
     x: Tensor,
     weight: Tensor,
-    table: Tensor,
+    table: Table | Tensor,
     bias: Tensor | None = None,
     *,
     pre_norm: Norm | None = None,
@@ -146,21 +150,22 @@ def conv(
 ) -> Tensor:
     """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
     x = x if pre_norm is None else normalize(x, pre_norm)
+    rows = Table.of(table).rows
     if torch.float64 in (x.dtype, weight.dtype):
         finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
-        return reference.conv(x, weight, table, bias, **finish)
+        return reference.conv(x, weight, rows, bias, **finish)
     if weight.dtype not in DTYPES:
         raise InputError(
             f"weight is {weight.dtype}, for which spconv has no products; use precision='fp32', or backend='triton'."
         )
-    if table.dim() != 2 or table.dtype != torch.int32:
-        raise InputError(f"table is {tuple(table.shape)} of {table.dtype}; it must be (m, k) of torch.int32.")
-    if weight.dim() != 3 or x.dim() != 2 or weight.shape[:2] != (table.shape[1], x.shape[1]):
+    if rows.dim() != 2 or rows.dtype != torch.int32:
+        raise InputError(f"table is {tuple(rows.shape)} of {rows.dtype}; it must be (m, k) of torch.int32.")
+    if weight.dim() != 3 or x.dim() != 2 or weight.shape[:2] != (rows.shape[1], x.shape[1]):
         raise InputError(
-            f"weight is {tuple(weight.shape)}; it needs ({table.shape[1]}, channels of x, d) "
-            f"for table {tuple(table.shape)} and x {tuple(x.shape)}."
+            f"weight is {tuple(weight.shape)}; it needs ({rows.shape[1]}, channels of x, d) "
+            f"for table {tuple(rows.shape)} and x {tuple(x.shape)}."
         )
-    return reference._finish(_Conv.apply(x, weight, table), bias, activation, norm, gamma, residual)
+    return reference._finish(_Conv.apply(x, weight, rows), bias, activation, norm, gamma, residual)
 
 
 def filters(weight: Tensor) -> Tensor:
@@ -205,7 +210,7 @@ def _parts(x: Tensor, weight: Tensor, table: Tensor) -> Iterator[tuple[slice, Te
             pending.append((slice(a, b), used.long(), moved))
 
 
-class _Conv(torch.autograd.Function):
+class _Conv(Closed):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         rows = x.to(weight.dtype).contiguous()
@@ -220,7 +225,7 @@ class _Conv(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, grad: Tensor):
         rows, weight, table = ctx.saved_tensors
         grad = grad.to(weight.dtype).contiguous()

@@ -155,6 +155,7 @@ ROOMS = PretrainConfig(
         layer_scale=1.0,  # with the paper's 0.1 a random teacher says little about context
         drop_path=0.0,
         attention_dropout=0.0,
+        origin="anchored",
     ),
     view=40_000,
     crop=0.6,

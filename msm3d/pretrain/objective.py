@@ -73,9 +73,7 @@ def prepare(
     """
     cloud = cropped(rescanned(cloud, config.rescan, generator), config.view, generator)
     shape = config.backbone
-    views = [
-        view_of(cloud, config.augmentation, shape.voxel_size, shape.levels, ops, device, generator) for _ in range(2)
-    ]
+    views = [view_of(cloud, config.augmentation, shape, ops, device, generator) for _ in range(2)]
     masked = []
     for view, middle in zip(views, _middles(cloud, config.apart, generator), strict=True):
         keep = crop(view, middle, config.crop, config.crop_voxels, generator)

@@ -7,7 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..atomic import replacing
+from ..atomic import refusals, replacing
+from ..stages import hidden
 
 
 class Record:
@@ -17,18 +18,20 @@ class Record:
         folder: of the run; `log.jsonl` and `tensorboard/` are in it.
         start: the step to go on with: later lines are of steps that will be taken again.
         steps: of the whole run.
-        shown: whether to show a bar.
+        shown: whether to show a bar; None shows it in a terminal only.
     """
 
-    def __init__(self, folder: Path, start: int, steps: int, shown: bool) -> None:
+    def __init__(self, folder: Path, start: int, steps: int, shown: bool | None) -> None:
         path = folder / "log.jsonl"
         if path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) < start]
             with replacing(path) as partial:
                 partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.file = path.open("a", encoding="utf-8")
+        self.path = path
+        with refusals(path):
+            self.file = path.open("a", encoding="utf-8")
         self.board = _board(folder / "tensorboard", start)
-        self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=not shown)
+        self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
 
     def __enter__(self) -> "Record":
         return self
@@ -46,8 +49,9 @@ class Record:
 
     def line(self, step: int, **values: Any) -> None:
         """Write one line, at once: numbers, lists of one number per level, or dictionaries of numbers."""
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
+        with refusals(self.path):
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
+            self.file.flush()
         if self.board is not None:
             for name, value in values.items():
                 for key, number in _numbers(name, value):

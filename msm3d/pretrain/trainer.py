@@ -15,19 +15,24 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import training
-from ..atomic import replacing
+from ..atomic import refusals, replacing
+from ..devices import device_of
 from ..errors import InputError
 from ..model import Model
 from ..normals import completed
 from ..ops import backend as chosen_backend
 from ..points import PointCloud
 from ..store import load_state
+from ..words import either
 from .config import PretrainConfig
 from .monitor import Monitor
 from .networks import Student, Teacher
 from .objective import Outcome, Sample, loss, prepare
 from .record import Record
 from .targets import Moments
+
+_FIRST = 10
+"""The step of the first line of the log at the latest: whoever starts a run wants to see one."""
 
 
 class Scene(Protocol):
@@ -58,7 +63,7 @@ def pretrain(
     backend: str | None = None,
     judge: Callable[[Model], dict[str, float]] | None = None,
     judge_every: int = 2000,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Model:
     """Train a backbone on scenes without looking at labels, and return the student's.
 
@@ -77,14 +82,14 @@ def pretrain(
         start: weights to begin with, of the same shape as `config.backbone`; drawn at random by default.
         resume: go on from the checkpoint in `folder`, if there is one.
         every: steps between checkpoints: at most as many are lost.
-        look_every: steps between lines of the log and looks for collapse.
+        look_every: steps between lines of the log and looks for collapse; the first is after at most ten.
         device: where to train; a GPU if there is one, by default. Of several processes on GPUs, each takes the one of
             its LOCAL_RANK.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
         judge: called with the student in evaluation mode every `judge_every` steps and at the end; what it returns is
             logged. It sees a copy and changes nothing.
         judge_every: steps between these.
-        progress: show a bar.
+        progress: show a bar; None shows it in a terminal only.
 
     Returns:
         The student's backbone, in evaluation mode and frozen.
@@ -96,17 +101,18 @@ def pretrain(
     """
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    run = _Run(scenes, config, Path(folder), device, backend, data, None if start is None else start.unet.state_dict())
+    device = device_of(device)
+    weights = None if start is None else start.unet.state_dict()
+    run = _Run(scenes, config, Path(folder), device, backend, data, weights)
     first = run.begin(resume)
     monitor = Monitor()
-    with Record(run.folder, first, config.steps, progress and run.first) if run.first else _Silent() as record:
+    with Record(run.folder, first, config.steps, progress) if run.first else _Silent() as record:
         clock, seen = perf_counter(), first
         for step, samples in _ahead(run.samples, first, config.steps):
             outcome = run.step(step, samples)
             done = step + 1 == config.steps
             record.step(outcome["loss"])
-            if run.first and ((step + 1) % look_every == 0 or done):
+            if run.first and ((step + 1) % look_every == 0 or step + 1 == min(_FIRST, look_every) or done):
                 rate = (step + 1 - seen) / (perf_counter() - clock)
                 clock, seen = perf_counter(), step + 1
                 health = monitor.look(step, outcome.pop("teacher"))
@@ -116,6 +122,13 @@ def pretrain(
             if judge is not None and run.first and ((step + 1) % judge_every == 0 or done):
                 record.line(step, judged=judge(run.student_model()))
     return run.student_model()
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Raise InputError where `folder` has a run that is not to be gone on with; before any scan is read or made."""
+    if (folder / "checkpoint.pt").exists() and not resume:
+        cure = either("resume=True", "--resume")
+        raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
 
 
 class _Silent:
@@ -236,15 +249,15 @@ class _Run:
     def begin(self, resume: bool) -> int:
         """Return the step to start with; write config.json of a new run."""
         path = self.folder / "checkpoint.pt"
-        if path.exists() and not resume:
-            raise InputError(f"{self.folder} has a run already; go on with --resume, or give another folder.")
+        check_folder(self.folder, resume)
         if path.exists():
             state = training.resume(path, self._identity(), self.device)
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             return int(state["step"])
         if self.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with refusals(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / "config.json") as partial:
                 partial.write_text(json.dumps(self._identity(), indent=2) + "\n", encoding="utf-8")
         return 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..augment import Augmentation, augmented
+from ..config import BackboneConfig
 from ..hierarchy import Hierarchy
 from ..points import PointCloud
 from ..voxels import voxelize
@@ -39,15 +40,14 @@ class View:
 def view_of(
     cloud: PointCloud,
     strength: Augmentation,
-    size: float,
-    levels: int,
+    shape: BackboneConfig,
     ops: ModuleType,
     device: torch.device,
     generator: torch.Generator,
 ) -> View:
     """Return an augmented copy of `cloud`: points keep their rows, which is all that later links two views."""
-    voxels = voxelize([augmented(cloud, generator, strength)], size, ops)
-    hierarchy = Hierarchy.of(voxels.keys.to(device), levels, ops)
+    voxels = voxelize([augmented(cloud, generator, strength)], shape.voxel_size, ops, shape.origin)
+    hierarchy = Hierarchy.of(voxels.keys.to(device), shape.levels, ops)
     return View(hierarchy, voxels.features.to(device), voxels.owner.to(device))
 
 

@@ -2,21 +2,23 @@
 
 import json
 import os
-import shutil
-import tempfile
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import FileError, InputError
+from ..atomic import on_termination, refusals, replacing, staged
+from ..errors import FileError, InputError, cut
 from ..points import PointCloud
-from .classes import KINDS, OTHER
+from .classes import CLASSES, KINDS, OTHER
 from .generator import make
 
 LAYOUTS = ("pointcept", "ply")
@@ -45,7 +47,7 @@ def write(
 
     Args:
         directory: is created; its `rooms.json` remembers the settings, and a later call must repeat them.
-        count: how many rooms; their seeds are `first_seed`, `first_seed + 1` and so on.
+        count: how many rooms, 1 at least; their seeds are `first_seed`, `first_seed + 1` and so on.
         first_seed: an integer from 0.
         layout: "pointcept" writes a folder with coord.npy (float32, metres), color.npy (uint8), normal.npy (float32),
             segment20.npy (int16, `other` is -1) and instance.npy (int32); "ply" one binary file with normals, label
@@ -61,7 +63,7 @@ def write(
 
     Raises:
         InputError: an unknown layout, split or kind, or a number below its least value.
-        FileError: the directory holds rooms made with other settings.
+        FileError: the directory holds rooms made with other settings, or cannot be written.
     """
     for name, value, known in (
         ("layout", layout, LAYOUTS),
@@ -70,8 +72,8 @@ def write(
     ):
         if value not in known:
             raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}.")
-    if count < 0 or first_seed < 0 or points < 1:
-        raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 0, 0 and 1.")
+    if count < 1 or first_seed < 0 or points < 1:
+        raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 1, 0 and 1.")
     folder = Path(directory)
     remember(folder, {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points})
     seeds = range(first_seed, first_seed + count)
@@ -91,13 +93,28 @@ def run(job: partial, missing: list[tuple[int, Path]], workers: int) -> Iterator
         for seed, path in missing:
             yield job(seed, path)
         return
-    with one_thread(), ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+    few = min(workers, len(missing))
+    with one_thread(), ProcessPoolExecutor(few, get_context("spawn"), end_with_parent) as pool:
         futures = [pool.submit(job, seed, path) for seed, path in missing]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Let this process end, tidily, when the one that started it was killed: else it waits for work for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            while True:  # the first may only end a room
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.5)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -135,34 +152,40 @@ def remember(folder: Path, settings: dict) -> None:
     """Keep the settings beside the rooms, or compare them with those kept."""
     kept = folder / "rooms.json"
     if kept.is_file():
-        before = json.loads(kept.read_text())
+        try:
+            before = json.loads(kept.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise FileError(f"{kept} cannot be read ({cut(error)}); delete it, or give another directory.") from error
+        if not isinstance(before, dict):
+            raise FileError(f"{kept} is not of made rooms; delete it, or give another directory.")
         if before != settings:
             changed = ", ".join(f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key])
             raise FileError(f"{folder} holds rooms made with {changed}; use the same settings or another directory.")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".rooms.json.{os.getpid()}"
-    draft.write_text(json.dumps(settings, indent=1) + "\n")
-    draft.replace(kept)
+    with refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with replacing(kept) as partial:
+        partial.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def one(seed: int, path: Path, *, kind: str | None, points: int) -> None:
     """Make one room; it appears under its name only when it is whole."""
-    cloud = make(seed, kind=kind, points=points)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    try:
-        if path.suffix == ".ply":
-            write_ply(draft / path.name, cloud)
-            (draft / path.name).replace(path)
-            return
+    with on_termination():  # it may be a process of its own
+        cloud = make(seed, kind=kind, points=points)
+        with refusals(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        keep(path, cloud)
+
+
+def keep(path: Path, cloud: PointCloud) -> None:
+    """Write a room, whole or not at all."""
+    if path.suffix == ".ply":
+        with replacing(path) as partial:
+            write_ply(partial, cloud)
+        return
+    with staged(path) as stage:
         for name, array in arrays(cloud).items():
-            np.save(draft / f"{name}.npy", array)
-        draft.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)  # a folder that is not complete
-        draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            np.save(stage / f"{name}.npy", array)
 
 
 def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:
@@ -179,7 +202,7 @@ def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:
 
 
 def write_ply(path: Path, cloud: PointCloud) -> None:
-    """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance."""
+    """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance; comments name the labels."""
     from plyfile import PlyData, PlyElement
 
     kinds = [(name, "f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
@@ -190,4 +213,5 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
         for k, name in enumerate(names):
             table[name] = parts[part][:, k]
     table["label"], table["instance"] = cloud.segment, parts["instance"]
-    PlyData([PlyElement.describe(table, "vertex")]).write(path)
+    names = [f"label {i} {name}" for i, name in enumerate((*CLASSES, "other"))]
+    PlyData([PlyElement.describe(table, "vertex")], comments=names).write(path)

@@ -7,6 +7,9 @@ from .colors import label_colors as label_colors
 from .colors import pca_colors as pca_colors
 from .colors import similarity as similarity
 from .colors import similarity_colors as similarity_colors
+from .colors import threshold as threshold
+from .height import Height as Height
+from .kinds import Kinds as Kinds
 from .page import write_page as write_page
 from .picture import colored_ply as colored_ply
 from .picture import render as render

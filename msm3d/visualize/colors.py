@@ -16,6 +16,8 @@ _CHUNK = 65_536  # rows that are worked on at once
 _ENDS = 1.0, 99.0  # percentiles of a component that become the two colours below
 _RANGE = 28.0, 236.0  # neither black nor glaring, so that shading is seen on every colour
 
+_RANKS = 20_000  # similarities, evenly spaced, in which a threshold is looked for
+
 _HEAT = np.array(
     [(126, 3, 168), (156, 23, 158), (182, 48, 139), (203, 70, 121), (221, 94, 102)]
     + [(236, 120, 83), (247, 149, 64), (253, 180, 47), (251, 213, 36), (240, 249, 33)],
@@ -208,6 +210,33 @@ def similarity(features: Any, index_or_point: Any, coord: Any = None) -> np.ndar
         length = np.sqrt(np.einsum("nc,nc->n", part, part))
         found[start : start + _CHUNK] = part @ query / np.maximum(length, 1e-20)
     return np.clip(found, -1, 1)
+
+
+def threshold(similar: Any) -> float:
+    """Return from where on points are similar to the one that was asked about: the middle of the widest gap.
+
+    A gap is a stretch of similarities that holds 1 % of the points. Its width is weighed by the fourth root of the
+    share of points above it, so that the few next to the asked one do not make a gap of their own; it begins where at
+    least half of the points are below, and at least 0.3 % are above.
+
+    >>> rest, alike = np.linspace(-0.2, 0.6, 8000), np.linspace(0.8, 1, 2000)
+    >>> round(threshold(np.concatenate([rest, alike])), 2)
+    0.7
+
+    Args:
+        similar: (n,) as from `similarity`.
+
+    Raises:
+        InputError: the similarities are no (n,) finite numbers.
+    """
+    values = _numpy(similar)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise InputError(f"similar has shape {values.shape}; give (n,) finite numbers, as similarity() returns.")
+    rank = np.sort(values)[(np.arange(_RANKS) * len(values)) // _RANKS].astype(np.float64)
+    first, wide = np.arange(_RANKS // 2, _RANKS * 997 // 1000 - _RANKS // 100), _RANKS // 100
+    width = rank[first + wide] - rank[first]
+    at = first[(width * (1 - (first + wide / 2) / _RANKS) ** 0.25).argmax()]
+    return float(rank[at] + rank[at + wide]) / 2
 
 
 def similarity_colors(similar: np.ndarray, threshold: float | None = None) -> np.ndarray:

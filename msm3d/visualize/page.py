@@ -155,7 +155,8 @@ def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[
     offset = np.clip(np.floor(place * 256), 0, 255).astype(np.uint8)
     color = np.tile(np.array(_GREY, np.uint8), (len(owner), 1)) if cloud.color is None else cloud.color[grid.rows]
     color = np.rint(color).astype(np.uint8)
-    arrays = {"count": _integers(grid.counts)}
+    rows = grid.rows if cloud.rows is None else cloud.rows[grid.rows]  # of the scan's file
+    arrays = {"count": _integers(grid.counts), "row": _integers(np.diff(rows, prepend=0))}
     for axis, name in enumerate("xyz"):
         arrays[f"cell.{name}"] = _integers(np.diff(grid.cells[:, axis], prepend=0))
         arrays[f"offset.{name}"] = offset[:, axis].tobytes()

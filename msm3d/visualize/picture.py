@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing
-from ..errors import DependencyError, InputError
+from ..errors import InputError
 from .camera import View, automatic_view, outside
 from .colors import spaced, unit
+from .png import encoded
 
 BACKGROUNDS = {"white": (255, 255, 255), "light": (246, 246, 244), "dark": (22, 24, 28), "black": (0, 0, 0)}
 _FINE = 2  # pixels drawn for one of the picture, along each side
@@ -81,20 +82,18 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     """Write a picture (height, width, 3) uint8 as PNG; whole or not at all.
 
     Raises:
-        InputError: the name does not end with .png, or there is no such folder.
-        DependencyError: Pillow is not installed.
+        InputError: the name does not end with .png, there is no such folder, or the array is no picture.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"{path} cannot hold a picture; end it with .png.")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError("writing PNG needs Pillow; install it: pip install 'msm3d[view]'") from error
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape or picture.dtype != np.uint8:
+        raise InputError(f"picture has shape {picture.shape} and dtype {picture.dtype}; give (height, width, 3) uint8.")
     with replacing(path) as partial:
-        Image.fromarray(picture).save(partial, format="PNG", optimize=False, compress_level=6)
+        partial.write_bytes(encoded(picture))
     return path
 
 

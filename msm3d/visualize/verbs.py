@@ -1,27 +1,35 @@
 """What `msm3d pca` and `msm3d view` do; each yields the lines that are shown."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 
-from .. import memory
-from ..errors import FileError, InputError
+from .. import memory, stages
+from ..atomic import apart, scratch
+from ..errors import InputError
 from ..io import read_with
+from ..layouts import mapped
 from ..model import LevelInfo, Model
-from ..normals import completed
+from ..normals import completed, estimated
 from ..points import PointCloud
 from ..reading import ReadOptions
-from .colors import ColorBasis
+from ..words import choices, count, option
+from .colors import ColorBasis, label_colors
+from .height import Height
+from .kinds import Kinds
+from .names import label_names, names_with
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, render, save_picture
+from .saved import placed, rows_of, saved
 
 PCA_FORMATS = (".png", ".ply", ".html")
+MODES = ("components", "clusters", "no-height")
+"""What colours of `pca` are: principal components, a colour for each of eight kinds of features, or components of what
+height does not explain."""
 
 
 def pca(
@@ -35,10 +43,12 @@ def pca(
     background: str = "white",
     basis: str | None = None,
     save_basis: str | None = None,
+    mode: str = "components",
+    features: Sequence[str] | None = None,
     max_memory: str | None = None,
     options: ReadOptions | None = None,
 ) -> Iterator[str]:
-    """Colour scans by principal components on one basis; a picture, a PLY file or a page for each.
+    """Colour scans by their features, all on one basis; a picture, a PLY file or a page for each.
 
     Args:
         scans: files.
@@ -50,26 +60,33 @@ def pca(
         background: of a picture.
         basis: a file of `ColorBasis.save` to use.
         save_basis: where to write the basis.
+        mode: one of `MODES`.
+        features: a file of `msm3d extract` for each scan, in their order, instead of a model.
         max_memory: as for `Model.extract`.
         options: how the files are to be understood.
     """
     targets = _targets(scans, output, form)
+    _check_mode(mode, targets[0].suffix.lower(), [basis, save_basis])
+    given = [path for path in (*scans, *(features or []), basis) if path]
+    apart([path for path in (*targets, save_basis) if path], given)
     pixels, known = _size(size), None if basis is None else ColorBasis.load(basis)
-    model = load()
-    start = perf_counter()
-    infos = _infos(model, levels)
-    with _described(model, scans, levels, targets[0].parent, max_memory, options) as (clouds, features):
-        yield f"{sum(map(len, clouds)):,} points x {features[0].shape[1]} channels in {perf_counter() - start:.1f} s"
-        if targets[0].suffix.lower() == ".html":
-            bases = level_bases(features, [info.slice for info in infos])
+    place, start = _existing(targets[0].parent), perf_counter()
+    with _source(scans, features, load, levels, place, max_memory, options) as (clouds, found, infos, name):
+        targets[0].parent.mkdir(parents=True, exist_ok=True)
+        yield f"{sum(map(len, clouds)):,} points x {found[0].shape[1]} channels in {perf_counter() - start:.1f} s"
+        height = Height.fit(found, [cloud.coord for cloud in clouds])
+        others = " or ".join(other for other in MODES if other != mode)
+        yield f"height alone explains {100 * height.share:.0f} % of the features' variance; see also --mode {others}"
+        bases = []
+        if mode == "components":
+            parts = [info.slice for info in infos] if targets[0].suffix.lower() == ".html" else []
+            bases = level_bases(found, parts)
             bases = bases if known is None else [known, *bases[1:]]
-        else:
-            bases = [ColorBasis.fit(features) if known is None else known]
         if save_basis is not None:
             bases[0].save(save_basis)
+        colors = _colors(mode, clouds, found, infos, height, bases)
         if len(targets) == 1 and targets[0].suffix.lower() == ".png":
             start = perf_counter()
-            colors = [bases[0](feature) for feature in features]
             settings = {"size": pixels, "background": background}
             shown = [
                 render(c.coord, color, normals=c.normal, **settings) for c, color in zip(clouds, colors, strict=True)
@@ -77,19 +94,18 @@ def pca(
             save_picture(targets[0], _side_by_side(shown))
             yield f"{targets[0]}: {_file(targets[0])} in {perf_counter() - start:.1f} s"
             return
-        for scan, target, cloud, feature in zip(scans, targets, clouds, features, strict=True):
+        for scan, target, cloud, feature, color in zip(scans, targets, clouds, found, colors, strict=True):
             start = perf_counter()
             if target.suffix.lower() == ".html":
-                settings = {"levels": infos, "bases": bases, "mode": "pca"}
-                page = write_page(target, cloud, feature, title=Path(scan).name, model=_name(model), **settings)
+                settings = {"levels": infos, "bases": bases, "mode": "pca", "names": names_with(scan)}
+                page = write_page(target, cloud, feature, title=Path(scan).name, model=name, **settings)
                 yield f"{_page(page)} in {perf_counter() - start:.1f} s"
                 continue
-            colors = bases[0](feature)
             if target.suffix.lower() == ".ply":
-                colored_ply(target, cloud.coord, colors)
+                colored_ply(target, cloud.coord, color)
             else:
                 settings = {"size": pixels, "background": background, "normals": cloud.normal}
-                save_picture(target, render(cloud.coord, colors, **settings))
+                save_picture(target, render(cloud.coord, color, **settings))
             yield f"{target}: {_file(target)} in {perf_counter() - start:.1f} s"
 
 
@@ -111,35 +127,57 @@ def view(
         output: .html file.
         load: gives the model, where it is needed.
         features: .npz, .npy or .safetensors file as from `msm3d extract`, instead of a model.
-        names: of the labels: scannet20, scannet200, s3dis, rooms, a file with one name a line, or wall,floor,chair.
+        names: of the labels: scannet20, scannet200, s3dis, rooms, a file with one name a line, or wall,floor,chair; by
+            default those in the scan's own file.
         most: points to keep in the page.
         max_memory: as for `Model.extract`.
         options: how the files are to be understood.
     """
-    target, named = check_page(output), () if names is None else _names(names)
+    target, named = check_page(output), None if names is None else label_names(names)
+    apart([target], [path for path in (scan, features) if path])
     if most < 1:
         raise InputError(f"points is {most}; give at least 1.")
-    settings = {"title": Path(scan).name, "names": named, "most": most}
-    if features is not None:
-        start = perf_counter()
-        cloud, rows = read_with(scan, options or ReadOptions()), _features(features)
-        if len(rows) != len(cloud):
-            raise InputError(
-                f"{features} has {len(rows):,} rows, {scan} has {len(cloud):,} points; give the features of this scan."
-            )
-        page = write_page(target, completed(cloud), rows, model=Path(features).name, **settings)
-        yield f"{_page(page)} in {perf_counter() - start:.1f} s"
-        return
-    model = load()
-    start = perf_counter()
-    with _described(model, [scan], None, target.parent, max_memory, options) as ([cloud], [rows]):
+    files, place, start = None if features is None else [features], target.parent, perf_counter()
+    with _source([scan], files, load, None, place, max_memory, options) as ([cloud], [rows], infos, name):
         yield f"{len(cloud):,} points x {rows.shape[1]} channels in {perf_counter() - start:.1f} s"
-        start = perf_counter()
-        page = write_page(target, cloud, rows, levels=_infos(model, None), model=_name(model), **settings)
-        yield f"{_page(page)} in {perf_counter() - start:.1f} s"
+        start, named = perf_counter(), names_with(scan) if named is None else named
+        settings = {"title": Path(scan).name, "model": name, "levels": infos, "names": named, "most": most}
+        yield f"{_page(write_page(target, cloud, rows, **settings))} in {perf_counter() - start:.1f} s"
 
 
 # --- features -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _source(
+    scans: Sequence[str],
+    files: Sequence[str] | None,
+    load: Callable[[], Model],
+    levels: Sequence[int] | None,
+    folder: Path,
+    max_memory: str | None,
+    options: ReadOptions | None,
+) -> Iterator[tuple[list[PointCloud], list[np.ndarray], list[LevelInfo], str]]:
+    """Yield scans, their features, the levels of these and a name for what made them: a model, or who wrote a file."""
+    if files is None:
+        model = load()
+        with _described(model, scans, levels, folder, max_memory, options) as (clouds, features):
+            yield clouds, features, _infos(model, levels), _name(model)
+        return
+    if len(files) != len(scans):
+        raise InputError(
+            f"there are {len(files)} files of features for {count(len(scans), 'scan')}; give one for each scan."
+        )
+    kept = [saved(file, levels) for file in files]
+    if len({tuple(info.channels for info in infos) for _, infos, _ in kept}) > 1:
+        raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
+    clouds, features = [], []
+    for scan, file, (rows, _, _) in zip(scans, files, kept, strict=True):
+        cloud = read_with(scan, options or ReadOptions())
+        features.append(rows_of(cloud, scan, rows, file))
+        # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
+        clouds.append(replace(cloud, normal=estimated(cloud.coord)) if cloud.normal is None else cloud)
+    yield clouds, features, kept[0][1], kept[0][2]
 
 
 @contextmanager
@@ -153,59 +191,56 @@ def _described(
 ) -> Iterator[tuple[list[PointCloud], list[np.ndarray]]]:
     """Yield the scans and their descriptors in float16, which lie in a file beside the output where they are large."""
     clouds, features, width = [], [], model.channels(levels)
+    options = replace(options or ReadOptions(), spacing=model.config.voxel_size)
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
-            cloud = completed(read_with(scan, options or ReadOptions()))
-            shape = len(cloud), width
-            if shape[0] * shape[1] * 2 < memory.available() // 4:
-                out = np.empty(shape, np.float16)
-            else:
-                scratch = stack.enter_context(TemporaryDirectory(prefix=".msm3d-", dir=folder))
-                out = np.lib.format.open_memmap(Path(scratch, f"{i}.npy"), "w+", np.float16, shape)
-            kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
-            features.append(model.extract(cloud, out=out, progress=True, **kept))
+            with stages.of(scan):
+                cloud = completed(read_with(scan, options))
+                shape = len(cloud), width
+                if shape[0] * shape[1] * 2 < memory.available() // 4:
+                    out = np.empty(shape, np.float16)
+                else:
+                    out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, shape)
+                kept = {"levels": levels, "dtype": "float16", "max_memory": max_memory}
+                features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
         yield clouds, features
 
 
-def _features(path: str) -> np.ndarray:
-    """Return the features (n, c) in a file of `msm3d extract`."""
-    file = Path(path)
-    try:
-        if file.suffix == ".npy":
-            return np.load(file, mmap_mode="r")
-        if file.suffix == ".npz":
-            with np.load(file) as arrays:
-                return arrays["feat"]
-        if file.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            return load_file(file)["feat"]
-    except FileNotFoundError as error:
-        raise FileError(f"{file}: does not exist; check the path.") from error
-    except Exception as error:  # files are hostile, and so are the ways in which they fail
-        raise FileError(f"{file}: holds no array 'feat'; write it with msm3d extract.") from error
-    raise FileError(f"{file}: is of a kind that holds no features; give .npz, .npy or .safetensors.")
-
-
 def _infos(model: Model, levels: Sequence[int] | None) -> list[LevelInfo]:
     """Return the levels with their columns in a descriptor of these levels alone."""
-    known, found, start = model.feature_info, [], 0
-    for level in range(len(known)) if levels is None else levels:
-        info = known[level]
-        found.append(replace(info, slice=slice(start, start + info.channels)))
-        start += info.channels
-    return found
+    known = model.feature_info
+    return placed([known[level] for level in (range(len(known)) if levels is None else levels)])
 
 
-def _names(text: str) -> tuple[str, ...]:
-    from ..evaluate.classes import class_list
+# --- colours --------------------------------------------------------------------------------------------------------
 
-    if "," in text:
-        return tuple(part.strip() for part in text.split(","))
-    if os.path.isfile(text):
-        return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
-    return (*class_list(text).names, *(["other"] if text == "rooms" else []))
+
+def _check_mode(mode: str, suffix: str, bases: Sequence[str | None]) -> None:
+    """Fail before any work where a mode is not known or does not go with the rest."""
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}; {choices(mode, MODES)}")
+    if mode != "components" and suffix == ".html":
+        raise InputError(f"a page has no colours of {mode}; leave out {option('mode')}, or write .png or .ply.")
+    if mode != "components" and any(basis is not None for basis in bases):
+        raise InputError(f"a basis is of components, not of {mode}; leave out one of the two.")
+
+
+def _colors(
+    mode: str,
+    clouds: Sequence[PointCloud],
+    features: Sequence[np.ndarray],
+    infos: Sequence[LevelInfo],
+    height: Height,
+    bases: Sequence[ColorBasis],
+) -> list[np.ndarray]:
+    """Return the colours (n, 3) uint8 of each scan."""
+    if mode == "clusters":
+        kinds = Kinds.fit(list(features), levels=[info.slice for info in infos])
+        return [label_colors(kinds(feature)) for feature in features]
+    if mode == "no-height":
+        return height.colors(features, [cloud.coord for cloud in clouds])
+    return [bases[0](feature) for feature in features]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -227,8 +262,12 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
     targets = [path / f"{Path(scan).stem}{suffix}" for scan in scans]
     if len(set(targets)) < len(targets):
         raise InputError(f"two scans would become the same file in {path}; colour them one by one with -o FILE.")
-    path.mkdir(parents=True, exist_ok=True)
     return targets
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or where it is not there yet the nearest one above it."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def _size(text: str) -> tuple[int, int]:

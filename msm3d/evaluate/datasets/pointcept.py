@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...errors import FileError
 from ...points import PointCloud
+from ...words import option
 from ..classes import ClassList, class_list
 from .scenes import Scene, array, cloud, labelled
 
@@ -34,7 +35,7 @@ def read(folder: Path, classes: ClassList) -> PointCloud:
         there = ", ".join(sorted(path.name for path in folder.glob("segment*.npy"))) or "no labels at all"
         raise FileError(
             f"{folder / names[0]}: does not exist, and there is {there}; labels are needed, "
-            "in a scene of a labelled split and with classes= as they were made."
+            f"in a scene of a labelled split and with {option('classes')} as they were made."
         )
     optional = {
         name: array(folder / f"{name}.npy", rows, width)

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import FileError
 from ...io import read as read_points
 from ...points import PointCloud
+from ...words import option
 from ..classes import IGNORE, SCANNET20, ClassList
 from .scenes import Scene, cloud
 
@@ -35,7 +36,7 @@ def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
         FileError: a file is missing, does not fit the mesh, or holds unknown labels.
     """
     mesh = folder / (folder.name + MESH)
-    scan = read_points(mesh)
+    scan = read_points(mesh, mesh="vertices")
     groups = _groups(folder, len(scan))
     instance = None
     if groups is not None:
@@ -65,12 +66,13 @@ def scenes(folders: list[Path], classes: ClassList, table: Path) -> tuple[Scene,
 def split_names(file: Path) -> list[str]:
     """Return the scans that a list names, one a line."""
     if not file.is_file():
-        raise FileError(f"{file}: does not exist; get ScanNet's lists of scans, and pass splits= where they are.")
+        cure = f"get ScanNet's lists of scans, and pass {option('splits')} where they are."
+        raise FileError(f"{file}: does not exist; {cure}")
     return [line.strip() for line in file.read_text().splitlines() if line.strip()]
 
 
 def _nyu40(file: Path, n: int) -> np.ndarray:
-    labels = read_points(file).segment
+    labels = read_points(file, mesh="vertices").segment
     if labels is None:
         raise FileError(f"{file}: has no property 'label'; give ScanNet's own .labels.ply.")
     _same_length(file, labels, n)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import FileError, InputError
 from ...points import PointCloud
+from ...words import option
 from ..classes import IGNORE, ClassList
 
 
@@ -74,7 +75,7 @@ def labelled(file: Path, labels: np.ndarray, classes: ClassList) -> np.ndarray:
         some = ", ".join(map(str, unknown[:3])) + (", …" if len(unknown) > 3 else "")
         raise FileError(
             f"{file}: holds the labels {some}, but {classes.name} has 0 to {len(classes) - 1}, and -1 for none; "
-            "pass classes= as the file was made."
+            f"pass {option('classes')} as the file was made."
         )
     return labels
 

@@ -17,7 +17,6 @@ The operations' documentation is in `reference`, which has the same functions.
 
 import functools
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
@@ -26,9 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import InputError, Msm3dWarning
+from ...errors import InputError
+from ...words import warn
 from .. import reference
 from ..reference import Norm
+from ..table import Table
+from ..values import plainly
 
 NAME = "triton"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -70,9 +72,7 @@ def _why_not_on(index: int) -> str | None:
         if wrong is None:
             return None
         reason = f"the triton backend computes {wrong} wrongly on {name}."
-    warnings.warn(
-        f"{reason} It is not used; please report this with the output of `msm3d check`.", Msm3dWarning, stacklevel=2
-    )
+    warn(f"{reason} It is not used; please report this with the output of `msm3d check`.")
     return reason
 
 
@@ -113,6 +113,7 @@ def corners(
 # --- network --------------------------------------------------------------------------------------------------------
 
 
+@plainly
 def normalize(x: Tensor, norm: Norm) -> Tensor:
     """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
     if x.dtype == torch.float64:
@@ -121,6 +122,7 @@ def normalize(x: Tensor, norm: Norm) -> Tensor:
     return _finished(x, x.dtype, None, None, norm, None, None)
 
 
+@plainly
 def linear(
     x: Tensor,
     weight: Tensor,
@@ -151,10 +153,11 @@ def linear(
     return _finished(F.linear(x.to(weight.dtype), weight), x.dtype, bias, activation, norm, gamma, residual)
 
 
+@plainly
 def conv(
     x: Tensor,
     weight: Tensor,
-    table: Tensor,
+    table: Table | Tensor,
     bias: Tensor | None = None,
     *,
     pre_norm: Norm | None = None,
@@ -172,17 +175,19 @@ def conv(
     from . import launch, products
 
     _require_matrix("x", x)
-    if table.dim() != 2 or table.dtype != torch.int32:
-        raise InputError(f"table is {_shape(table)} of {table.dtype}; it must be (m, k) of torch.int32.")
-    if weight.dim() != 3 or weight.shape[:2] != (table.shape[1], x.shape[1]):
+    table = Table.of(table)
+    rows = table.rows
+    if rows.dim() != 2 or rows.dtype != torch.int32:
+        raise InputError(f"table is {_shape(rows)} of {rows.dtype}; it must be (m, k) of torch.int32.")
+    if weight.dim() != 3 or weight.shape[:2] != (rows.shape[1], x.shape[1]):
         raise InputError(
-            f"weight is {_shape(weight)}; it needs ({table.shape[1]}, {x.shape[1]}, d) "
-            f"for table {_shape(table)} and x {_shape(x)}."
+            f"weight is {_shape(weight)}; it needs ({rows.shape[1]}, {x.shape[1]}, d) "
+            f"for table {_shape(rows)} and x {_shape(x)}."
         )
-    m, d = len(table), weight.shape[2]
+    m, d = len(rows), weight.shape[2]
     _require_finish(m, d, weight, bias, activation, norm, gamma, residual)
-    _require_device(x, weight=weight, table=table)
-    how, table = launch.precision(precision), table.contiguous()
+    _require_device(x, weight=weight, table=rows)
+    how, table = launch.precision(precision), table if rows.is_contiguous() else Table(rows.contiguous())
     kind, scale, shift = norm or (None, None, None)
     parameters = [bias, scale, shift, gamma, residual]
     learning = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, *parameters))
@@ -192,10 +197,11 @@ def conv(
             return y
         return _finished(y, x.dtype, bias, activation, norm, gamma, residual)
     finish = [None if t is None else t.detach().contiguous() for t in parameters]
-    rows = x.detach().to(weight.dtype).contiguous()
-    return products.product(rows, weight.detach(), table, how, x.dtype, activation == "gelu", kind, finish)
+    given = x.detach().to(weight.dtype).contiguous()
+    return products.product(given, weight.detach(), table, how, x.dtype, activation == "gelu", kind, finish)
 
 
+@plainly
 def attend(
     qkv: Tensor,
     offsets: Sequence[int],
@@ -223,6 +229,7 @@ def attend(
     return attention.Attend.apply(qkv, tuple(offsets), window, dropout, seed, launch.precision(precision))
 
 
+@plainly
 def blend(
     features: Sequence[Tensor],
     rows: Sequence[Tensor],

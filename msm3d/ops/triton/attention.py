@@ -13,8 +13,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..derivatives import Closed, once
 from .launch import on, padded
 
 ROWS = 64
@@ -163,7 +163,7 @@ def _blocks(offsets: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(listed, dtype=torch.int32).view(-1, 3).to(device)
 
 
-class Attend(torch.autograd.Function):
+class Attend(Closed):
     """Keeps queries, keys, values, the result and one number per row and head."""
 
     @staticmethod
@@ -187,7 +187,7 @@ class Attend(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, grad: Tensor):
         """Return the gradient of `qkv`."""
         qkv, out, lse = ctx.saved_tensors

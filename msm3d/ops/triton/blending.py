@@ -8,8 +8,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..derivatives import Closed, once
 from .launch import on, padded
 
 ROWS = 16
@@ -98,7 +98,7 @@ def blended(
     return out
 
 
-class Blend(torch.autograd.Function):
+class Blend(Closed):
     """Keeps the tables alone: the way back is a sum over the points of each voxel, then over those it was read for."""
 
     @staticmethod
@@ -119,7 +119,7 @@ class Blend(torch.autograd.Function):
         )
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, grad: Tensor):
         """Return the gradients of the features."""
         rows, weights, owner = ctx.tables

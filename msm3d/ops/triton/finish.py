@@ -8,8 +8,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..derivatives import Closed, once
 from .launch import on, padded
 
 EPS = tl.constexpr(1e-4)  # of every norm, as in reference.py
@@ -163,7 +163,7 @@ def _finish_gradient(
         tl.store(of_gamma + program * E + cols, sum_gamma, there)
 
 
-class Finish(torch.autograd.Function):
+class Finish(Closed):
     """All that follows a product in one pass over its rows; forwards, nothing but the product is kept."""
 
     @staticmethod
@@ -185,7 +185,7 @@ class Finish(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, grad: Tensor):
         """Return the gradients of the product and of what followed."""
         x, bias, scale, shift, gamma = ctx.saved_tensors

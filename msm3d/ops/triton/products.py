@@ -13,8 +13,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..derivatives import Closed, once
+from ..table import Table
 from . import tables
 from .finish import finished
 from .launch import on, padded
@@ -92,7 +93,7 @@ def _weight_gradient(
 def product(
     x: Tensor,
     weight: Tensor,
-    table: Tensor,
+    table: Table,
     precision: str,
     dtype: torch.dtype,
     gelu: bool = False,
@@ -104,14 +105,14 @@ def product(
     Args:
         x: contiguous, of the weight's dtype.
         weight: any view.
-        table: int32.
+        table: contiguous.
         precision: of products of float32.
         dtype: of the result.
         gelu: whether it follows.
         norm: which norm follows; rows of at most `FUSED` channels only.
         finish: contiguous bias, scale, shift, gamma and residual.
     """
-    (m, k), (_, c, d) = table.shape, weight.shape
+    (m, k), (_, c, d) = table.rows.shape, weight.shape
     out = x.new_empty(m, d, dtype=dtype)
     if not m:
         return out
@@ -148,9 +149,9 @@ def block_sizes(m: int, c: int, d: int, dtype: torch.dtype, precision: str) -> d
     }
 
 
-def weight_gradient(x: Tensor, grad: Tensor, table: Tensor, precision: str) -> Tensor:
+def weight_gradient(x: Tensor, grad: Tensor, table: Table, precision: str) -> Tensor:
     """Return (k, c, d) float32 for contiguous `x` (n, c) and `grad` (m, d) of one dtype."""
-    (m, k), c, d = table.shape, x.shape[1], grad.shape[1]
+    (m, k), c, d = table.rows.shape, x.shape[1], grad.shape[1]
     parts = min(max(m >> 13, 1), 64)
     sizes = {"CHANNELS": padded(c, most=64), "COLS": padded(d, most=64), "ROWS": 32}
     c_blocks, d_blocks = triton.cdiv(c, sizes["CHANNELS"]), triton.cdiv(d, sizes["COLS"])
@@ -159,28 +160,28 @@ def weight_gradient(x: Tensor, grad: Tensor, table: Tensor, precision: str) -> T
         listed, counts = tables.pairs(table)
         with on(x):
             _weight_gradient[(parts * k * c_blocks * d_blocks,)](
-                x, grad, table, listed, counts, out, len(x), m, k, c, d, c_blocks, d_blocks, parts,
+                x, grad, table.rows, listed, counts, out, len(x), m, k, c, d, c_blocks, d_blocks, parts,
                 PRECISION=precision, num_warps=4, num_stages=3, **sizes,
             )  # fmt: skip
     return out.sum(0)
 
 
-class Conv(torch.autograd.Function):
+class Conv(Closed):
     """Keeps its inputs; a gradient of the input is a convolution through the turned table."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor, precision: str) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, table: Table, precision: str) -> Tensor:
         """Return (m, d) in the dtype of `x`; products are of the weight's."""
         rows = x.to(weight.dtype).contiguous()
-        ctx.save_for_backward(rows, weight, table)
-        ctx.precision, ctx.dtype = precision, x.dtype
+        ctx.save_for_backward(rows, weight)
+        ctx.table, ctx.precision, ctx.dtype = table, precision, x.dtype
         return product(rows, weight, table, precision, x.dtype)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx, grad: Tensor):
         """Return the gradients of `x` and of the weight."""
-        x, weight, table = ctx.saved_tensors
+        (x, weight), table = ctx.saved_tensors, ctx.table
         grad = grad.to(weight.dtype).contiguous()
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:

@@ -7,12 +7,13 @@ and the input rows of each. All of it is made on the device without the host wai
 long as the table lives; a table must not be used from two streams that do not wait for each other.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
+
+from ..table import Table
 
 BITS = 62
 """Slots that the sorting tells apart; those of one table are 27 at most in the network."""
@@ -33,33 +34,9 @@ class Blocks:
     """(blocks,) int32: how many those are."""
 
 
-@dataclass
-class Walk:
-    """What has been made of one table so far."""
-
-    version: int | None
-    blocks: dict[int, Blocks] = field(default_factory=dict)
-    turned: dict[int, Tensor] = field(default_factory=dict)
-    pairs: tuple[Tensor, Tensor] | None = None
-
-
-_WALKS = WeakTensorKeyDictionary()
-
-
-def _walk(table: Tensor) -> Walk:
-    version = None if table.is_inference() else table._version
-    walk = _WALKS.get(table)
-    if walk is None or walk.version != version:  # new, or changed in place since
-        walk = _WALKS[table] = Walk(version)
-    return walk
-
-
-def blocks(table: Tensor, rows: int) -> Blocks:
+def blocks(table: Table, rows: int) -> Blocks:
     """Return the blocks of `rows` output rows of a table (m, k), made at most once."""
-    made = _walk(table).blocks
-    if rows not in made:
-        made[rows] = _blocks(table, rows)
-    return made[rows]
+    return table.made(("triton blocks", rows), lambda: _blocks(table.rows, rows))
 
 
 def _blocks(table: Tensor, rows: int) -> Blocks:
@@ -74,25 +51,27 @@ def _blocks(table: Tensor, rows: int) -> Blocks:
     return Blocks(rows, order, inputs, slots.int().contiguous(), used.sum(1, dtype=torch.int32).contiguous())
 
 
-def turned(table: Tensor, n: int) -> Tensor:
+def turned(table: Table, n: int) -> Table:
     """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot; made at most once."""
-    made = _walk(table).turned
-    if n not in made:
-        m, k = table.shape
-        back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
-        rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
-        made[n] = back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
-    return made[n]
+    return table.made(("triton turned", n), lambda: Table(_turned(table.rows, n)))
 
 
-def pairs(table: Tensor) -> tuple[Tensor, Tensor]:
+def _turned(table: Tensor, n: int) -> Tensor:
+    m, k = table.shape
+    back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
+    rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
+    return back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
+
+
+def pairs(table: Table) -> tuple[Tensor, Tensor]:
     """Return the output rows (k, m + 1) int32 that have each slot, ascending, and how many (k,) they are."""
-    walk = _walk(table)
-    if walk.pairs is None:
-        m, k = table.shape
-        there = table.T >= 0
-        places = torch.where(there, there.cumsum(1) - 1, m)
-        rows = torch.arange(m, dtype=torch.int32, device=table.device).expand(k, m)
-        listed = torch.zeros(k, m + 1, dtype=torch.int32, device=table.device).scatter_(1, places, rows)
-        walk.pairs = listed, there.sum(1, dtype=torch.int32)
-    return walk.pairs
+    return table.made("triton pairs", lambda: _pairs(table.rows))
+
+
+def _pairs(table: Tensor) -> tuple[Tensor, Tensor]:
+    m, k = table.shape
+    there = table.T >= 0
+    places = torch.where(there, there.cumsum(1) - 1, m)
+    rows = torch.arange(m, dtype=torch.int32, device=table.device).expand(k, m)
+    listed = torch.zeros(k, m + 1, dtype=torch.int32, device=table.device).scatter_(1, places, rows)
+    return listed, there.sum(1, dtype=torch.int32)

@@ -10,6 +10,27 @@ class Rig {
     this.reset();
   }
 
+  // Move the first view so that `points` just fit into angles with these tangents, as `automatic_view` does for a
+  // picture of 4 : 3; a camera that nobody has moved yet goes along.
+  fit(points, wide, tall) {
+    const target = new THREE.Vector3(...this.first.target), eye = new THREE.Vector3(...this.first.eye);
+    const away = target.clone().sub(eye).normalize(), right = new THREE.Vector3(away.y, -away.x, 0).normalize();
+    const up = right.clone().cross(away), from = new THREE.Vector3();
+    const most = { right: -Infinity, left: -Infinity, top: -Infinity, bottom: -Infinity };
+    for (let i = 0; i < points.length; i += 3) {
+      from.fromArray(points, i).sub(target);
+      const x = from.dot(right) / wide, y = from.dot(up) / tall, z = from.dot(away);
+      most.right = Math.max(most.right, x - z);
+      most.left = Math.max(most.left, -x - z);
+      most.top = Math.max(most.top, y - z);
+      most.bottom = Math.max(most.bottom, -y - z);
+    }
+    target.addScaledVector(right, (wide * (most.right - most.left)) / 2).addScaledVector(up, (tall * (most.top - most.bottom)) / 2);
+    const far = Math.max((most.right + most.left) / 2, (most.top + most.bottom) / 2, 1e-3);
+    this.first = { target: target.toArray(), eye: target.clone().addScaledVector(away, -far).toArray() };
+    if (!this.touched) this.reset();
+  }
+
   reset() {
     const eye = new THREE.Vector3(...this.first.eye);
     this.target = new THREE.Vector3(...this.first.target);
@@ -18,6 +39,7 @@ class Rig {
     this.yaw = Math.atan2(away.y, away.x);
     this.pitch = Math.asin(away.z / this.reach);
     this.changed = true;
+    this.touched = false;
   }
 
   get away() {
@@ -31,6 +53,7 @@ class Rig {
 
   // Angles in radians: around the target in orbit, around the eye in flight.
   turn(left, up) {
+    this.touched = true;
     const eye = this.eye;
     this.yaw += left;
     this.pitch = Math.min(Math.max(this.pitch + up, -1.55), 1.55);
@@ -40,6 +63,7 @@ class Rig {
 
   // Parts of the picture's height.
   pan(x, y) {
+    this.touched = true;
     const scale = (2 * this.distance * Math.tan((this.camera.fov * Math.PI) / 360)) / this.camera.zoom;
     this.target.addScaledVector(this.right, -x * scale);
     this.target.addScaledVector(this.right.cross(this.away), y * scale);
@@ -47,6 +71,7 @@ class Rig {
   }
 
   zoom(factor) {
+    this.touched = true;
     if (this.fly) return this.move(0, (factor < 1 ? 1 : -1) * Math.abs(Math.log(factor)), 0);
     this.distance = Math.min(Math.max(this.distance * factor, this.reach * 0.004), this.reach * 20);
     this.changed = true;
@@ -54,6 +79,7 @@ class Rig {
 
   // Parts of the first view's distance.
   move(right, forward, up) {
+    this.touched = true;
     const way = this.fly ? this.away : this.away.setZ(0).normalize();
     const step = this.reach * 0.6;
     this.target.addScaledVector(this.right, right * step).addScaledVector(way, forward * step).addScaledVector(this.up, up * step);
@@ -61,6 +87,7 @@ class Rig {
   }
 
   around(point) {
+    this.touched = true;
     const eye = this.eye;
     const away = point.clone().sub(eye);
     this.distance = Math.max(away.length(), 1e-3);
@@ -70,7 +97,7 @@ class Rig {
     this.changed = true;
   }
 
-  // Keys that are held down, once a frame.
+  // Keys that are held down: once a frame, and once when one goes down, so that a tap is a step that is seen.
   step(seconds) {
     if (!this.held.size) return;
     const on = (key) => (this.held.has(key) ? 1 : 0);
@@ -96,7 +123,7 @@ class Rig {
   }
 }
 
-// Mouse, pen and fingers on the canvas; `asked(x, y, twice)` is a click or a tap.
+// Mouse, pen and fingers on the canvas; `asked(x, y, how)` is a click or a tap.
 function gestures(canvas, rig, asked, moving) {
   const down = new Map();
   let start = null, before = null, tapped = { time: 0, x: 0, y: 0 };
@@ -132,7 +159,7 @@ function gestures(canvas, rig, asked, moving) {
     if (event.type === "pointerup" && start && start.button === 0 && event.timeStamp - start.time < 700) {
       const twice = event.timeStamp - tapped.time < 350 && Math.hypot(start.x - tapped.x, start.y - tapped.y) < 12;
       tapped = { time: event.timeStamp, x: start.x, y: start.y };
-      asked(start.x, start.y, twice, event.pointerType !== "mouse");
+      asked(start.x, start.y, { twice, finger: event.pointerType !== "mouse", shift: event.shiftKey });
     }
     start = null;
   };

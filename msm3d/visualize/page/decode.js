@@ -42,7 +42,7 @@ function summed(differences) {
   return differences;
 }
 
-// Positions in metres relative to `origin`, colours, the cell of each point, and what faces outward.
+// Positions in metres relative to `origin`, colours, the cell and the row in the scan of each point, what faces outward.
 function points(meta, arrays, origin) {
   const n = meta.points;
   const counts = integers(arrays["count"]);
@@ -65,5 +65,6 @@ function points(meta, arrays, origin) {
     const values = summed(arrays["color." + name]);
     for (let i = 0; i < n; i++) color[4 * i + a] = values[i];
   });
-  return { n, owner, position, color, outer, label: arrays["label"] || null, walls: "outer.x" in arrays };
+  const row = summed(integers(arrays["row"]));
+  return { n, owner, row, position, color, outer, label: arrays["label"] || null, walls: "outer.x" in arrays };
 }

@@ -4,6 +4,7 @@ const meta = JSON.parse(byId("meta").textContent);
 const canvas = byId("scene");
 const root = document.documentElement;
 const BINS = 60;
+const RANKS = 20000;
 
 async function main() {
   if (!window.DecompressionStream) throw new Error("This browser is too old for the page: it cannot unpack the scan.");
@@ -17,7 +18,7 @@ async function main() {
   } catch {
     throw new Error("This browser has no WebGL 2, which the page draws with; switch on hardware acceleration.");
   }
-  const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [] };
+  const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [], ruler: [] };
   let features = null;
 
   // --- frames: drawn when something changed; while it moves, as much as the machine draws thirty times a second ---
@@ -47,13 +48,29 @@ async function main() {
     speed.moving = inMotion;
   }
 
+  // Where a point is on the screen, or null where it is behind the camera.
+  function seen(point) {
+    const at = new THREE.Vector3().fromArray(cloud.position, 3 * point).project(camera);
+    return Math.abs(at.z) > 1 ? null : [((at.x + 1) / 2) * canvas.clientWidth, ((1 - at.y) / 2) * canvas.clientHeight];
+  }
+  // What lies over the picture: the asked point, the ruler, the bar of a length at the depth of the middle.
   function mark() {
-    const ring = byId("ring");
-    ring.hidden = state.selected < 0 || state.mode !== "similarity";
-    if (ring.hidden) return;
-    const at = new THREE.Vector3().fromArray(cloud.position, 3 * state.selected).project(camera);
-    ring.hidden = Math.abs(at.z) > 1;
-    ring.style.transform = `translate(${((at.x + 1) / 2) * canvas.clientWidth}px, ${((1 - at.y) / 2) * canvas.clientHeight}px)`;
+    const ring = byId("ring"), at = state.selected < 0 || state.mode !== "similarity" ? null : seen(state.selected);
+    ring.hidden = !at;
+    if (at) ring.style.transform = `translate(${at[0]}px, ${at[1]}px)`;
+    const ends = state.ruler.map(seen), [a, b = a] = ends;
+    byId("ruler").toggleAttribute("hidden", !ends.length || ends.includes(null));
+    if (ends.length && !ends.includes(null)) {
+      for (const line of byId("ruler").querySelectorAll("line")) {
+        [["x1", a[0]], ["y1", a[1]], ["x2", b[0]], ["y2", b[1]]].forEach(([name, value]) => line.setAttribute(name, value));
+      }
+      const text = byId("ruler").querySelector("text");
+      text.textContent = ends.length > 1 ? rulerText(state.ruler.map(place)).split(":")[0] : "";
+      text.setAttribute("x", (a[0] + b[0]) / 2);
+      text.setAttribute("y", (a[1] + b[1]) / 2 - 12);
+    }
+    byId("scale").hidden = rig.fly; // there is no middle to be at the depth of
+    scaleBar((2 * rig.distance * Math.tan((camera.fov * Math.PI) / 360)) / camera.zoom / canvas.clientHeight);
   }
 
   // --- colours ---
@@ -91,9 +108,10 @@ async function main() {
   function measure() {
     if (state.selected < 0 || !features) return;
     state.similar = features.similarity(cloud.owner[state.selected], state.level);
-    const sorted = new Float32Array(20000).map((_, i) => state.similar[cloud.owner[Math.floor((i * cloud.n) / 20000)]]).sort();
+    const some = new Float32Array(Math.min(cloud.n, RANKS)).map((_, i, { length: n }) => state.similar[cloud.owner[Math.floor((i * cloud.n) / n)]]).sort();
+    const sorted = new Float32Array(RANKS).map((_, i) => some[Math.floor((i * some.length) / RANKS)]);
     state.low = Math.max(Math.min(Math.floor(sorted[200] * 20) / 20, 0.9), -1);
-    if (!state.own) state.threshold = Math.min(Math.max(Math.round(sorted[18600] * 200) / 200, state.low), 0.995);
+    if (!state.own) state.threshold = Math.min(Math.max(Math.round(widestGap(sorted) * 200) / 200, state.low), 0.995);
     state.threshold = Math.max(state.threshold, state.low);
     state.counts = new Array(BINS).fill(0);
     for (const value of sorted) state.counts[Math.min(Math.max(Math.floor(((value - state.low) / (1 - state.low)) * BINS), 0), BINS - 1)]++;
@@ -102,21 +120,24 @@ async function main() {
     slider.value = state.threshold;
   }
 
+  const place = (point) => [0, 1, 2].map((a) => cloud.position[3 * point + a] + origin[a]);
   function report() {
     const { similar, threshold } = state;
     const has = state.mode === "similarity" && similar;
     byId("ask").hidden = Boolean(has);
     byId("chart").hidden = !has;
-    byId("status").textContent = "";
+    byId("status").textContent = rulerText(state.ruler.map(place));
     if (!has) return;
     let above = 0;
     for (let i = 0; i < cloud.n; i++) if (similar[cloud.owner[i]] >= threshold) above++;
-    byId("above").textContent = threshold.toFixed(threshold * 100 % 1 ? 3 : 2);
+    const least = String(+threshold.toFixed(3));
+    byId("above").textContent = least;
     byId("threshold").setAttribute("aria-valuetext", `${threshold.toFixed(3)}, ${percent(above / cloud.n)} of the points`);
     histogram(state.counts, state.low, threshold);
     const label = cloud.label ? meta.labels[cloud.label[state.selected]].name : "the point";
-    const at = [0, 1, 2].map((a) => (cloud.position[3 * state.selected + a] + origin[a]).toFixed(2)).join(", ");
-    byId("status").textContent = `${percent(above / cloud.n)} of the points are like ${label} at ${at} m`;
+    if (state.ruler.length) return;
+    const at = place(state.selected).map(metres).join(", ");
+    byId("status").textContent = `${percent(above / cloud.n)} of the points are at least ${least} similar to ${label} at ${at} m`;
   }
 
   function update() {
@@ -130,13 +151,17 @@ async function main() {
 
   function setMode(mode) { state.mode = mode; showMode(mode); update(); }
   function setLevel(level) { state.level = level; showLevel(String(level)); measure(); update(); }
-  function ask(x, y, twice, finger) {
+  function rule(ends) { state.ruler = ends; state.dirty = true; report(); }
+  function ask(x, y, { twice = false, finger = false, shift = false } = {}) {
     rig.apply();
     const point = stage.pick(x, y, finger ? 14 : 6);
     if (point < 0) return;
+    if (shift || byId("measure").checked) return rule(state.ruler.length === 1 ? [...state.ruler, point] : [point]);
+    state.ruler = [];
     if (twice) { rig.around(new THREE.Vector3().fromArray(cloud.position, 3 * point)); moving(); return; }
     if (!features) return;
     state.selected = point;
+    state.own = false;
     measure();
     setMode("similarity");
   }
@@ -162,11 +187,16 @@ async function main() {
   byId("size").addEventListener("input", (event) => { stage.pointSize = Number(event.target.value); state.dirty = true; });
   let low = Infinity, high = -Infinity;
   for (let i = 2; i < cloud.position.length; i += 3) { low = Math.min(low, cloud.position[i]); high = Math.max(high, cloud.position[i]); }
-  const cut = (part) => { stage.uniforms.cut.value = part >= 1 ? 1e9 : low + part * (high - low); state.dirty = true; };
+  const cut = (part) => {
+    stage.uniforms.cut.value = part >= 1 ? 1e9 : low + part * (high - low);
+    byId("cut-at").textContent = part >= 1 ? "nothing" : `${metres(low + part * (high - low) + origin[2])} m`;
+    state.dirty = true;
+  };
   const firstCut = meta.view.below === null ? 1 : (meta.view.below - origin[2] - low) / (high - low);
   byId("cut").value = firstCut;
   cut(firstCut);
   byId("cut").addEventListener("input", (event) => cut(Number(event.target.value)));
+  byId("measure").addEventListener("change", () => rule([]));
   byId("front-line").hidden = !cloud.walls;
   byId("front").addEventListener("change", (event) => { stage.uniforms.hide.value = event.target.checked; state.dirty = true; });
 
@@ -185,11 +215,15 @@ async function main() {
     help: () => byId("keys").showModal(),
     photo: () => {
       stage.draw(cloud.n);
-      canvas.toBlob((blob) => {
-        const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `${meta.title}.png` });
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-      });
+      canvas.toBlob((blob) => saved(`${meta.title}.png`, blob));
+    },
+    export: () => { // rows of the scan, so that whoever has it can go on with them
+      const lines = ["row,x,y,z,similarity"];
+      for (let i = 0; i < cloud.n; i++) {
+        const value = state.similar[cloud.owner[i]];
+        if (value >= state.threshold) lines.push([cloud.row[i], ...place(i).map((v) => v.toFixed(3)), value.toFixed(3)].join(","));
+      }
+      saved(`${meta.title}-similar.csv`, new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
     },
   };
   for (const [id, action] of Object.entries(actions)) byId(id).addEventListener("click", action);
@@ -201,10 +235,15 @@ async function main() {
   byId("fold").addEventListener("click", () => fold(!byId("panel").classList.contains("folded")));
   fold(matchMedia("(max-width: 640px)").matches);
 
-  function free() {
+  const frames = framed(cloud, meta.view.below === null ? Infinity : meta.view.below - origin[2]);
+  function free() { // of the panel, and of the places of the message and the scale
     const box = byId("panel").getBoundingClientRect();
     const narrow = box.width > 0.7 * canvas.clientWidth;
-    stage.room(narrow ? 0 : box.right, narrow ? canvas.clientHeight - box.top : 0);
+    const panel = narrow ? canvas.clientHeight - box.top : 0;
+    root.style.setProperty("--below", `${panel}px`);
+    root.style.setProperty("--beside", `${narrow ? 0 : box.right}px`);
+    const [wide, tall] = stage.room(narrow ? 0 : box.right, narrow ? 72 : 0, narrow ? panel + 40 : 56);
+    rig.fit(frames, 0.95 * wide, 0.95 * tall); // a margin of 5 %
   }
 
   // --- keys ---
@@ -217,13 +256,18 @@ async function main() {
     if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
     const key = event.key.toLowerCase();
     const typing = event.target.matches("input, button");
-    if (HELD.has(key) && !(typing && key.startsWith("arrow"))) { rig.held.add(key); event.preventDefault(); return; }
+    if (HELD.has(key) && !(typing && key.startsWith("arrow"))) {
+      rig.held.add(key);
+      if (!event.repeat) { rig.step(0.1); moving(); }
+      event.preventDefault();
+      return;
+    }
     const at = "1234".indexOf(key);
     if (at >= 0 && at < modes.length && !typing) return setMode(modes[at][0]);
-    if (key === "enter" && event.target === canvas) return ask(canvas.clientWidth / 2, canvas.clientHeight / 2, false, true);
+    if (key === "enter" && event.target === canvas) return ask(canvas.clientWidth / 2, canvas.clientHeight / 2, { finger: true });
     const short = {
       r: actions.reset, t: actions.theme, p: actions.photo, "?": actions.help, f: () => setFly(!rig.fly), "[": () => step(-1), "]": () => step(1),
-      h: () => { if (cloud.walls) byId("front").click(); },
+      h: () => { if (cloud.walls) byId("front").click(); }, m: () => byId("measure").click(), escape: () => rule([]),
     }[key];
     if (short) short();
   });
@@ -233,6 +277,7 @@ async function main() {
   const resized = new ResizeObserver(() => { stage.resize(); free(); state.dirty = true; });
   resized.observe(canvas);
   resized.observe(byId("panel"));
+  new ResizeObserver(report).observe(byId("histogram")); // it has no size while the panel is folded
 
   // --- start ---
   setTheme(preferred.matches ? "dark" : "light");

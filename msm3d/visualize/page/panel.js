@@ -2,6 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const thousands = (n) => n.toLocaleString("en-US");
+const metres = (value) => (Math.round(value * 100) / 100 || 0).toFixed(2); // never -0.00
 const length = (metres) => (metres < 1 ? `${+(metres * 100).toPrecision(2)} cm` : `${+metres.toPrecision(2)} m`);
 
 // A row of exclusive choices as radio buttons: [value, text, title].
@@ -35,9 +36,18 @@ function legend(labels, total) {
 
 const percent = (part) => (part >= 0.0995 ? `${Math.round(part * 100)} %` : part >= 0.00095 ? `${(part * 100).toFixed(1)} %` : part > 0 ? "< 0.1 %" : "0 %");
 
+// How far it is from one end of the ruler to the other.
+function rulerText([from, to]) {
+  if (!from) return "";
+  if (!to) return "Click where the ruler ends.";
+  const [x, y, z] = from.map((value, a) => to[a] - value);
+  return `${metres(Math.hypot(x, y, z))} m: ${metres(Math.hypot(x, y))} m across, ${metres(Math.abs(z))} m in height`;
+}
+
 // How many points are how similar, over the range of the slider below it.
 function histogram(counts, low, threshold) {
   const canvas = byId("histogram");
+  if (!canvas.clientHeight) return;
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const w = (canvas.width = Math.max(canvas.clientWidth, 1) * ratio), h = (canvas.height = canvas.clientHeight * ratio);
   const context = canvas.getContext("2d");
@@ -50,6 +60,21 @@ function histogram(counts, low, threshold) {
     const each = (w - 2 * inset) / counts.length;
     context.fillRect(inset + i * each, h - high, Math.max(each - ratio * 0.5, 1), high);
   });
+}
+
+// The bar of a round length, at most 120 pixels long, where a pixel is so many metres.
+function scaleBar(pixel) {
+  const most = 120 * pixel, power = 10 ** Math.floor(Math.log10(most));
+  const shown = [5, 2, 1].map((k) => k * power).find((value) => value <= most) || most;
+  byId("bar").style.width = `${shown / pixel}px`;
+  byId("bar-length").textContent = length(shown);
+}
+
+// Give the browser's user a file.
+function saved(name, blob) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 function lossText(meta, level) {

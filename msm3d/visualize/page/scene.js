@@ -106,11 +106,15 @@ class Stage {
     this.camera.aspect = w / h;
   }
 
-  // Fit the picture, which is of 4 : 3, into what the panel leaves free: pixels at the left and at the bottom are not.
-  room(left, bottom) {
+  // Put the middle of the picture into that of what panel and messages leave free, and return the tangents of the
+  // angles from there to its sides and to its top; pixels at the left, the top and the bottom are not free.
+  room(left, top, bottom) {
     const { clientWidth: w, clientHeight: h } = this.canvas;
-    this.camera.zoom = Math.max(Math.min(h - bottom, (w - left) * 0.75) / h, 0.1);
-    this.camera.setViewOffset(w, h, -left / 2, bottom / 2, w, h);
+    const wide = Math.max(w - left, 1), tall = Math.max(h - top - bottom, 1);
+    this.camera.zoom = Math.max(Math.min(tall, wide * 0.75) / h, 0.1);
+    this.camera.setViewOffset(w, h, -left / 2, (bottom - top) / 2, w, h);
+    const tangent = Math.tan((this.camera.fov * Math.PI) / 360) / this.camera.zoom / h;
+    return [wide * tangent, tall * tangent];
   }
 
   // Draw the first `count` points of the spread order: a sample of all of them.
@@ -161,6 +165,18 @@ class Stage {
     for (const [i, deep, away] of near) if (deep < front * 1.01 + this.usual && away < least) [best, least] = [i, away];
     return best;
   }
+}
+
+// At most 5,000 of the points that the first view is made for: without the ceiling, and without strays.
+function framed(cloud, below) {
+  const step = Math.max(Math.floor(cloud.n / 5000), 1), some = [];
+  for (let i = 0; i < cloud.n; i += step) if (cloud.position[3 * i + 2] < below) some.push(cloud.position.subarray(3 * i, 3 * i + 3));
+  const ends = [0, 1, 2].map((a) => {
+    const sorted = Float32Array.from(some, (p) => p[a]).sort();
+    return [sorted[Math.floor(0.001 * sorted.length)], sorted[Math.ceil(0.999 * sorted.length) - 1]];
+  });
+  const good = some.filter((p) => ends.every(([low, high], a) => p[a] >= low && p[a] <= high));
+  return Float32Array.from((good.length ? good : some).flatMap((p) => [...p]));
 }
 
 // An order of the points in which every beginning is an even sample of all of them.

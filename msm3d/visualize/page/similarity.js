@@ -50,6 +50,17 @@ class Features {
   }
 }
 
+// From where on points are similar, of similarities in rising order: the same as `threshold` in colors.py.
+function widestGap(rank) {
+  const n = rank.length, wide = Math.floor(n / 100), last = Math.floor((n * 997) / 1000) - wide;
+  let at = Math.floor(n / 2), most = -1;
+  for (let i = at; i < last; i++) {
+    const width = (rank[i + wide] - rank[i]) * (1 - (i + wide / 2) / n) ** 0.25;
+    if (width > most) [at, most] = [i, width];
+  }
+  return (rank[at] + rank[at + wide]) / 2;
+}
+
 // Steps of plasma, from magenta to yellow: readable on dark and on light, and by the colour-blind.
 const HEAT = [[126, 3, 168], [156, 23, 158], [182, 48, 139], [203, 70, 121], [221, 94, 102], [236, 120, 83], [247, 149, 64], [253, 180, 47], [251, 213, 36], [240, 249, 33]];
 

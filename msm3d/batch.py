@@ -1,0 +1,291 @@
+"""Many scans to files: a folder is walked, what is done is left, and a scan that fails stops no other."""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import results, stages
+from .atomic import apart
+from .errors import FileError, InputError
+from .io import KINDS, as_cloud, check, read_with
+from .points import PointCloud
+from .reading import ReadOptions
+from .words import count, either, megabytes
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_PLAIN = ReadOptions()
+_SCENE = "coord.npy"
+"""A folder with this file is one scan, in Pointcept's layout: an array per field."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What no other scan would get around."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and the file of its descriptors."""
+
+    scan: Path
+    """A file, or a folder with coord.npy and the like."""
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done."""
+
+    jobs: list[Job]
+    alone: bool
+    """Whether it is one scan that was named: its failure is the whole call's."""
+    others: int
+    """Files in the folders that are of no kind that is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    points: int = 0
+    channels: int = 0
+    dtype: str = "float32"
+    seconds: float = 0.0
+    bytes: int = 0
+    """Of the file."""
+    was_there: bool = False
+    """The file was whole and newer than the scan, so nothing was done."""
+    error: Exception | None = None
+    """Why there is no file."""
+
+    def __str__(self) -> str:
+        """Return one line about it."""
+        if self.error is not None:
+            return f"{self.job.scan}: failed"
+        if self.was_there:
+            return f"{self.job.target}: is there"
+        return (
+            f"{self.job.target}: {count(self.points, 'point')} x {self.channels} channels ({self.dtype}) in "
+            f"{self.seconds:.1f} s, {megabytes(self.bytes)}"
+        )
+
+
+def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], ending: str = "npz") -> Plan:
+    """Return what goes where, checked before any work is done; nothing is made yet.
+
+    Args:
+        scans: files; or folders, whose scans keep their places below `output`. What is hidden is left out.
+        output: a file for one scan; else a folder, which need not exist.
+        ending: of the files in a folder: npz, npy, safetensors or ply.
+
+    Raises:
+        InputError: the output cannot be used, two scans would become one file, or a folder holds no scan.
+        FileError: a scan does not exist, or is of a kind that is not read.
+    """
+    folder, paths = Path(output), [Path(scan) for scan in scans]
+    for path in paths:
+        if not path.exists():
+            raise FileError(f"{path}: does not exist; check the path.")
+    into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
+    if len(paths) == 1 and not into and (_is_scan(paths[0]) or folder.suffix.lower() in results.FORMATS):
+        if not _is_scan(paths[0]):
+            raise InputError(f"the scans in {paths[0]} do not fit into the file {folder}; give -o a folder.")
+        job = Job(_checked(paths[0]), results.check_format(folder))
+        apart([job.target], [job.scan])
+        return Plan([job], True, 0)
+    if folder.suffix and not into:
+        what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
+        raise InputError(f"{what} not fit into the file {folder}; give -o a folder.")
+    if folder.exists() and not into:
+        raise InputError(f"{folder} is a file; give -o a folder.")
+    if f".{ending}" not in results.FORMATS:
+        raise InputError(f"{ending} files cannot hold features; choose one of {', '.join(results.FORMATS)}.")
+    jobs, others = list[Job](), 0
+    for path in paths:
+        if _is_scan(path):
+            jobs.append(Job(_checked(path, len(paths) > 1), folder / f"{_stem(path)}.{ending}"))
+            continue
+        if folder.resolve() == path.resolve():
+            raise InputError(f"the results would lie among the scans in {path}; give -o another folder.")
+        found, rest = walk(path, without=folder)
+        if not found:
+            raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
+        others += rest
+        jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in found]
+    _require_different(jobs)
+    apart([job.target for job in jobs], [job.scan for job in jobs])
+    return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
+
+
+def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
+    """Return the scans below a folder, in order, and the number of files of other kinds; links are followed once.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.ply", "a.PLY", ".hidden.ply", "notes.md"):
+    ...         Path(folder, name).touch()
+    ...     scans, others = walk(Path(folder))
+    >>> [scan.name for scan in scans], others
+    (['a.PLY', 'b.ply'], 1)
+    """
+    scans, others = list[Path](), 0
+    seen = set() if without is None else {without.resolve()}
+
+    def visit(here: Path) -> None:
+        nonlocal others
+        if here.resolve() in seen:
+            return
+        seen.add(here.resolve())
+        for path in sorted(here.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if _is_scan(path) and (path.is_dir() or path.suffix.lower() in KINDS):
+                scans.append(path)
+            elif path.is_dir():
+                visit(path)
+            else:
+                others += 1
+
+    try:
+        visit(folder)
+    except OSError as error:
+        raise FileError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions.") from error
+    return scans, others
+
+
+def extract(
+    model: "Model",
+    jobs: Sequence[Job],
+    *,
+    levels: Sequence[int] | None = None,
+    sampling: str | None = None,
+    dtype: str = "float32",
+    max_memory: str | None = None,
+    options: ReadOptions | None = None,
+    again: bool = False,
+    progress: bool | None = False,
+) -> Iterator[Outcome]:
+    """Write the descriptors of each scan, and say what became of it; a scan that fails stops no other.
+
+    Args:
+        model: what describes.
+        jobs: of a `plan`.
+        levels: as for `Model.extract`; likewise `sampling`, `dtype`, `max_memory` and `progress`.
+        sampling: see `levels`.
+        dtype: see `levels`.
+        max_memory: see `levels`.
+        options: how the files are to be understood.
+        again: do what is there already, too.
+        progress: see `levels`.
+
+    Raises:
+        OSError: the disk is full or read-only, which stops the others, too.
+    """
+    kept = {"levels": levels, "sampling": sampling, "max_memory": max_memory, "progress": progress}
+    options = replace(options or ReadOptions(), spacing=model.config.voxel_size)
+    width = model.channels(levels)
+    for job in jobs:
+        outcome = Outcome(job=job, channels=width, dtype=dtype)
+        with stages.of(job.scan):
+            try:
+                outcome = _done(model, outcome, options, kept, again)
+            except Exception as error:
+                if _stops_all(error):
+                    raise
+                outcome = replace(outcome, error=error)
+        yield outcome
+
+
+def _done(model: "Model", outcome: Outcome, options: ReadOptions, kept: dict[str, Any], again: bool) -> Outcome:
+    job, start = outcome.job, perf_counter()
+    meta = results.provenance(model, kept["levels"], kept["sampling"], job.scan, outcome.dtype)
+    meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
+    if not again and _is_there(job, meta):
+        return replace(outcome, was_there=True)
+    cloud = _read(job.scan, options)
+    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, outcome.dtype, meta) as feat:
+        model.extract(cloud, out=feat, dtype=outcome.dtype, **kept)
+        stages.stage("writing")
+    size = job.target.stat().st_size
+    return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
+
+
+def _read(scan: Path, options: ReadOptions) -> PointCloud:
+    """Return the cloud of a file, or of a folder with an array per field."""
+    if not scan.is_dir():
+        return read_with(scan, options)
+    stages.stage("reading")
+    names = [name for name in ("coord", "color", "normal") if (scan / f"{name}.npy").is_file()]
+    try:
+        arrays = {name: np.load(scan / f"{name}.npy", allow_pickle=False) for name in names}
+        return as_cloud(arrays, options=options)
+    except (InputError, ValueError, OSError, EOFError) as error:
+        raise FileError(f"{scan}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
+
+
+def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
+    """Return whether the result is there, whole, of the same weights and settings, and newer than its scan."""
+    try:
+        newer = job.target.stat().st_mtime >= job.scan.stat().st_mtime
+    except OSError:
+        return False
+    return newer and results.is_done(job.target, meta)
+
+
+def _is_scan(path: Path) -> bool:
+    return not path.is_dir() or (path / _SCENE).is_file()
+
+
+def _checked(path: Path, may_fail: bool = False) -> Path:
+    """Return the path of a scan of a kind that is read; an empty one of several may fail when its turn comes."""
+    if not path.is_dir() and not (may_fail and path.suffix.lower() in KINDS):
+        check(path)
+    return path
+
+
+def _stem(scan: Path) -> str:
+    return scan.name if scan.is_dir() else scan.stem
+
+
+def _require_different(jobs: Sequence[Job]) -> None:
+    scans: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in scans:
+            cure = either("plan them one by one", "extract them one by one with -o FILE")
+            raise InputError(
+                f"two scans would both become {job.target}, {scans[job.target]} and {job.scan}; "
+                f"rename one of them, or {cure}."
+            )
+        scans[job.target] = job.scan
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder for what is written meanwhile; if that fails, no new folder is left."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            try:
+                path.rmdir()
+            except OSError:  # something else is in it
+                break
+        raise
+
+
+def _stops_all(error: BaseException | None) -> bool:
+    """Return whether the disk is full, or cannot be written to."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False

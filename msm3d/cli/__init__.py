@@ -1,0 +1,115 @@
+"""The command line: `msm3d VERB`.
+
+Exit codes: 0 done; 1 some of several scans failed; 2 a mistake that one sentence explains; 70 a fault of msm3d;
+130 interrupted; 141 nobody reads what is printed any more; 143 ended by SIGTERM.
+
+Nothing is imported here that needs numpy or torch before a verb has work to do: help and typos answer at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..atomic import Terminated, on_termination
+from ..errors import Msm3dError
+from ..words import of_the_command_line
+from . import extract, judging, learning, models, pictures
+from .display import Display
+from .parser import Parser, said_of
+
+TRACEBACK = "MSM3D_TRACEBACK"
+"""The variable of the environment that shows where an error comes from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with of_the_command_line():
+        options = parsed(given)
+        display = Display(getattr(options, "quiet", False))
+        with display.showing():
+            return _run(options, display)
+
+
+def parsed(given: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments by name; help and mistakes exit, the latter with one sentence and 2."""
+    parser, verbs = _parsers()
+    if not given:
+        parser.print_help()
+        raise SystemExit(0)
+    verb, *rest = given
+    if verb in verbs:
+        if not rest and verbs[verb].required():
+            verbs[verb].remind()
+        rest = verbs[verb].understood(rest)
+    elif not verb.startswith("-"):
+        parser.error(said_of(verb, verbs))
+    return parser.parse_args([verb, *rest])
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of everything, and those of the verbs."""
+    from .. import __version__
+
+    parser = Parser(
+        prog="msm3d",
+        usage="msm3d VERB [options]",
+        description="One meaningful vector per point of a 3D scan.",
+        epilog=f"`msm3d VERB --help` explains a verb. With {TRACEBACK}=1 in the environment an error shows where it "
+        "comes from.",
+    )
+    parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
+    verbs = parser.add_subparsers(
+        title="verbs", dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="msm3d"
+    )
+    for module in (extract, pictures, models, judging, learning):
+        module.add(verbs)
+    for verb in verbs.choices.values():
+        verb.usage = verb.needed()
+    return parser, dict(verbs.choices)
+
+
+def _run(options: argparse.Namespace, display: Display) -> int:
+    """Run a verb; whatever goes wrong is one sentence and an exit code."""
+    if hasattr(options, "quiet"):  # what may take long
+        display.stage("starting")
+    try:
+        with on_termination():
+            code = options.run(options, display)
+        sys.stdout.flush()
+        return code or 0
+    except KeyboardInterrupt:
+        display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")
+        return 130
+    except Terminated as end:
+        display.error(f"\nmsm3d {options.verb}: asked to end; nothing half-written was left.")
+        return int(str(end.code))
+    except BrokenPipeError:  # as of `msm3d models | head -1`: nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        code, sentence = told(error)
+        display.error(f"msm3d {options.verb}: {sentence}")
+        return code
+
+
+def told(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error, and one sentence.
+
+    >>> told(KeyError("normals"))
+    (70, "KeyError: 'normals'; this is a fault of msm3d: run it again with MSM3D_TRACEBACK=1 and report what is shown.")
+    """
+    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Msm3dError):
+        return 2, str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # a GPU's, of torch
+        return 2, "memory does not suffice; give a smaller --max-memory, such as --max-memory 1GB, or --dtype float16."
+    if isinstance(error, OSError) and error.filename is not None:
+        return 2, f"{error.filename}: {error.strerror or words}; check the path, its permissions and the disk."
+    if isinstance(error, OSError) and error.errno is not None:
+        return 2, f"{words}; check the path, its permissions and the disk."
+    fault = f"this is a fault of msm3d: run it again with {TRACEBACK}=1 and report what is shown."
+    return 70, f"{type(error).__name__}: {words.rstrip('.')}; {fault}"

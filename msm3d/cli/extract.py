@@ -1,0 +1,127 @@
+"""`msm3d extract`: scans to descriptors."""
+
+import argparse
+import os
+from typing import Any
+
+from ..words import count, megabytes
+from . import arguments
+from .arguments import SCAN
+from .display import Display
+
+LARGE = 500_000_000
+"""Bytes of a result from which a smaller one is hinted at."""
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser(
+        "extract",
+        help="scans to descriptors",
+        description="Write one descriptor per point: row i of the result belongs to point i of the scan. Of a folder "
+        "every scan is described, what is done already is left as it is, and a scan that fails stops no other.",
+        epilog="example: msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features",
+    )
+    verb.add_argument("scans", nargs="+", metavar="SCAN", help=f"a {SCAN}, or a folder of such files")
+    verb.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help=".npz, .npy, .safetensors or .ply file; a folder for several scans",
+    )
+    arguments.add_model(verb)
+    verb.add_argument(
+        "--levels", type=arguments.numbers, help="such as 3,4 or -1: levels to keep, 0 is the finest; all by default"
+    )
+    verb.add_argument(
+        "--sampling",
+        type=arguments.one_of("centered", "published"),
+        help="centered or published; the weights' own by default",
+    )
+    verb.add_argument(
+        "--dtype",
+        default="float32",
+        type=arguments.one_of("float32", "float16"),
+        help="of the result: float32 (default) or float16",
+    )
+    arguments.add_reading(verb)
+    verb.add_argument(
+        "--format",
+        default="npz",
+        type=arguments.one_of("npz", "npy", "safetensors", "ply"),
+        help="of the files in a folder: npz (default), npy, safetensors, ply",
+    )
+    verb.add_argument("--again", action="store_true", help="do what is there already in the folder, too")
+    arguments.add_quiet(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, display: Display) -> int:
+    """Describe every scan; 1 if some of several failed."""
+    arguments.check_there(options.scans)
+    from .. import batch
+
+    plan = batch.plan(options.scans, options.output, options.format)
+    reading = arguments.reading(options)
+    model = arguments.load(options, display)
+    kept = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
+    outcomes, hinted = [], False
+    try:
+        for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
+            if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
+                raise outcome.error
+            outcomes.append(outcome)
+            at = "" if len(plan.jobs) == 1 else f"{len(outcomes)}/{len(plan.jobs)} "
+            display.line(f"{at}{outcome}")
+            if outcome.bytes > LARGE and not hinted:
+                display.note(_hint(model, outcome, options))
+                hinted = True
+        if len(plan.jobs) > 1:
+            display.line(_summary(outcomes, plan.others))
+    finally:  # also where a full disk, or Ctrl-C, ends it
+        failed = _failures(outcomes, display)
+    return 1 if failed else 0
+
+
+def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
+    """Return how a large result becomes a smaller one."""
+    levels = model.config.levels
+    kept = options.levels or list(range(max(levels - 2, 0), levels))
+    flags = ("" if options.levels else f" --levels {','.join(map(str, kept))}") + (
+        "" if options.dtype == "float16" else " --dtype float16"
+    )
+    if not flags:
+        return f"hint: {megabytes(outcome.bytes)}; fewer --levels make it smaller."
+    size = outcome.points * model.channels(kept) * 2
+    return f"hint: the file has {megabytes(outcome.bytes)}; with{flags} it would have about {megabytes(size)}."
+
+
+def _summary(outcomes: list[Any], others: int) -> str:
+    """Return one line about several scans."""
+    done = [outcome for outcome in outcomes if outcome.bytes]
+    points, size = sum(o.points for o in done), sum(o.bytes for o in done)
+    parts = []
+    if done:
+        rows = f"{count(points, 'point')} x {done[0].channels} channels"
+        seconds = sum(o.seconds for o in done)
+        parts.append(f"{count(len(done), 'scan')}: {rows} in {seconds:.1f} s, {megabytes(size)}")
+    there, failed = (sum(map(test, outcomes)) for test in (lambda o: o.was_there, lambda o: o.error is not None))
+    parts += [f"{there} there already"] if there else []
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"{count(others, 'file')} of other kinds left out"] if others else []
+    return "; ".join(parts)
+
+
+def _failures(outcomes: list[Any], display: Display) -> int:
+    """Show what failed, in a table, and return how much."""
+    from . import told
+
+    failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return 0
+    width = max(len(scan) for scan, _ in failed)
+    display.error(f"msm3d extract: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
+    for scan, why in failed:
+        display.error(f"  {scan:{width}}  {why.removeprefix(f'{scan}: ')}")
+    return len(failed)

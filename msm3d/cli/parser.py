@@ -1,0 +1,95 @@
+"""A parser of arguments whose mistakes are one sentence, with what was probably meant."""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from ..words import choices
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser in msm3d's own words; values may begin with a dash."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        self.actions: list[argparse.Action] = []
+        super().__init__(*args, **given)
+
+    def add_argument(self, *args: Any, **given: Any) -> argparse.Action:
+        """Add an argument as argparse does, and remember it."""
+        self.actions.append(super().add_argument(*args, **given))
+        return self.actions[-1]
+
+    def error(self, message: str) -> NoReturn:
+        """Print one sentence and exit with 2."""
+        message = re.sub(r"^argument [^:]*: (?=--)", "", message)  # it names the option itself
+        end = f" See {self.prog} --help." if message.endswith((".", "?")) else f"; see {self.prog} --help"
+        print(f"{self.prog}: {message}{end}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def required(self) -> list[argparse.Action]:
+        """Return the arguments that no call can do without."""
+        return [action for action in self.actions if action.required]
+
+    def needed(self) -> str:
+        """Return the call with what it needs, in one line.
+
+        >>> parser = Parser(prog="msm3d pca")
+        >>> _ = parser.add_argument("scans", nargs="+", metavar="SCAN")
+        >>> _ = parser.add_argument("-o", "--output", required=True, metavar="OUT")
+        >>> parser.needed()
+        'msm3d pca SCAN... -o OUT [options]'
+        """
+        words = [self.prog]
+        for action in self.required():
+            name = str(action.metavar or action.dest).upper() + ("..." if action.nargs == "+" else "")
+            words += [action.option_strings[0], name] if action.option_strings else [name]
+        return " ".join([*words, "[options]"])
+
+    def remind(self) -> NoReturn:
+        """Print what the call needs, and exit with 2."""
+        print(f"usage: {self.needed()}", file=sys.stderr)
+        print(f"{self.epilog + '; ' if self.epilog else ''}see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+    def understood(self, arguments: Sequence[str]) -> list[str]:
+        """Return the arguments with every value joined to its option by "=", so that it may begin with a dash.
+
+        >>> parser = Parser(prog="msm3d")
+        >>> _ = parser.add_argument("--up"), parser.add_argument("-o")
+        >>> parser.understood(["--up", "-y", "-o", "out"])
+        ['--up=-y', '-o', 'out']
+
+        Exits with a sentence where an option is unknown.
+        """
+        known = {name: action for action in self.actions for name in action.option_strings}
+        words, done = list(arguments), []
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                return [*done, word, *words]
+            if word.startswith("--"):
+                action = self._named(word.partition("=")[0], known)
+                takes = action is not None and action.nargs is None and "=" not in word
+                following = words[0] if words else ""
+                if takes and re.match("-[^-]", following) and following not in known:
+                    word = f"{word}={words.pop(0)}"
+            done.append(word)
+        return done
+
+    def _named(self, name: str, known: dict[str, argparse.Action]) -> argparse.Action | None:
+        """Return the argument of an option, which may be cut short; None where that says too little."""
+        if name in known:
+            return known[name]
+        found = [option for option in known if option.startswith(name)]
+        if not found:
+            options = [option for option in known if option.startswith("--")]
+            close = choices(name, options)
+            self.error(f"unknown option {name!r}" + (f"; {close}" if close.endswith("?") else ""))
+        return known[found[0]] if len(found) == 1 else None
+
+
+def said_of(verb: str, good: Iterable[str]) -> str:
+    """Return the sentence about a verb that there is not."""
+    return f"unknown verb {verb!r}; {choices(verb, list(good))}"

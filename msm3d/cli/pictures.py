@@ -1,0 +1,99 @@
+"""`msm3d pca` and `msm3d view`: what features look like."""
+
+import argparse
+from contextlib import nullcontext
+from typing import Any
+
+from .. import stages
+from . import arguments
+from .arguments import SCAN
+from .display import Display
+
+
+def add(verbs: Any) -> None:
+    """Declare the verbs."""
+    verb = verbs.add_parser(
+        "pca",
+        help="scans to colours: features as red, green and blue",
+        description="Colour scans by the principal components of their features. All scans of one call share a basis.",
+        epilog="example: msm3d pca scan.ply -o scan.png",
+    )
+    verb.add_argument("scans", nargs="+", metavar="SCAN", help=f"a {SCAN}")
+    verb.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help=".png, .ply or .html file; or a folder for several scans"
+    )
+    arguments.add_model(verb)
+    verb.add_argument(
+        "--levels",
+        type=arguments.numbers,
+        help="such as 3,4 or -1: levels to colour by, 0 is the finest; all by default",
+    )
+    verb.add_argument(
+        "--format",
+        dest="form",
+        default="png",
+        type=arguments.one_of("png", "ply", "html"),
+        help="of the files in a folder: png (default), ply or html",
+    )
+    verb.add_argument("--size", default="1280x960", help="of a picture, in pixels (default 1280x960)")
+    verb.add_argument("--background", default="white", help="of a picture: white (default), light, dark or black")
+    verb.add_argument("--basis", help=".npz file of --save-basis: colours that mean the same as in an earlier call")
+    verb.add_argument("--save-basis", help=".npz file to write the basis of the colours to")
+    verb.add_argument(
+        "--mode",
+        default="components",
+        type=arguments.one_of("components", "clusters", "no-height"),
+        help="components (default), clusters, or no-height: less what height explains",
+    )
+    verb.add_argument("--features", nargs="+", help="file of `msm3d extract` for each scan, instead of a model")
+    arguments.add_reading(verb)
+    arguments.add_quiet(verb)
+    verb.set_defaults(run=_pca)
+
+    verb = verbs.add_parser(
+        "view",
+        help="a scan to a page: click a point to see what is similar",
+        description="Write one HTML file that needs neither a server nor a network, to look at and to send.",
+        epilog="example: msm3d view scan.ply -o scan.html",
+    )
+    verb.add_argument("scan", metavar="SCAN", help=f"a {SCAN}")
+    verb.add_argument("-o", "--output", required=True, metavar="OUT", help=".html file")
+    arguments.add_model(verb)
+    verb.add_argument("--features", help="file of `msm3d extract` for this scan, instead of a model")
+    verb.add_argument(
+        "--names",
+        help="of labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the scan's file",
+    )
+    verb.add_argument(
+        "--points",
+        dest="most",
+        type=arguments.whole(1),
+        default=1_000_000,
+        help="to keep at most (default 1000000)",
+    )
+    arguments.add_reading(verb)
+    arguments.add_quiet(verb)
+    verb.set_defaults(run=_view)
+
+
+def _pca(options: argparse.Namespace, display: Display) -> None:
+    arguments.check_there([*options.scans, *(options.features or [])])
+    from ..visualize.verbs import pca
+
+    kept = ("levels", "form", "size", "background", "basis", "save_basis", "mode", "features", "max_memory")
+    settings: dict[str, Any] = {name: getattr(options, name) for name in kept}
+    settings["options"] = arguments.reading(options)
+    with stages.of(options.scans[0]) if len(options.scans) == 1 else nullcontext():
+        for line in pca(options.scans, options.output, lambda: arguments.load(options, display), **settings):
+            display.line(line)
+
+
+def _view(options: argparse.Namespace, display: Display) -> None:
+    arguments.check_there([options.scan, *([options.features] if options.features else [])])
+    from ..visualize.verbs import view
+
+    settings: dict[str, Any] = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory")}
+    settings["options"] = arguments.reading(options)
+    with stages.of(options.scan):
+        for line in view(options.scan, options.output, lambda: arguments.load(options, display), **settings):
+            display.line(line)

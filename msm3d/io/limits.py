@@ -1,0 +1,22 @@
+"""What a file may ask for: a share of the free memory, compared before anything of that size is made."""
+
+from ..errors import FileError
+from ..memory import available
+
+SHARE = 0.5  # of what is free: what is read is converted next, and then still there
+
+
+def fits(needed: int, what: str) -> None:
+    """Raise FileError where `needed` bytes are more than a file may take.
+
+    >>> fits(1000, "stands for arrays")
+    >>> fits(10**18, "stands for arrays")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    msm3d.errors.FileError: stands for arrays of 1e+09 GB, more than half of the ... GB that are free; ...
+    """
+    free = available()
+    if needed > free * SHARE:
+        raise FileError(
+            f"{what} of {needed / 1e9:.3g} GB, more than half of the {free / 1e9:.3g} GB that are free; "
+            "split it, or read it where there is more memory."
+        )
