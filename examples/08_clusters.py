@@ -1,4 +1,7 @@
-"""Segments without any label, by clustering features: `python examples/08_clusters.py [SCAN [CLUSTERS]]`."""
+"""Segments without any label, by clustering features: `python examples/08_clusters.py [SCAN [CLUSTERS]]`.
+
+Needs `pip install scikit-learn`.
+"""
 
 import sys
 from pathlib import Path

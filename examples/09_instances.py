@@ -1,6 +1,7 @@
 """Proposals of single things, without labels: `python examples/09_instances.py [SCAN]`.
 
 Neighbouring voxels are merged, the most alike in features and place first; the tree of merges is cut at several sizes.
+Needs `pip install scikit-learn`.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""Inside PyTorch Geometric: `python examples/12_pytorch_geometric.py [SCAN ...]`. Needs `pip install torch_geometric`.
+"""Inside PyTorch Geometric: `python examples/12_pytorch_geometric.py [SCAN ...]`. Needs
+`pip install torch_geometric scikit-learn`.
 
 Each scan becomes a graph whose nodes are voxels with frozen features; a small graph network learns from all but the
 last, labelled scan and is judged on that. Without scans it makes rooms.

@@ -38,12 +38,19 @@ _CURES = {
     errno.EPERM: "give a folder that you may write to",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOENT: "make its folder first",
+    errno.EEXIST: "a file has this name already: give another",
+    errno.ENOTDIR: "a file stands where its folder should be: give another folder",
 }
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it becomes `path` at the end, or goes if anything fails.
+
+    Args:
+        path: the file.
+        settled: wait until the disk has it, so that a power cut cannot undo it. Large files that can be made again do
+            without: at 100 MB a second the wait is longer than the work.
 
     Raises:
         FileError: it cannot be written: a full disk, a folder that is read-only, too long a name.
@@ -55,7 +62,8 @@ def replacing(path: Path) -> Iterator[Path]:
             sweep(path.parent)
             partial, lock = _begun(path.parent, folder=False)
             yield partial
-            _settle(partial)
+            if settled:
+                _settle(partial)
             partial.replace(path)
     finally:
         _release(partial, lock)

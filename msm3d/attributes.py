@@ -13,7 +13,6 @@ GREY = 127.5
 """The colour of points without one: 0 on the network's scale of -1 to 1."""
 _FEW = 0.01  # a share below which values are strays that decide nothing
 _LEAST = 100  # points; of fewer none is taken as missing for being at the origin
-_UNKNOWN = 0x7FC00000  # the bits of a packed colour that was written as the text "nan"
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -31,11 +30,11 @@ def array(name: str, value: Any) -> np.ndarray:
         except (TypeError, RuntimeError) as error:
             kind = f"{str(value.dtype).removeprefix('torch.')} tensor on {value.device}"
             raise InputError(f"{name} is a {kind} without plain numbers; give floats on a CPU or GPU.") from error
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise InputError(f"{name} is a masked array; give {name}.astype(float).filled(np.nan), and rows are left out.")
     try:
         return np.asarray(value)
-    except ValueError:  # rows of different lengths
+    except Exception:  # rows of different lengths, or an object that fails in numpy's hands
         return np.empty(0, dtype=object)
 
 
@@ -151,10 +150,13 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
             f"color has {_rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
             f"give 0-255, or floats within 0-1{either(f', for example {cure}', '')}."
         )
-    if top == 65535 and found.dtype != np.uint16:
+    if top == 65535 and counts and most(4095):
+        cure = either("pass color= within 0-255", "write them as 0-255")
+        warn(f"the colours reach {largest:g} of 65535, which is nearly black; if they are of fewer bits, {cure}.")
+    elif top == 65535 and found.dtype != np.uint16:
         cure = either("pass color= within 0-255", "write them as 0-255")
         warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")
-    if top == 1 and most(1.001 / 255):
+    if top == 1 and len(color) and most(1.001 / 255):
         cure = either("pass color= times 255", "write them as 0-255")
         warn(f"the colours are at most {largest:.2g}, as if divided by 255 twice; if so, {cure}.")
     return top
@@ -166,8 +168,8 @@ def normals(found: np.ndarray, up: str) -> np.ndarray | None:
     >>> normals(np.array([[0, 0, 2], [np.nan, 0, 0]]), "z").tolist()
     [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    normal = turned(vectors("normal", found).astype(np.float64), up)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals is a NaN
+        normal = turned(vectors("normal", found).astype(np.float64), up)
         length = np.linalg.norm(normal, axis=1, keepdims=True)
     good = np.isfinite(length) & (length > 0)
     if len(normal) and not good.any():
@@ -184,6 +186,8 @@ def labels(name: str, found: np.ndarray) -> np.ndarray | None:
     """
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
+    if found.ndim != 1:
+        raise InputError(f"{name} has shape {found.shape}; give (n,), one row per point.")
     if found.dtype.kind not in "iufb":
         warn(f"{name} is {found.dtype}, no numbers: it is left out.")
         return None
@@ -199,18 +203,6 @@ def labels(name: str, found: np.ndarray) -> np.ndarray | None:
     if unknown.any():
         warn(f"{_of(unknown, 'points')} no {name} (NaN or infinite), which becomes -1.")
     return found.astype(np.int64)
-
-
-def unpacked(bits: np.ndarray) -> np.ndarray:
-    """Return the colours (n, 3) of packed ones (n,) of four bytes: blue lowest; NaN where the text was "nan".
-
-    >>> unpacked(np.array([0x00C86432], np.uint32)).tolist()
-    [[200, 100, 50]]
-    """
-    bits = np.ascontiguousarray(bits).view(np.uint32)
-    color = np.stack([(bits >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)], axis=1)
-    unknown = bits == _UNKNOWN
-    return np.where(unknown[:, None], np.float32(np.nan), color) if unknown.any() else color
 
 
 def _of(some: Any, what: str, one: str = "has", more: str = "have") -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _PLAIN = ReadOptions()
 _SCENE = "coord.npy"
 """A folder with this file is one scan, in Pointcept's layout: an array per field."""
+_FIELDS = ("coord", "color", "normal")
+"""What is read of such a folder."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What no other scan would get around."""
 
@@ -61,7 +63,7 @@ class Outcome:
     bytes: int = 0
     """Of the file."""
     was_there: bool = False
-    """The file was whole and newer than the scan, so nothing was done."""
+    """The file was whole, and of the scan as it is, so nothing was done."""
     error: Exception | None = None
     """Why there is no file."""
 
@@ -102,7 +104,8 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         return Plan([job], True, 0)
     if folder.suffix and not into:
         what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
-        raise InputError(f"{what} not fit into the file {folder}; give -o a folder.")
+        cure = "give -o a folder" + ("" if folder.suffix.lower() in results.FORMATS else f", {folder}/ with a stroke")
+        raise InputError(f"{what} not fit into the file {folder}; {cure}.")
     if folder.exists() and not into:
         raise InputError(f"{folder} is a file; give -o a folder.")
     if f".{ending}" not in results.FORMATS:
@@ -117,11 +120,27 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         found, rest = walk(path, without=folder)
         if not found:
             raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
-        others += rest
-        jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in found]
+        # results of an earlier call are no scans, unless they are all that there is
+        scans = [scan for scan in found if not _is_result(scan)] or found
+        others += rest + len(found) - len(scans)
+        jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in scans]
     _require_different(jobs)
     apart([job.target for job in jobs], [job.scan for job in jobs])
     return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
+
+
+def found(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the scans that a path stands for: itself, or those in a folder and below it.
+
+    Raises:
+        InputError: a folder holds no scan.
+    """
+    if _is_scan(Path(path)):
+        return [Path(path)]
+    scans, _ = walk(Path(path))
+    if not scans:
+        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
+    return scans
 
 
 def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
@@ -207,6 +226,7 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, kept: dict[str
     job, start = outcome.job, perf_counter()
     meta = results.provenance(model, kept["levels"], kept["sampling"], job.scan, outcome.dtype)
     meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
+    meta["scan"] = _state(job.scan)
     if not again and _is_there(job, meta):
         return replace(outcome, was_there=True)
     cloud = _read(job.scan, options)
@@ -222,7 +242,7 @@ def _read(scan: Path, options: ReadOptions) -> PointCloud:
     if not scan.is_dir():
         return read_with(scan, options)
     stages.stage("reading")
-    names = [name for name in ("coord", "color", "normal") if (scan / f"{name}.npy").is_file()]
+    names = [name for name in _FIELDS if (scan / f"{name}.npy").is_file()]
     try:
         arrays = {name: np.load(scan / f"{name}.npy", allow_pickle=False) for name in names}
         return as_cloud(arrays, options=options)
@@ -231,12 +251,18 @@ def _read(scan: Path, options: ReadOptions) -> PointCloud:
 
 
 def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
-    """Return whether the result is there, whole, of the same weights and settings, and newer than its scan."""
+    """Return whether the result is there, whole, of the same weights and settings, and of the scan as it is now."""
+    return meta["scan"] is not None and results.is_done(job.target, meta)
+
+
+def _state(scan: Path) -> dict[str, int] | None:
+    """Return what changes with a scan, None where it cannot be seen: a copy may well be older than what it replaces."""
+    files = [scan] if not scan.is_dir() else [path for name in _FIELDS if (path := scan / f"{name}.npy").is_file()]
     try:
-        newer = job.target.stat().st_mtime >= job.scan.stat().st_mtime
+        found = [file.stat() for file in files]
     except OSError:
-        return False
-    return newer and results.is_done(job.target, meta)
+        return None
+    return {"bytes": sum(one.st_size for one in found), "modified_ns": max(one.st_mtime_ns for one in found)}
 
 
 def _is_scan(path: Path) -> bool:
@@ -248,6 +274,14 @@ def _checked(path: Path, may_fail: bool = False) -> Path:
     if not path.is_dir() and not (may_fail and path.suffix.lower() in KINDS):
         check(path)
     return path
+
+
+def _is_result(path: Path) -> bool:
+    """Return whether a file holds features and says so."""
+    try:
+        return path.suffix.lower() in results.FORMATS and "sha256" in (results.metadata(path) or {})
+    except InputError:
+        return False
 
 
 def _stem(scan: Path) -> str:

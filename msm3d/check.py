@@ -25,21 +25,21 @@ def report() -> str:
     True
     """
     lines = [
-        f"msm3d          {__version__}",
-        f"python         {platform.python_version()} on {platform.platform()}",
-        f"torch          {torch.__version__}, {torch.get_num_threads()} threads",
-        f"processor      {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        f"devices        {', '.join(_devices())}",
+        f"msm3d           {__version__}",
+        f"python          {platform.python_version()} on {platform.platform()}",
+        f"torch           {torch.__version__}, {torch.get_num_threads()} threads",
+        f"processor       {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        f"devices         {', '.join(_devices())}",
     ]
     for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS, *(["triton"] if _gpus() else [])):
-        lines.append(f"{name:14} {_version(name)}")
+        lines.append(f"{name:15} {_version(name)}")
     for name, module in BACKENDS.items():
         ops = importlib.import_module(module)
         states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *_gpus())]
-        lines.append(f"{'backend':14} {name}: {'; '.join(states)}")
+        lines.append(f"{'backend':15} {name}: {'; '.join(states)}")
     for name in weights.list_models():
         model = weights.info(name)
-        lines.append(f"{'model':14} {name}: {model.status}{f' in {model.path}' if model.path else ''}")
+        lines.append(f"{'model':15} {name}: {model.status}{f' in {model.path}' if model.path else ''}")
     return "\n".join(lines)
 
 

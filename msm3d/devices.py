@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .words import choices, either, option
+from .words import choices, cut, either, option
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def device_of(device: Any = None) -> "torch.device":
     elif isinstance(device, bool) or not isinstance(device, (int, torch.device)):
         raise InputError(f"device is {device!r}; give a name such as 'cpu' or 'cuda:1', or a torch.device.")
     elif isinstance(device, int):
-        device = f"cuda:{device}"
+        device = checked(f"cuda:{device}")
     found = torch.device(device)
     reason = _why_not(found)
     if reason is not None:
@@ -74,6 +74,6 @@ def _why_not(device: "torch.device") -> str | None:
     try:
         torch.empty(1, device=device)
     except Exception as error:  # each kind of device has errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = cut((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
         return f"this torch cannot compute there ({reason}); {out}."
     return None

@@ -53,8 +53,8 @@ def file(
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if revision is not None and not _REVISION.fullmatch(revision):
-        raise InputError(f"revision is {revision!r}; it must be a branch, a tag or a commit of {repo}.")
+    if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+        raise InputError(f"revision is {quoted(revision)}; it must be a branch, a tag or a commit of {repo}.")
 
     def download(**options: bool) -> Path:
         return Path(hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir, token=token, **options))

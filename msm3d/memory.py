@@ -5,20 +5,22 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from .errors import InputError, quoted
 from .words import either
 
 if TYPE_CHECKING:
     import torch
 
+_LEAST = 10**6
+"""Bytes below which a size has lost its unit: no scan could be computed in them."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
 def size(amount: int | float | str) -> int:
     """Return a number of bytes.
 
-    >>> size("4GB"), size("1.5 GiB"), size(1000)
-    (4000000000, 1610612736, 1000)
+    >>> size("4GB"), size("1.5 GiB"), size(10**7)
+    (4000000000, 1610612736, 10000000)
     >>> size("plenty")
     Traceback (most recent call last):
     msm3d.errors.InputError: max_memory is 'plenty'; give a number of bytes, or a size such as '4GB' or '512MiB'.
@@ -27,8 +29,12 @@ def size(amount: int | float | str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
         name = either("max_memory", "--max-memory")
-        raise InputError(f"{name} is {amount!r}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
-    return int(float(match[1]) * _UNITS[match[2]])
+        raise InputError(f"{name} is {quoted(amount)}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
+    amount = float(match[1]) * _UNITS[match[2]]
+    if amount < _LEAST:
+        name = either("max_memory", "--max-memory")
+        raise InputError(f"{name} is {text}, which is {amount:,.0f} bytes; did you mean '{match[1]}GB'?")
+    return int(amount)
 
 
 def available(device: "torch.device | None" = None) -> int:

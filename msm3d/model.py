@@ -16,11 +16,11 @@ from . import atomic, curves, memory, weights
 from .config import SAMPLINGS, BackboneConfig
 from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
 from .devices import device_of
-from .errors import InputError
+from .errors import InputError, quoted
 from .hierarchy import Hierarchy
 from .interpolate import descriptors
 from .normals import completed
-from .objects import apart
+from .objects import files, scenes_of
 from .ops import backend
 from .places import Part, spread, whole
 from .plausible import warn_of_size
@@ -29,6 +29,7 @@ from .reading import ReadOptions
 from .unet import UNet
 from .usual import as_usual
 from .voxels import Voxels, voxelize
+from .words import require_one_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
@@ -211,10 +212,10 @@ class Model(nn.Module):
         )
         limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
         given = {"color": color, "normal": normal, "options": options}
-        if isinstance(out, (str, os.PathLike)):
-            return self._to_file(_npy(out, points, reading), points, reading, limit, progress, given)
-        if out is not None and len(apart(points)) > 1:
+        if out is not None and len(scenes_of(points)) > 1:
             raise InputError("out= goes with one scene; leave it out, or give the scenes one by one.")
+        if isinstance(out, (str, os.PathLike)):
+            return self._to_file(_npy(out, [points, color, normal], reading), points, reading, limit, progress, given)
         done: list[list[Part]] = [[] for _ in scans]
         with torch.no_grad():
             for batch in self._batches(scans, limit, reading.dtype, **given):
@@ -270,7 +271,7 @@ class Model(nn.Module):
             given = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
             if isinstance(scan, Mapping):
                 scan, given = {**scan, **given}, {}
-            pieces = apart(scan)
+            pieces = scenes_of(scan)
             total = sum(len(rows) for _, rows in pieces if rows is not None) if options.invalid == "nan" else 0
             for piece, rows in pieces:
                 cloud = _cloud(piece, options, **given)
@@ -369,8 +370,7 @@ class Model(nn.Module):
 
     def _sampling(self, sampling: str | None) -> str:
         sampling = self.config.sampling if sampling is None else sampling
-        if sampling not in SAMPLINGS:
-            raise InputError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
+        require_one_of("sampling", sampling, SAMPLINGS)
         return sampling
 
     def channels(self, levels: int | Sequence[int] | None = None) -> int:
@@ -415,8 +415,7 @@ class Model(nn.Module):
             precision: as for `load`.
             **options: `revision`, `local_files_only`, `cache_dir` and `token`, as for any Hub client.
         """
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        require_one_of("precision", precision, list(PRECISIONS))
         device = device_of(device)
         directory = weights.resolve(source, **options)
         config, tensors, meta = weights.read(directory)
@@ -497,7 +496,7 @@ def _scan(scan: Any, i: int) -> Any:
     return scan
 
 
-def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
+def _npy(out: str | os.PathLike[str], given: Sequence[Any], reading: Reading) -> Path:
     """Return the path of an .npy file to write, or say why it is none before any work is done."""
     path = Path(out)
     if path.suffix.lower() != ".npy":
@@ -508,8 +507,7 @@ def _npy(out: str | os.PathLike[str], points: Any, reading: Reading) -> Path:
         raise InputError(_NO_BFLOAT16)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent}; make it first.")
-    if isinstance(points, (str, os.PathLike)):
-        atomic.apart([path], [points])
+    atomic.apart([path], [file for points in given for file in files(points)])
     return path
 
 
@@ -529,8 +527,11 @@ def _whole(value: Any) -> int:
 def _dtype(dtype: Any) -> torch.dtype | None:
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    except Exception:  # numpy tries whatever it is given as a type, and fails in many ways
+        name = ""
     good = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
     if name not in good:
-        raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(good)}.")
+        raise InputError(f"dtype is {quoted(dtype)}; choose one of {', '.join(good)}.")
     return good[name]

@@ -1,13 +1,14 @@
 """What users hold, to arrays by name: arrays, tensors, dictionaries and the objects of other libraries."""
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from .attributes import array, numbers, unpacked
-from .errors import InputError
+from .attributes import array, numbers
+from .errors import InputError, cut
 from .words import warn
 
 NAMES = {
@@ -45,6 +46,24 @@ def parts(points: Any) -> dict[str, Any]:
         return {**parts(numbers("points", found.pop("coord"))), **{k: v for k, v in found.items() if v is not None}}
     if isinstance(points, (np.ndarray, torch.Tensor)):
         return _columns(array("points", points))
+    try:
+        found = _of_object(points)
+    except InputError:
+        raise
+    except Exception as error:  # other libraries' objects fail in their own ways
+        name = type(points).__name__
+        raise InputError(f"the points cannot be had from this {name} ({cut(error)}); give {_WIDTHS}.") from error
+    if found is not None:
+        return found
+    wrapped = "; wrap it in np.array" if isinstance(points, (list, tuple)) else ""
+    raise InputError(
+        f"points is a {type(points).__name__}{wrapped}; give {_WIDTHS} as an array or tensor, a dictionary with "
+        "'coord', a PointCloud, an object of Open3D, trimesh, laspy or pyvista, or the path of a file."
+    )
+
+
+def _of_object(points: Any) -> dict[str, Any] | None:
+    """Return the arrays of another library's object, known by what it has, or None where it is no such thing."""
     if hasattr(points, "to_mesh") and hasattr(points, "geometry"):  # a trimesh.Scene
         points = points.to_mesh()
     if hasattr(points, "point_format"):  # laspy
@@ -62,11 +81,7 @@ def parts(points: Any) -> dict[str, Any]:
         return _named(points.points, getattr(points, "colors", None), getattr(points, "normals", None))
     if hasattr(points, "vertices"):  # Open3D mesh, trimesh mesh or cloud
         return _named(points.vertices, _paint(points), getattr(points, "vertex_normals", None))
-    wrapped = "; wrap it in np.array" if isinstance(points, (list, tuple)) else ""
-    raise InputError(
-        f"points is a {type(points).__name__}{wrapped}; give {_WIDTHS} as an array or tensor, a dictionary with "
-        "'coord', a PointCloud, an object of Open3D, trimesh, laspy or pyvista, or the path of a file."
-    )
+    return None
 
 
 def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:
@@ -95,10 +110,10 @@ def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:
     return [np.arange(n)]
 
 
-def apart(points: Any) -> list[tuple[Any, np.ndarray | None]]:
+def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     """Return each scene of a dictionary that holds several, with the rows that it is of; anything else as it is.
 
-    >>> [(one["coord"].shape, rows) for one, rows in apart({"coord": np.zeros((3, 3)), "batch": [1, 0, 1]})]
+    >>> [(one["coord"].shape, rows) for one, rows in scenes_of({"coord": np.zeros((3, 3)), "batch": [1, 0, 1]})]
     [((1, 3), array([1])), ((2, 3), array([0, 2]))]
     """
     if not isinstance(points, Mapping) or all(points.get(name) is None for name in ("offset", "batch")):
@@ -106,11 +121,26 @@ def apart(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     found = {name: array(name, value) for name, value in parts(points).items()}
     n = len(found["coord"])
     rows = scenes(found, n)
-    if len(rows) == 1:
+    if len(rows) <= 1:
         return [(points, None)]
     for name in ("offset", "batch"):
         found.pop(name, None)
     return [({k: v[some] if v.shape[:1] == (n,) else v for k, v in found.items()}, some) for some in rows]
+
+
+def files(points: Any) -> Iterator[str]:
+    """Yield the files that `points` lie in: a path, or those of maps, such as of `np.load(path, mmap_mode="r")`.
+
+    >>> list(files("scan.ply")), list(files({"coord": np.zeros((5, 3))}))
+    (['scan.ply'], [])
+    """
+    for value in points.values() if isinstance(points, Mapping) else [points]:
+        if isinstance(value, (str, os.PathLike)):
+            yield os.fspath(value)
+        while isinstance(value, np.ndarray):
+            if isinstance(value, np.memmap) and value.filename is not None:
+                yield os.fspath(value.filename)
+            value = value.base
 
 
 def _columns(points: np.ndarray) -> dict[str, Any]:
@@ -144,10 +174,7 @@ def _table(names: Iterable[str], column: Callable[[str], np.ndarray]) -> dict[st
     except InputError as error:
         raise InputError(f"points {error}") from error
     packed = [known[name] for name in ("rgb", "rgba") if name in known][:1]
-    there = {name: column(name) for group in [*picked.values(), packed] for name in group}
-    found = columns.fields(there)
-    if "color" not in found and packed and there[packed[0]].dtype.itemsize == 4:
-        found["color"] = unpacked(there[packed[0]])
+    found = columns.fields({name: column(name) for group in [*picked.values(), packed] for name in group})
     return found
 
 

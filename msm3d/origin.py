@@ -4,11 +4,15 @@ import numpy as np
 
 TICKS = 1e8
 """Per metre. Ten nanometres are more than float64 loses of a map's coordinates, so whole millimetres stay whole."""
-_SHARE, _FEW = 1000, 8  # one point in so many, and no fewer, make a place that counts
+_FINE = 1000  # per metre: points are counted in whole millimetres of the map, which moves by such leave as they are
+_INSET = 1 / 3  # of a millimetre that a count begins below a whole one: no decimal lies on the border
+_MOST = 1 << 24  # counts along an axis, for 17 km; they are coarser beyond
+_CHUNK = 1 << 15  # points at a time: what is computed of them stays in a core's cache
+_WIDE, _SHARE = 32, 8  # slabs across in which a scan begins, and how much fuller the fullest such place may be
 
 
 def ticks(coord: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Return `coord` (…, 3) as seen from `base` (3,), whole numbers of ticks as float64.
+    """Return `coord` as seen from `base`, which has or takes its shape: whole numbers of ticks as float64.
 
     A move of all points, by what is exact in decimals, changes none of them.
 
@@ -22,32 +26,48 @@ def ticks(coord: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 def anchor(coord: np.ndarray, reach: float) -> np.ndarray:
-    """Return per axis the lowest coordinate that has company: a thousandth of the points within `reach` below it.
+    """Return per axis where the fullest slab of thickness `reach` near the scan's low end begins, in millimetres.
 
-    One point far from the others is never it, and does not change it. One beside or above them can, where a slab below
-    the anchor lacks just that one point; of a scan with a thin edge the anchor then moves to that slab.
+    That is a floor, a wall, or what comes next to one. The low end is the first wide slab at least an eighth as full as
+    the fullest. One point more or less changes the place only if another is as full to one point and that point lies in
+    it, or if it is what the low end lacks and the fullest slab thereby comes within sight: rare, and rarer the more
+    points there are.
 
-    >>> coord = np.repeat(np.arange(100.0)[:, None] / 100, 3, axis=1)
-    >>> anchor(coord, 0.1).tolist(), anchor(np.vstack([coord, [[-7.0, 0.5, 9.0]]]), 0.1).tolist()
-    ([0.07, 0.07, 0.07], [0.07, 0.07, 0.07])
+    >>> coord = np.repeat(np.arange(100)[:, None] / 100, 3, axis=1)
+    >>> coord[:40] = 0.1, 0.2, 0.3
+    >>> anchor(coord, 0.01).tolist(), anchor(np.vstack([coord, [[-7.0, 0.5, 9.0]]]), 0.01).tolist()
+    ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
 
     Args:
         coord: (n, 3) float64, n at least 1.
-        reach: metres; doubled until there is such a place.
+        reach: metres, counted in whole millimetres, at least one.
     """
-    return np.array([_accompanied(column, reach * TICKS) for column in coord.T])
+    return np.array([_lowest(column, reach) for column in coord.T])
 
 
-def _accompanied(values: np.ndarray, reach: float) -> float:
-    """Return the smallest of `values` (n,) with as many within `reach` ticks below it, itself included, as count."""
-    n = len(values)
-    company = min(max(n // _SHARE, _FEW), n)
-    for most in (min(16 * company, n), n):  # it is nearly always among the first
-        low = np.sort(np.partition(values, most - 1)[:most])
-        seen = np.rint((low - low[0]) * TICKS)
-        apart = seen[company - 1 :] - seen[: most - company + 1]
-        if (apart <= reach).any():
-            return float(low[company - 1 + (apart <= reach).argmax()])
-    while not (apart <= reach).any():
-        reach *= 2
-    return float(low[company - 1 + (apart <= reach).argmax()])
+def _lowest(values: np.ndarray, reach: float) -> float:
+    first, fine, counts = _counted(values)
+    width = max(round(reach * fine), 1)
+    wide = width * _WIDE
+    total = np.concatenate([np.zeros(wide, np.int64), counts.cumsum(), np.full(wide, len(values))])
+    ending = total[wide:-wide] - total[: -2 * wide]  # points in the wide slab whose last millimetre is this one
+    low = int((ending * _SHARE >= ending.max()).argmax())
+    seen = slice(max(low - wide, 0), low + wide + 1)
+    starting = (total[wide - 1 + width :] - total[wide - 1 : -width])[: len(counts)] * (counts > 0)
+    return float((first + seen.start + starting[seen].argmax()) / fine)
+
+
+def _counted(values: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Return the lowest place of `values` (n,), how many places there are per metre, and the points in each (m,)."""
+    low, high = float(values.min()), float(values.max())
+    fine = float(_FINE)
+    while (high - low) * fine > _MOST:
+        fine /= 2
+    first = float(np.floor(low * fine + _INSET))
+    counts = np.zeros(int((high - low) * fine) + 3, np.int64)
+    for start in range(0, len(values), _CHUNK):
+        places = values[start : start + _CHUNK] * fine
+        places += _INSET - first
+        found = np.bincount(places.astype(np.int64))
+        counts[: len(found)] += found
+    return first, fine, counts

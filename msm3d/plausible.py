@@ -5,6 +5,7 @@ Whatever is odd is said with its number. The thresholds leave every real scan th
 
 import numpy as np
 
+from .errors import InputError
 from .words import either, option, warn
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
@@ -14,6 +15,7 @@ UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
 
 
+_MOST = 1e12  # metres: the way to Saturn
 _LEAST = 100  # points or voxels: of fewer little can be said
 
 
@@ -33,6 +35,18 @@ def doubt(coord: np.ndarray, raw: np.ndarray, units: str, up: str, spacing: floa
         _warn_of_unit_size(coord)
     _warn_of_steps(raw, units, spacing)
     warn_of_up(coord, up)
+
+
+def require_extent(coord: np.ndarray) -> None:
+    """Raise InputError for coordinates (n, 3) that span more than anything that is scanned: no grid could hold them."""
+    low, high = coord.min(0), coord.max(0)
+    axis = int((high / 2 - low / 2).argmax())  # halves: a difference of numbers may be too large for one
+    span = float(high[axis] / 2 - low[axis] / 2)
+    if span > _MOST / 2:
+        raise InputError(
+            f"the points span {min(2 * span, 1e308):.3g} m along {'xyz'[axis]}; drop outliers, "
+            f"or {either('pass', 'give')} {option('units')} if these are not metres."
+        )
 
 
 def warn_of_size(coord: np.ndarray, voxels: int, size: float, coarsest: float) -> None:
@@ -90,7 +104,7 @@ def warn_of_up(coord: np.ndarray, up: str) -> None:
 
 
 def _warn_of_feet(coord: np.ndarray) -> None:
-    """Warn of a room that is as wide as rooms are, but whose ceiling is 7.5 to 10 above its floor."""
+    """Warn of a room that is as wide as rooms are, but 7 to 10 high, from its floor to its ceiling or to its top."""
     sample = _sample(coord)
     low, high = _bulk(sample)
     wide, tall = (high - low)[:2], float(high[2] - low[2])
@@ -99,16 +113,15 @@ def _warn_of_feet(coord: np.ndarray) -> None:
     cells = np.unique(np.floor((sample - low) / 0.2).astype(np.int64), axis=0)
     heights = np.bincount(np.clip(cells[:, 2], 0, None)) / len(cells)
     pairs = heights[:-1] + heights[1:]
-    if len(pairs) < 36:
+    if pairs[: len(pairs) // 4].max() < 0.1:  # no floor
         return
-    floor, ceiling = pairs[:10].argmax(), 35 + pairs[35:].argmax()
-    height = 0.2 * float(ceiling - floor)
-    if not (7.4 < height < 10.2 and pairs[floor] > 0.1 and pairs[ceiling] > 0.05):
-        return
-    warn(
-        f"the ceiling is about {height:.0f} m above the floor, which would be usual in feet: "
-        f"if these are feet, pass {option('units', 'ft')}."
-    )
+    top = 33 + pairs[33:].argmax() if len(pairs) > 33 else 0
+    height = 0.2 * float(top - pairs[:10].argmax()) if top and pairs[top] > 0.05 else tall
+    if 7.2 < height < 10.2:
+        warn(
+            f"the scan is about {height:.0f} m high and {wide.max():.0f} m wide, which would be usual in feet: "
+            f"if these are feet, pass {option('units', 'ft')}."
+        )
 
 
 def _warn_of_unit_size(coord: np.ndarray) -> None:
@@ -122,9 +135,9 @@ def _warn_of_unit_size(coord: np.ndarray) -> None:
     box = next((b for b in boxes if abs(first - b[0]) < 1e-5 and abs(last - b[1]) < 1e-5), None)
     ball = 1 <= last - first <= 2 and np.abs(coord.mean(0)).max() < 1e-4
     if box is not None:
-        shape = f"run from exactly {box[0]:g} to {box[1]:g}"
+        shape = f"run from {box[0]:g} to {box[1]:g}"
     elif ball and abs(np.sqrt(np.square(coord).sum(1).max()) - 1) < 1e-5:
-        shape = "fill a ball of radius 1 exactly"
+        shape = "fill a ball of radius 1"
     else:
         return
     warn(f"the coordinates {shape}, as if normalised: features hang on size in metres, scale them back.")
@@ -135,15 +148,18 @@ def _warn_of_steps(raw: np.ndarray, units: str, spacing: float) -> None:
     sample = _sample(raw)
     if len(sample) < _LEAST or raw.dtype.kind != "f":
         return
-    sizes = np.median(np.abs(sample), axis=0)
+    sizes = np.median(np.abs(sample.astype(np.float64)), axis=0)
     axis = int(sizes.argmax())
-    size = np.float32(min(sizes[axis], 1e30))
+    kind, least, most = (np.float16, 0, 6e4) if raw.dtype == np.float16 else (np.float32, 1 << 17, 1e30)
+    size = kind(min(sizes[axis], most))
     step = float(np.spacing(size)) * UNITS[units]
-    if step <= spacing or size < 1 << 17 or (sample[:, axis].astype(np.float32) != sample[:, axis]).any():
+    with np.errstate(over="ignore"):  # what no float32 holds is no float32
+        held = (sample[:, axis].astype(kind) == sample[:, axis]).all()
+    if step <= spacing or size < least or not held:
         return
     warn(
-        f"the coordinates are stored in float32: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more than "
-        f"a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
+        f"the coordinates are stored in {size.dtype}: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more "
+        f"than a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
     )
 
 

@@ -12,7 +12,7 @@ from .objects import parts as parts
 from .objects import scenes
 from .plausible import UNITS as UNITS
 from .plausible import UPS as UPS
-from .plausible import doubt
+from .plausible import doubt, require_extent
 from .reading import ReadOptions
 from .words import either, option, warn
 
@@ -66,6 +66,10 @@ class PointCloud:
                 raise InputError(f"{field.name} has dtype {value.dtype}; build the cloud with PointCloud.of.")
         if n == 0:
             raise InputError("there are no points (coord has 0 rows); give at least one.")
+        if self.rows is not None and self.total is not None:
+            first, last = int(self.rows.min()), int(self.rows.max())
+            if first < 0 or last >= self.total:
+                raise InputError(f"rows are {first} to {last}, total is {self.total}; give rows from 0 to total - 1.")
         bad = ~np.isfinite(self.coord).all(1)
         if bad.any():
             raise InputError(
@@ -183,6 +187,7 @@ class PointCloud:
             rows=rows,
             total=None if rows is None or invalid == "drop" else n,
         )
+        require_extent(cloud.coord)
         doubt(cloud.coord, raw, units, up, spacing)
         return cloud
 

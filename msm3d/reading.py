@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import InputError
 from .plausible import UNITS, UPS
-from .words import choices
+from .words import require_one_of
 
 INVALID = ("drop", "nan")
 MESHES = ("vertices", "surface")
@@ -40,9 +40,8 @@ class ReadOptions:
     def __post_init__(self) -> None:
         chosen = (("up", UPS), ("units", UNITS), ("invalid", INVALID), ("mesh", MESHES))
         for name, good in chosen:
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or value not in good):
-                raise InputError(f"{name} is {value!r}; {choices(value, list(good))}")
+            if getattr(self, name) is not None:
+                require_one_of(name, getattr(self, name), list(good))
         if self.min_opacity is not None and not _within(self.min_opacity, 0, 1):
             raise InputError(f"min_opacity is {self.min_opacity!r}; give a number from 0 to 1, such as 0.1.")
         if not _within(self.spacing, 1e-4, 10):

@@ -147,7 +147,7 @@ def writing(
     if suffix == ".ply" and kind != np.float32:
         raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out {option('dtype')}.")
     values = None if meta is None else {**meta, "dtype": dtype, "columns": _columns(cloud)}
-    with replacing(path) as partial:
+    with replacing(path, settled=False) as partial:
         if suffix == ".npz":
             feat = np.empty(shape, kind)
             yield feat
@@ -218,6 +218,8 @@ def _read(readers: Mapping[str, Callable[[Path], Any]], path: str | os.PathLike[
         raise FileError(f"{file}: does not exist; check the path.") from error
     except FileError as error:
         raise FileError(f"{file}: {error}") from error
+    except KeyError as error:  # of a file that is whole, such as a scan's
+        raise FileError(f"{file}: holds no array 'feat'; write it with msm3d extract.") from error
     except Exception as error:  # files are hostile, and so are the ways in which they fail
         raise FileError(f"{file}: holds no features that can be read ({cut(error)}); extract it again.") from error
 

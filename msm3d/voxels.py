@@ -16,9 +16,10 @@ from .points import PointCloud
 from .stages import stage
 from .words import option
 
-_CHUNK = 1 << 22  # points at a time: what is live beside the points stays small however many there are
-_BLOCK = 1 << 9  # cells; an anchor's cell starts a block, so that coarser cells and curves begin with it
-_HOME = 0b01010101 << 9  # the anchor's cell: what lies below has room, and no larger block ends right there
+_CHUNK = 1 << 15  # points at a time: what is computed of them stays in a core's cache
+_BLOCK = 1 << 9  # cells; coarser cells and curves begin with a block
+_BELOW = 4  # cells of the anchor's block below the anchor's: what lies a little lower is in the block, too
+_HOME = (0b01010101 << 9) + _BELOW  # the anchor's cell: what lies below has room, and no larger block ends right there
 _SPARSE = 3  # levels at which strays are looked for, from the finest, until they are few
 _RARE = 50  # at most one voxel in so many is a stray; where more are alone, that is how the scan is
 
@@ -46,11 +47,11 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType, origin:
     """Put every point into the cubic cell `floor((coord - shift) / size)` of its scene.
 
     "published", the shift is the middle of the range in x and y and the lowest z, and cells count from the lowest: one
-    stray point moves them all. "anchored", it is a quarter of a cell below the scene's `anchor`, which no single point
-    decides, cells count from a constant, and strays are put far away, see `_strays`. Distances are whole ticks of
-    10 nm, so that coordinates in whole millimetres fall into the same cells wherever they are on a map. A cell is
-    represented by its point nearest to the cell's centre; ties go to the smaller x, y, z, colour and normal, so that
-    the order of the points changes nothing.
+    stray point moves them all. "anchored", the slab that is the scene's `anchor`, which hardly any single point
+    decides, is in the middle of its cells, cells count from a constant, and strays are put far away, see `_strays`.
+    Distances are whole ticks of 10 nm, so that coordinates in whole millimetres fall into the same cells wherever they
+    are on a map. A cell is represented by its point nearest to the cell's centre; ties go to the smaller x, y, z,
+    colour and normal, so that the order of the points changes nothing.
 
     Args:
         clouds: scenes with colour and normal, metres, z up; at most 64.
@@ -138,7 +139,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 def _cells(coord: np.ndarray, size: float, scene: int, origin: str) -> tuple[Tensor, Tensor]:
     """Return each point's key (n,) int64 and its squared distance (n,) to its cell's centre, in ticks."""
     anchored = origin == "anchored"
-    low, high = coord.min(0), coord.max(0)
+    low, high = (np.array([end(column) for column in coord.T]) for end in (np.min, np.max))  # faster than min(0)
     span = float((high - low).max())
     most = (1 << curves.BITS) - (_BLOCK if anchored else 0)
     if not span / size < most - 1:
@@ -148,22 +149,26 @@ def _cells(coord: np.ndarray, size: float, scene: int, origin: str) -> tuple[Ten
             f"{most * size:.6g} m can be indexed; drop outliers, or pass {option('units')} if these are not metres."
         )
     step = size * TICKS
-    base = anchor(coord, size / 4) if anchored else low
+    base = anchor(coord, size / 4) if anchored else low  # of a slab a quarter of a cell thick
     middle = ticks(high, base) / 2
-    shift = np.full(3, -step / 4) if anchored else middle * [1, 1, 0]
+    shift = np.full(3, -step * 3 / 8) if anchored else middle * [1, 1, 0]
     lowest, highest = np.floor((ticks(np.stack([low, high]), base) - shift) / step)
     first = -lowest
     if anchored:
         fits = (lowest + _HOME >= 0) & (highest + _HOME < curves.STRAY)
-        first = np.where(fits, _HOME, np.ceil(first / _BLOCK) * _BLOCK)
+        first = np.where(fits, _HOME, np.ceil((first - _BELOW) / _BLOCK) * _BLOCK + _BELOW)
     keys = torch.empty(len(coord), dtype=torch.int64)
     distance = torch.empty(len(coord), dtype=torch.float64)
+    base, shift, first = (value[:, None] for value in (base, shift, first))
     for start in range(0, len(coord), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        place = torch.from_numpy(ticks(coord[rows], base) - shift)
-        cells = (place / step).floor_()
-        distance[rows] = (place - (cells + 0.5) * step).square().sum(1)
-        keys[rows] = curves.morton(
-            torch.nn.functional.pad((cells + torch.from_numpy(first)).long(), (1, 0), value=scene)
-        )
+        place = ticks(coord[rows].T.copy(), base)
+        place -= shift
+        cells = np.floor(place / step)
+        place -= (cells + 0.5) * step
+        place *= place
+        distance[rows] = torch.from_numpy(place[0] + place[1] + place[2])
+        scenes = np.full_like(cells[:1], scene)
+        cells = np.concatenate([scenes, cells + first]).astype(np.int64)
+        keys[rows] = curves.morton(torch.from_numpy(cells).T)
     return keys, distance

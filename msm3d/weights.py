@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import hub
-from .errors import InputError, WeightsError
+from .errors import InputError, WeightsError, quoted
 from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, sha256, verify
 from .store import load_state as load_state
 from .store import read as read
@@ -121,12 +121,18 @@ def resolve(
     """
     if source is None:
         source = DEFAULT
+    if not isinstance(source, (str, os.PathLike)):
+        raise WeightsError(f"weights are named by text or a path, not by {type(source).__name__}; see list_models().")
     options: dict[str, Any] = {
         "refresh": refresh,
         "local_files_only": local_files_only,
         "cache_dir": cache_dir,
         "token": token,
     }
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(
+            f"{quoted(source)} names no weights; choose one of {', '.join(list_models())}, or give a path."
+        )
     text = os.path.expanduser(os.fspath(source))
     is_text = isinstance(source, str)  # a Path is never a name
     if is_text and (release := releases().get(text)):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
 
-from .errors import Msm3dWarning
+from .errors import InputError, Msm3dWarning
 from .errors import cut as cut
 from .errors import quoted as quoted
 
@@ -61,6 +61,18 @@ def choices(given: object, good: Sequence[str]) -> str:
     """
     close = get_close_matches(str(given), good, n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(good)}."
+
+
+def require_one_of(name: str, value: object, good: Sequence[str]) -> None:
+    """Raise InputError unless `value` is one of some words, whatever kind of thing it is.
+
+    >>> require_one_of("precision", "fp32", ["fp32", "bf16"])
+    >>> require_one_of("precision", "fp23", ["fp32", "bf16"])
+    Traceback (most recent call last):
+    msm3d.errors.InputError: precision is 'fp23'; did you mean 'fp32'?
+    """
+    if not isinstance(value, str) or value not in good:
+        raise InputError(f"{name} is {quoted(value)}; {choices(value if isinstance(value, str) else '', good)}")
 
 
 def count(number: int, thing: str) -> str:

@@ -94,6 +94,7 @@ def test_the_longest_name_that_a_disk_allows_works_and_a_longer_one_is_refused(t
         (errno.ENOSPC, "make room, or give another folder"),
         (errno.EROFS, "give a folder that can be written"),
         (errno.EACCES, "give a folder that you may write to"),
+        (errno.EEXIST, "a file has this name already: give another"),
         (errno.EIO, "make room, or give another folder"),
     ],
 )
@@ -120,7 +121,8 @@ def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileError, match=r"cannot be written \(No such file or directory\); make its folder first\."):
         write(tmp_path / "gone" / "a.txt")
-    with pytest.raises(FileError, match=r"cannot be written \(Not a directory\)"):
+    message = r"cannot be written \(Not a directory\); a file stands where its folder should be: give another folder\."
+    with pytest.raises(FileError, match=message):
         write(tmp_path / "file" / "a.txt")
     with pytest.raises(FileError, match=r"file is a file; give the name of a folder\."):
         atomic.staged(tmp_path / "file").__enter__()

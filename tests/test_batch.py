@@ -50,7 +50,7 @@ def test_a_folder_keeps_its_order_and_a_bad_scan_stops_nothing(scans, call, caps
     assert lines[4].endswith(" MB; 1 failed; 1 file of other kinds left out")
     heading, row = shown.err.splitlines()[-2:]
     assert heading == "msm3d extract: 1 of 4 scans failed:"
-    assert row.startswith("  scans/broken.ply  does not start with 'ply'")
+    assert row.startswith("  scans/broken.ply: does not start with 'ply'")
     with np.load("out/rooms/room.7.npz") as file:
         assert np.array_equal(file["coord"], make_scene(2, 50)["coord"])
 
@@ -60,6 +60,9 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
     assert call("scans", "-o", "out", "--format", "npy") == 0
     before = {path: path.stat().st_mtime_ns for path in (scans.parent / "out").rglob("*.npy")}
     assert len(before) == 3
+    capsys.readouterr()
+    assert call("scans", "-o", "out", "--format", "npy") == 0
+    assert "\n3 scans there already; " in capsys.readouterr().out
     later = (scans / "a.npz").stat().st_mtime + 10
     os.utime(scans / "a.npz", (later, later))
     (scans.parent / "out/below/b.npy").unlink()
@@ -168,3 +171,34 @@ def test_two_scans_of_one_stem_are_told_apart_before_any_work(scans):
         InputError, match=r"two scans would both become out/a\.npz, scans/a\.npz and scans/a\.ply; rename"
     ):
         batch.plan(["scans"], "out")
+
+
+def test_a_scan_replaced_by_an_older_file_is_done_again(scans, call, capsys):
+    (scans / "broken.ply").unlink()
+    assert call("scans", "-o", "out") == 0
+    with (scans / "new.npz").open("wb") as file:
+        np.savez(file, **make_scene(5, 100))
+    os.utime(scans / "new.npz", (1e9, 1e9))  # as rsync and unzip leave it
+    (scans / "new.npz").replace(scans / "a.npz")
+    color = scans / "rooms/room.7/color.npy"
+    np.save(color, 255 - np.load(color))  # in its place: the folder's own time stays
+    capsys.readouterr()
+    assert call("scans", "-o", "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith(": is there") for line in lines[:3]] == [False, True, False]
+
+
+def test_results_of_an_earlier_call_are_scans_only_where_nothing_else_is(scans, call):
+    (scans / "broken.ply").unlink()
+    for ending in ("npz", "ply"):
+        assert call("scans", "-o", f"scans/{ending}", "--format", ending) == 0
+    found = batch.plan(["scans"], "scans/third")
+    assert [job.scan.name for job in found.jobs] == ["a.npz", "b.NPZ", "room.7"]
+    assert found.others == 7
+    assert len(batch.plan(["scans/npz"], "again").jobs) == 3
+
+
+def test_a_folder_with_a_point_in_its_name_is_asked_for_with_a_stroke(scans):
+    with pytest.raises(InputError, match=r"file out\.v2; give -o a folder, out\.v2/ with a stroke\."):
+        batch.plan(["scans"], "out.v2")
+    assert batch.plan(["scans"], "out.v2/").jobs[0].target.parent.name == "out.v2"

@@ -108,6 +108,15 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["extract", "a.ply", "-o", "b.npz", "--device", "gpu"],
             "msm3d extract: --device is 'gpu'; choose one of cpu,",
         ),
+        (
+            ["extract", "a.ply", "-o", "b.npz", "--max-memory", "4"],
+            "msm3d extract: --max-memory is 4, which is 4 bytes; did you mean '4GB'? See msm3d extract --help.",
+        ),
+        (
+            ["view", "a.ply", "c.ply", "-o", "b.html"],
+            "msm3d view: 'c.ply' is one word too many; the call is: msm3d view",
+        ),
+        (["a.ply"], "msm3d: 'a.ply' is no verb; type one before it, as in: msm3d extract a.ply -o features.npz."),
         (["extract", "gone.ply", "-o", "b.npz"], "msm3d extract: gone.ply: does not exist; check the path."),
         (
             ["extract", "a.doc", "-o", "b.npz"],
@@ -245,7 +254,12 @@ def test_check_models_and_info_report(capsys):
         shown = capsys.readouterr().out
         assert all(word in shown for word in words)
     assert cli.main(["info", "scannet"]) == 0
-    assert "licence" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "\nlicence        not stated" in shown
+    assert "\ndims           928 channels in 5 levels: 64 + 96 + 128 + 256 + 384\n" in shown
+    assert "\nscores         ScanNet mIoU, linear probe: 68.7; " in shown
+    assert "None" not in shown
+    assert "then run `msm3d convert FILE` once" in shown
 
 
 def test_every_verb_explains_itself(capsys):
@@ -254,6 +268,14 @@ def test_every_verb_explains_itself(capsys):
             cli.main([verb, "--help"])
         assert stopped.value.code == 0
         assert f"usage: msm3d {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "usage"), [(["help"], "msm3d VERB"), (["help", "pca"], "msm3d pca SCAN")])
+def test_help_is_understood_as_a_word(words, usage, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == 0
+    assert f"usage: {usage}" in capsys.readouterr().out
 
 
 def test_it_runs_as_a_module_and_reports_its_version():
@@ -268,6 +290,8 @@ def test_rooms_and_probe_work_together(weights, tmp_path, capsys):
     arguments = ["-n", "2", "-o", str(rooms), "--first-seed", "7", "--points", "2000", "--workers", "1"]
     assert cli.main(["rooms", *arguments]) == 0
     assert capsys.readouterr().out == f"{rooms}: 2 rooms of 2,000 points\n"
+    assert cli.main(["rooms", *arguments]) == 0
+    assert capsys.readouterr().out == f"{rooms}: 2 rooms of 2,000 points, 2 of them there already\n"
     arguments = ["--model", weights, "--device", "cpu", "--protocol", "knn", "--sample", "100", "-o", str(report)]
     arguments += ["--points", "all,20", "--test-sample", "200"]
     assert cli.main(["probe", str(rooms), *arguments]) == 0
@@ -474,3 +498,20 @@ def test_sentences_name_options(tmp_path, weights, capsys):
     assert "if you have colours, put red, green and blue into the file." in shown
     assert "if so, pass --up y." in shown
     assert "up=" not in shown
+
+
+def test_a_closed_standard_output_is_no_fault(scan, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["extract", str(scan), "-o", str(tmp_path / "a.npy"), "--model", weights, "--device", "cpu"]) == 0
+    assert cli.main(["models"]) == 0
+
+
+@pytest.mark.parametrize("name", ["rooms.json", "README.json"])
+def test_a_report_replaces_nothing_of_the_data(tmp_path, name, capsys):
+    (tmp_path / "rooms.json").write_text("{}")
+    (tmp_path / "README.md").write_text("mine")
+    assert cli.main(["probe", str(tmp_path), "-o", str(tmp_path / name), "--model", "./none"]) == 2
+    assert "is an input and would be replaced by the output; give the output another name." in capsys.readouterr().err
+    (tmp_path / "README.json").write_text('{"format": "msm3d-probe"}')  # a report of ours may be written again
+    assert cli.main(["probe", str(tmp_path), "-o", str(tmp_path / "README.json"), "--model", "./none"]) == 2
+    assert "is an input" not in capsys.readouterr().err

@@ -186,3 +186,11 @@ def test_numbers_that_are_too_large_for_their_type(tmp_path):
     fields = _content(file, ReadOptions())
     assert np.isinf(fields["coord"][1, 2])
     assert fields["color"][0, 2] == 1e300
+
+
+def test_commas_between_numbers_and_before_decimals_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("0,548,1,234,0,000\n" * 9)
+    with pytest.raises(FileError, match="has commas both between numbers and before decimals; export it with points"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("0,5,1,0.01,0,10\n" * 9)
+    assert read(tmp_path / "b.csv").coord[0].tolist() == [0, 5, 1]

@@ -339,6 +339,13 @@ def test_rows_go_to_the_file_of_a_path(model, scene, holes, tmp_path):
     np.save(tmp_path / "scan.npy", np.concatenate([scene["coord"], scene["color"] / 255, scene["normal"]], 1))
     with pytest.raises(InputError, match="is an input and would be replaced by the output"):
         model.extract(tmp_path / "scan.npy", out=tmp_path / "scan.npy")
+    mapped = np.load(tmp_path / "scan.npy", mmap_mode="r")
+    for given in (mapped, {"coord": mapped[:, :3], "color": mapped[:, 3:6]}):
+        with pytest.raises(InputError, match="is an input and would be replaced by the output"):
+            model.extract(given, out=tmp_path / "scan.npy")
+    two = {"coord": scene["coord"], "offset": [1000, 3000]}
+    with pytest.raises(InputError, match="out= goes with one scene; leave it out, or give the scenes one by one"):
+        model.extract(two, out=file)
     assert file.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.npy", "scan.npy"]
 

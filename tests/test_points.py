@@ -368,6 +368,8 @@ def test_the_constructor_checks_too():
         "build the cloud with PointCloud.of, which knows other scales."
     ):
         PointCloud(coord=XYZ[:1], color=np.array([[1e6, 0, 0]], dtype=np.float32))
+    with refused("rows are 3 to 7, total is 7; give rows from 0 to total - 1."):
+        PointCloud(coord=XYZ, rows=np.arange(3, 8), total=7)
 
 
 @settings(max_examples=50, deadline=None)
@@ -506,6 +508,12 @@ def test_black_colours_are_missing(dtype):
     assert np.array_equal(cloud.color, dark)
 
 
+def test_infinite_normals_are_missing_without_a_word_of_numpy():
+    cloud, said = made(MANY, normal=np.full(MANY.shape, np.inf))
+    assert cloud.normal is None
+    assert said == ["the normals are there but empty, all of them 0 or NaN: they count as missing."]
+
+
 def test_empty_normals_are_missing():
     for empty in (0, np.nan):
         cloud, said = made(MANY, normal=np.full((4000, 3), empty))
@@ -552,6 +560,14 @@ def test_colours_of_sixteen_bits_in_any_type(dtype):
     few = np.zeros((4000, 3), np.uint16)
     few[:20] = PAINT[:20].astype(np.uint16) * 257
     np.testing.assert_allclose(made(MANY, color=few)[0].color[:20], PAINT[:20], rtol=1e-5)
+
+
+def test_colours_of_twelve_bits_are_nearly_black():
+    said = made(MANY, color=PAINT.astype(np.uint16) * 16)[1]
+    assert said == [
+        "the colours reach 3664 of 65535, which is nearly black; if they are of fewer bits, pass color= within 0-255."
+    ]
+    assert made(MANY, color=PAINT.astype(np.uint16) // 8 * 257)[1] == []  # a dark room
 
 
 def test_colours_divided_by_255_twice():
@@ -644,14 +660,18 @@ def test_single_precision_too_far_out():
         assert [re.sub(r"at \d+", "at 3444320", text) for text in said] == [message]
     assert made(far, spacing=0.05)[1] == made(coarse, spacing=0.5)[1] == []
     assert made((MANY * 1000).astype(np.float32), units="mm")[1] == []
+    said = made((MANY + 1000).astype(np.float16))[1]
+    assert [text[:75] for text in said] == [
+        "the coordinates are stored in float16: at 1002 m their step is 0.5 m, more "
+    ]
+    assert made(MANY.astype(np.float16))[1] == []
     assert made(np.rint(far * 1000), units="mm")[1] == []
 
 
 def test_feet():
     feet = room(np.random.default_rng(3), (14, 12, 8.5))
-    message = (
-        "the ceiling is about 8 m above the floor, which would be usual in feet: if these are feet, pass units='ft'."
-    )
+    message = "the scan is about 8 m high and 14 m wide, which would be usual in feet: "
+    message += "if these are feet, pass units='ft'."
     assert made(feet)[1] == [message]
     assert made(feet, units="ft")[1] == made(feet * [3, 3, 1])[1] == made(feet * [1, 1, 0.8])[1] == []
 
@@ -661,10 +681,10 @@ def test_coordinates_within_a_unit_box_or_ball():
     low, span = scan.min(0), np.ptp(scan, axis=0).max()
     said = "the coordinates {}, as if normalised: features hang on size in metres, scale them back."
     unit = (scan - low) / span
-    assert made(unit)[1] == [said.format("run from exactly 0 to 1")]
-    assert made((2 * unit - np.ptp(unit, axis=0)).astype(np.float32))[1] == [said.format("run from exactly -1 to 1")]
+    assert made(unit)[1] == [said.format("run from 0 to 1")]
+    assert made((2 * unit - np.ptp(unit, axis=0)).astype(np.float32))[1] == [said.format("run from -1 to 1")]
     ball = scan - scan.mean(0)
-    assert made(ball / np.linalg.norm(ball, axis=1).max())[1] == [said.format("fill a ball of radius 1 exactly")]
+    assert made(ball / np.linalg.norm(ball, axis=1).max())[1] == [said.format("fill a ball of radius 1")]
     assert made(scan / 6.01)[1] == []
 
 
@@ -681,3 +701,19 @@ def test_real_scans_raise_no_doubt(name, up):
     from msm3d.io import read
 
     assert len(read(SCANS / name, up=up, spacing=0.05)) > 200_000
+
+
+def test_points_that_span_more_than_anything_are_refused():
+    for points, span in (([[0, 0, 0], [0, 2e12, 0]], "2e+12"), ([[0, -1e308, 0], [0, 1e308, 0]], "1e+308")):
+        words = f"the points span {span} m along y; drop outliers, or pass units="
+        with pytest.raises(InputError, match="^" + re.escape(words)):
+            PointCloud.of(np.array(points, float))
+    assert len(PointCloud.of(np.array([[0, 0, 0], [0, 2e12, 0.0]]), units="mm")) == 2
+
+
+def test_a_nan_that_signals_is_a_nan():
+    bits = np.full((200, 3), 0x7F800001, np.uint32)
+    bits[100:] = np.array([0, 0, 1], np.float32).view(np.uint32)
+    cloud, said = made(np.random.default_rng(0).random((200, 3)) * 3, normal=bits.view(np.float32))
+    assert cloud.normal[[0, 150]].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert said == []

@@ -23,6 +23,7 @@ from msm3d.points import PointCloud
 from msm3d.pretrain import CollapseError, PretrainConfig, pretrain
 from msm3d.pretrain.sources import scenes as sources
 from msm3d.pretrain.trainer import _ahead
+from msm3d.words import of_the_command_line, option
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def test_a_collapsed_run_stops(small, tmp_path, monkeypatch):
 def test_steps_are_made_ready_in_order():
     assert list(_ahead(lambda step: [step], 3, 7)) == [(step, [step]) for step in range(3, 7)]
     assert list(_ahead(lambda step: [step], 7, 7)) == []
+    with of_the_command_line():
+        assert [words for _, (words,) in _ahead(lambda step: [option("up", "y")], 0, 2)] == ["--up y"] * 2
     with pytest.raises(ZeroDivisionError):
         list(_ahead(lambda step: [1 // (5 - step)], 3, 7))
 

@@ -81,12 +81,13 @@ def test_settings_change_by_name():
     ("name", "change", "sentence"),
     [
         ("room", None, r"^unknown configuration 'room'; choose one of rooms, scannet\.$"),
-        ("rooms", "masks=1", r"^'masks=1' changes nothing; give NAME=VALUE, NAME one of backbone, view, .*seed\.$"),
+        ("rooms", "xyz=1", r"^'xyz=1' changes nothing; give NAME=VALUE, NAME one of backbone, view, .*seed\.$"),
         (
             "rooms",
             "backbone.chanels=1",
-            r"^'backbone.chanels=1' changes nothing; .*NAME one of channels, .*origin\.$",
+            r"^'backbone.chanels=1' changes nothing; did you mean 'backbone\.channels=1'\?$",
         ),
+        ("rooms", "step=1", r"^'step=1' changes nothing; did you mean 'steps=1'\?$"),
         ("rooms", "mask", r"^'mask' changes nothing; "),
         ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
         ("rooms", "mask=1", r"^mask is 1\.0; it must be within 0 to 1, below 1\.$"),

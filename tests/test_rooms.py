@@ -365,7 +365,7 @@ def test_a_folder_keeps_its_settings(tmp_path):
 
 def test_a_failure_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError("no space left on device")))
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(FileError, match="no space left on device"):
         write(tmp_path, 1, points=2_000, workers=1)
     assert [path.name for path in tmp_path.rglob("*") if path.name != "rooms.json"] == ["train"]
 

@@ -13,6 +13,7 @@ import pytest
 import msm3d
 from msm3d import cli
 from msm3d.errors import InputError
+from msm3d.io import read
 from msm3d.points import PointCloud
 from msm3d.visualize import similarity, threshold, write_page
 from msm3d.visualize.packing import Cells, loss, pack
@@ -583,6 +584,31 @@ def test_view_takes_features_of_a_file(place, kind):
     assert '"channels": 76' in Path("a.html").read_text()
 
 
+AXES = ["--up", "y", "--units", "cm"]
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "safetensors", "ply"])
+def test_features_with_rows_of_nan_go_with_the_scan_as_it_was_read(place, kind, capsys):
+    """The way in which the scan was read is in the file, so that it need not be typed again."""
+    scene = make_scene(0, 200)
+    scene["coord"] = scene["coord"][:, [0, 2, 1]] * [100, 100, -100]  # y up, centimetres
+    scene["normal"] = scene["normal"][:, [0, 2, 1]] * [1, 1, -1]
+    scene["coord"][3:40] = np.nan
+    np.savez("holes.npz", **scene)
+    net = ["--model", "./net", "--device", "cpu"]
+    assert cli.main(["extract", "holes.npz", "-o", f"feat.{kind}", "--invalid", "nan", *AXES, *net]) == 0
+    capsys.readouterr()
+    for verb, out in (("view", "a.html"), ("pca", "a.ply")):
+        assert cli.main([verb, "holes.npz", "-o", out, "--features", f"feat.{kind}"]) == 0
+        assert cli.main([verb, "holes.npz", "-o", f"b{out}", "--invalid", "nan", *AXES, *net]) == 0
+    assert capsys.readouterr().err.count("holes.npz: ") == 0
+    shown = read("a.ply")
+    assert np.abs(shown.coord - read("ba.ply").coord).max() < 1e-6
+    assert len(shown) == 563
+    if kind in ("npz", "ply"):  # which are scans, too: z up and in metres by now
+        assert cli.main(["view", f"feat.{kind}", "-o", "c.html", "--features", f"feat.{kind}"]) == 0
+
+
 META = {"model": "mine", "levels": [0, 2], "channels": [20, 32], "voxel_size": 0.05}
 
 
@@ -596,7 +622,7 @@ def keep(name, rows, coord=None, meta=META):
     if name.endswith(".npz"):
         np.savez(name, **arrays, meta=np.array(json.dumps(meta)))
     else:
-        save_file(arrays, name, metadata={"meta": json.dumps(meta)})
+        save_file(arrays, name, metadata={"msm3d": json.dumps(meta)})
 
 
 @pytest.mark.parametrize("kind", ["npz", "safetensors"])
@@ -651,19 +677,24 @@ def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
         (["-o", "a.png"], "msm3d view: a.png cannot hold a page; end it with .html."),
         (["-o", "a.html", "--features", "gone.npz"], "msm3d view: gone.npz: does not exist; check the path."),
         (["-o", "a.html", "--features", "scan.npz"], "msm3d view: scan.npz: holds no array 'feat'; write it with"),
-        (["-o", "a.html", "--features", "a.csv"], "msm3d view: a.csv: is of a kind that holds no features; give .npz"),
+        (["-o", "a.html", "--features", "scan.xyz"], "msm3d view: scan.xyz: is of a kind that holds no features; give"),
         (["-o", "a.html", "--features", "few.npy"], "msm3d view: few.npy has 5 rows, scan.npz has 600 points; give"),
         (
             ["-o", "a.html", "--features", "else.npz"],
             "msm3d view: else.npz has points that are up to 1 m from those of",
         ),
         (["-o", "a.html", "--names", "nyu"], "msm3d view: unknown classes 'nyu'; choose one of scannet20"),
-        (["-o", "a.html", "--points", "0"], "msm3d view: points is 0; give at least 1."),
+        (["-o", "a.html", "--points", "0"], "msm3d view: argument --points: '0' is no whole number from 1 on"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence, capsys):
     np.save("few.npy", np.zeros((5, 3)))
+    Path("scan.xyz").write_text("0 0 0\n")
     keep("else.npz", np.ones((600, 52), np.float32), coord=make_scene(0, 200)["coord"] + [1, 0, 0])
-    assert cli.main(["view", "scan.npz", *arguments]) == 2
+    try:
+        code = cli.main(["view", "scan.npz", *arguments])
+    except SystemExit as end:  # of what the parser finds
+        code = end.code
+    assert code == 2
     assert sentence in capsys.readouterr().err
     assert not Path("a.html").exists()

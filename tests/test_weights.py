@@ -135,8 +135,9 @@ def test_a_file_is_not_overwritten_by_a_directory(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     message = sentence(weights.write, tmp_path / "file" / "m", TINY, {}, error=FileError)
-    assert (
-        message == f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); make room, or give another folder."
+    assert message == (
+        f"{tmp_path / 'file' / 'm'} cannot be written (Not a directory); a file stands where its folder should be: "
+        "give another folder."
     )
 
 
@@ -311,7 +312,7 @@ def test_scannet_says_how_to_get_it(home):
     assert sentence(weights.resolve, "scannet") == (
         "The weights of 'scannet' have no stated licence, so msm3d cannot hand them out: download the authors' file "
         "from the link in https://github.com/phermosilla/msm/blob/main/inference/README.md, then run `msm3d convert "
-        "FILE` once, and load('scannet') works offline."
+        "FILE` once; from then on 'scannet' loads by name, without a network."
     )
     assert weights.info("scannet").status == "needs convert"
 
@@ -385,6 +386,7 @@ def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
 
 
 def test_an_unknown_name_lists_the_known_ones(home):
+    assert sentence(weights.resolve, 5) == "weights are named by text or a path, not by int; see list_models()."
     assert sentence(weights.resolve, "scanet") == ("unknown weights 'scanet'; did you mean 'scannet'?")
 
 

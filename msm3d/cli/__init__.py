@@ -39,13 +39,19 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
         parser.print_help()
         raise SystemExit(0)
     verb, *rest = given
+    if verb == "help":
+        given = [word for word in rest if word in verbs] + ["--help"]
+        verb, *rest = given
     if verb in verbs:
         if not rest and verbs[verb].required():
             verbs[verb].remind()
         rest = verbs[verb].understood(rest)
     elif not verb.startswith("-"):
         parser.error(said_of(verb, verbs))
-    return parser.parse_args([verb, *rest])
+    options, more = parser.parse_known_args([verb, *rest])
+    if more:
+        verbs.get(verb, parser).error(f"{more[0]!r} is one word too many; the call is: {verbs[verb].needed()}")
+    return options
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -77,7 +83,7 @@ def _run(options: argparse.Namespace, display: Display) -> int:
     try:
         with on_termination():
             code = options.run(options, display)
-        sys.stdout.flush()
+        print(end="", flush=True)  # which bears a standard output that is closed
         return code or 0
     except KeyboardInterrupt:
         display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")

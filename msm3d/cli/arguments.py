@@ -20,7 +20,7 @@ SCAN = "PLY, PCD, LAS/LAZ, NPZ, NPY, TXT, OBJ, GLB, … file"
 
 def add_model(verb: argparse.ArgumentParser) -> None:
     """Add what says which network computes, and how."""
-    verb.add_argument("--model", help="release, directory or Hub repository; the bundled model by default")
+    verb.add_argument("--model", help="a name of `msm3d models`, a directory or a Hub repository; rooms by default")
     add_device(verb)
     verb.add_argument("--precision", default="fp32", type=one_of("fp32", "bf16"), help="fp32 (default) or bf16")
 

@@ -68,7 +68,9 @@ class Display:
         at = "" if scan is None or text.startswith(scan) else f"{scan}: "
         self._print(f"{kind}: {at}{text}", sys.stderr)
 
-    def _print(self, text: str, file: TextIO) -> None:
+    def _print(self, text: str, file: TextIO | None) -> None:
+        if file is None:  # closed by whoever called
+            return
         self._clear()
         bars = sys.modules.get("tqdm")  # a line between bars, where some are shown
         if bars is None:

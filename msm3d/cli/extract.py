@@ -32,7 +32,7 @@ def add(verbs: Any) -> None:
     )
     arguments.add_model(verb)
     verb.add_argument(
-        "--levels", type=arguments.numbers, help="such as 3,4 or -1: levels to keep, 0 is the finest; all by default"
+        "--levels", type=arguments.numbers, help="such as 2,3 or -1: levels to keep, 0 is the finest; all by default"
     )
     verb.add_argument(
         "--sampling",
@@ -52,7 +52,7 @@ def add(verbs: Any) -> None:
         type=arguments.one_of("npz", "npy", "safetensors", "ply"),
         help="of the files in a folder: npz (default), npy, safetensors, ply",
     )
-    verb.add_argument("--again", action="store_true", help="do what is there already in the folder, too")
+    verb.add_argument("--again", action="store_true", help="compute once more what is in the folder already")
     arguments.add_quiet(verb)
     verb.set_defaults(run=run)
 
@@ -107,7 +107,7 @@ def _summary(outcomes: list[Any], others: int) -> str:
         seconds = sum(o.seconds for o in done)
         parts.append(f"{count(len(done), 'scan')}: {rows} in {seconds:.1f} s, {megabytes(size)}")
     there, failed = (sum(map(test, outcomes)) for test in (lambda o: o.was_there, lambda o: o.error is not None))
-    parts += [f"{there} there already"] if there else []
+    parts += [f"{there if done or failed else count(there, 'scan')} there already"] if there else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{count(others, 'file')} of other kinds left out"] if others else []
     return "; ".join(parts)
@@ -120,8 +120,7 @@ def _failures(outcomes: list[Any], display: Display) -> int:
     failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
     if not failed:
         return 0
-    width = max(len(scan) for scan, _ in failed)
     display.error(f"msm3d extract: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
     for scan, why in failed:
-        display.error(f"  {scan:{width}}  {why.removeprefix(f'{scan}: ')}")
+        display.error(f"  {scan}: {why.removeprefix(f'{scan}: ')}")
     return len(failed)

@@ -1,8 +1,11 @@
 """`msm3d probe`: how good features are."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
+from ..atomic import apart
 from . import arguments
 from .display import Display
 
@@ -43,16 +46,25 @@ def add(verbs: Any) -> None:
     verb.set_defaults(run=_probe)
 
 
+def _spare_data(output: Path, dataset: str) -> None:
+    """Fail where the report would replace a file of the data set, such as the rooms.json of made rooms."""
+    here = [path for path in (output, output.with_suffix(".md")) if path.is_file()]
+    within = os.path.isdir(dataset) and output.resolve().is_relative_to(Path(dataset).resolve())
+    if within and not (output.is_file() and b'"msm3d-probe"' in output.read_bytes()[:1000]):
+        apart(here, here)
+
+
 def _probe(options: argparse.Namespace, display: Display) -> None:
     from ..evaluate import open_dataset, probe
     from ..evaluate.report import check_path
 
-    check_path(options.output)
+    _spare_data(check_path(options.output), options.dataset)
     train, test = open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
     model = arguments.load(options, display)
     kept = ("protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}
-    report = probe(train, test, {options.model or "bundled": model}, **settings, progress=None)
+    name = options.model or model.meta.get("name") or "bundled"
+    report = probe(train, test, {name: model}, **settings, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))

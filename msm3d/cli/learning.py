@@ -72,10 +72,14 @@ def add(verbs: Any) -> None:
 
 def _rooms(options: argparse.Namespace, display: Display) -> None:
     from ..rooms import write
+    from ..rooms.files import complete, target
 
+    folder, seeds = Path(options.output), range(options.first_seed, options.first_seed + options.number)
+    there = sum(complete(target(folder, seed, options.layout, options.split)) for seed in seeds)
+    kept = f", {there} of them there already" if there else ""
     settings = {name: getattr(options, name) for name in ("first_seed", "layout", "split", "kind", "points", "workers")}
     written = write(options.output, options.number, progress=False if options.quiet else None, **settings)
-    display.line(f"{options.output}: {count(len(written), 'room')} of {count(options.points, 'point')}")
+    display.line(f"{options.output}: {count(len(written), 'room')} of {count(options.points, 'point')}{kept}")
 
 
 def _pretrain(options: argparse.Namespace, display: Display) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import Any
 
+from ..words import count
 from . import arguments
 from .display import Display
 
@@ -26,9 +27,11 @@ def add(verbs: Any) -> None:
     verb.set_defaults(run=_models)
 
     verb = verbs.add_parser(
-        "info", help="licence, data, dims and scores of a model", epilog="example: msm3d info scannet"
+        "info", help="licence, data, channels and scores of a model", epilog="example: msm3d info scannet"
     )
-    verb.add_argument("model", metavar="MODEL", help="release, directory, or Hub repository in the cache")
+    verb.add_argument(
+        "model", metavar="MODEL", help="a name of `msm3d models`, a directory, or a cached Hub repository"
+    )
     verb.set_defaults(run=_info)
 
     verb = verbs.add_parser(
@@ -36,7 +39,7 @@ def add(verbs: Any) -> None:
         help="fetch a model now, to load it without a network later",
         epilog="example: msm3d download OWNER/REPOSITORY",
     )
-    verb.add_argument("model", metavar="MODEL", help="release or Hub repository")
+    verb.add_argument("model", metavar="MODEL", help="a name of `msm3d models`, or a Hub repository")
     verb.add_argument(
         "-o", "--output", metavar="DIR", help="copy it to this directory, for a machine without a network"
     )
@@ -73,16 +76,24 @@ def _models(options: argparse.Namespace, display: Display) -> None:
         display.line(
             f"{name:12} {model.status:14} {model.channels:5} channels  {model.voxel_size:g} m  {model.licence}"
         )
+    display.note("`msm3d info NAME` says more, and how to get what is not here")
 
 
 def _info(options: argparse.Namespace, display: Display) -> None:
     from dataclasses import asdict
 
-    from ..weights import info
+    from ..weights import info, releases
 
-    for key, value in asdict(info(options.model)).items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        display.line(f"{key:14} {shown}")
+    model = info(options.model)
+    for key, value in asdict(model).items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{name}: {score}" for name, score in value.items())
+        elif isinstance(value, tuple):
+            value = f"{sum(value)} channels in {count(len(value), 'level')}: {' + '.join(map(str, value))}"
+        if value not in (None, ""):
+            display.line(f"{key:14} {value}")
+    if model.path is None and releases().get(model.name, {}).get("unavailable"):
+        display.line(f"{'to get it':14} {releases()[model.name]['unavailable']}")
 
 
 def _download(options: argparse.Namespace, display: Display) -> None:

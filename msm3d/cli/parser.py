@@ -1,6 +1,7 @@
 """A parser of arguments whose mistakes are one sentence, with what was probably meant."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -91,5 +92,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def said_of(verb: str, good: Iterable[str]) -> str:
-    """Return the sentence about a verb that there is not."""
+    """Return the sentence about a verb that there is not, or that was left out before a scan."""
+    if os.path.exists(verb):
+        return f"{verb!r} is no verb; type one before it, as in: msm3d extract {verb} -o features.npz."
     return f"unknown verb {verb!r}; {choices(verb, list(good))}"

@@ -1,6 +1,7 @@
 """`msm3d pca` and `msm3d view`: what features look like."""
 
 import argparse
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,9 +17,9 @@ def add(verbs: Any) -> None:
         "pca",
         help="scans to colours: features as red, green and blue",
         description="Colour scans by the principal components of their features. All scans of one call share a basis.",
-        epilog="example: msm3d pca scan.ply -o scan.png",
+        epilog="example: msm3d pca scan.ply -o scan.png, or msm3d pca scans -o pictures",
     )
-    verb.add_argument("scans", nargs="+", metavar="SCAN", help=f"a {SCAN}")
+    verb.add_argument("scans", nargs="+", metavar="SCAN", help=f"a {SCAN}, or a folder of such files")
     verb.add_argument(
         "-o", "--output", required=True, metavar="OUT", help=".png, .ply or .html file; or a folder for several scans"
     )
@@ -26,7 +27,7 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--levels",
         type=arguments.numbers,
-        help="such as 3,4 or -1: levels to colour by, 0 is the finest; all by default",
+        help="such as 2,3 or -1: levels to colour by, 0 is the finest; all by default",
     )
     verb.add_argument(
         "--format",
@@ -78,13 +79,15 @@ def add(verbs: Any) -> None:
 
 def _pca(options: argparse.Namespace, display: Display) -> None:
     arguments.check_there([*options.scans, *(options.features or [])])
+    from ..batch import found
     from ..visualize.verbs import pca
 
     kept = ("levels", "form", "size", "background", "basis", "save_basis", "mode", "features", "max_memory")
     settings: dict[str, Any] = {name: getattr(options, name) for name in kept}
     settings["options"] = arguments.reading(options)
-    with stages.of(options.scans[0]) if len(options.scans) == 1 else nullcontext():
-        for line in pca(options.scans, options.output, lambda: arguments.load(options, display), **settings):
+    scans = [os.fspath(scan) for path in options.scans for scan in found(path)]
+    with stages.of(scans[0]) if len(scans) == 1 else nullcontext():
+        for line in pca(scans, options.output, lambda: arguments.load(options, display), **settings):
             display.line(line)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from ..atomic import replacing
 from ..errors import InputError
+from ..words import count
 from .metrics import percent
 
 FEW_SCENES = 5
@@ -169,7 +170,7 @@ class Report:
             )
         test = data["test"]
         lines.append(
-            f"- tested on {test['scenes']} scenes ({test['split']}), "
+            f"- tested on {count(test['scenes'], 'scene')} ({test['split']}), "
             f"{'all' if test['points_per_scene'] is None else 'a sample of'} {test['points']} labelled points, "
             f"sha256 of their points and labels {test['sha256'][:12]}; no test-time augmentation; "
             "means over the classes present"

@@ -24,6 +24,9 @@ COLUMNS = {
 _HARMONICS = ("f_dc_0", "f_dc_1", "f_dc_2")
 _ZEROTH = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
+_NOTHING = 0x7FC00000
+"""The bits of the NaN that reading "nan" makes; with an alpha of 255 a colour has the sign as well."""
+
 
 def chosen(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the columns that make up each field that there is.
@@ -81,13 +84,17 @@ def unpacked(values: np.ndarray, text: bool = False) -> np.ndarray:
 
     Args:
         values: (n,), integers or floats.
-        text: read from text: whole numbers from 256 on are then no bits of a float, and a NaN has lost its bits: so
-            has its colour, which is NaN here.
+        text: read from text: whole numbers from 256 on are then no bits of a float, and every NaN has lost its bits.
+
+    Returns:
+        (n, 3) uint8; or float32 with NaN for colours that are not there: a NaN that carries none.
     """
     unknown = None
     if values.dtype.kind == "f":
-        unknown = np.isnan(values) if text else None
-        known = values if unknown is None else np.where(unknown, 0, values)
+        unknown = np.isnan(values)
+        if not text:  # a NaN may well be a colour, with an alpha of 255; that of arithmetic is none
+            unknown &= np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) == _NOTHING
+        known = np.where(unknown, 0, values)
         whole = text and bool(((known == np.floor(known)) & (np.abs(known) < 1 << 32)).all())
         if whole and np.abs(known).max(initial=0) >= 256:
             values = known.astype(np.int64)

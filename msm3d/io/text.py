@@ -32,6 +32,9 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         header, declared, skip = _head(head)
         delimiter, comma = _separators(head[skip:])
         width = len(head[skip].split(delimiter))
+        odd = header is None and any(re.search(r"(^|,)\s*-?0\d", line) for line in head[skip:])  # 0,548,1,234,0,000
+        if delimiter == "," and odd:
+            raise FileError("has commas both between numbers and before decimals; export it with points or semicolons.")
         stream.seek(start)
         for _ in islice(stream, skip):
             pass

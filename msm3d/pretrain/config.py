@@ -1,6 +1,7 @@
 """Every choice of a pre-training run, with where it comes from; what the paper leaves open says so."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from math import pi
 from typing import Any
 
@@ -213,6 +214,10 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
         part, _, key = path.rpartition(".")
         names = [f.name for f in fields(parts.get(part, config))]
         if not equals or part not in parts or key not in names:
+            near = get_close_matches(key, names, n=1) if key and equals and part in parts else []
+            if near:
+                meant = f"{path.removesuffix(key)}{near[0]}={text}"
+                raise InputError(f"{change!r} changes nothing; did you mean {meant!r}?")
             raise InputError(f"{change!r} changes nothing; give NAME=VALUE, NAME one of {', '.join(names)}.")
         changed[part][key] = _parsed(change, text, getattr(parts[part], key))
     nested = {part: replace(parts[part], **changed[part]) for part in nests}

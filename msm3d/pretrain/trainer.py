@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from math import cos, pi
 from pathlib import Path
 from time import perf_counter
@@ -314,9 +315,10 @@ def _join(device: torch.device) -> tuple[int, int]:
 def _ahead(make: Callable[[int], list[Sample]], start: int, stop: int) -> Iterator[tuple[int, list[Sample]]]:
     """Yield steps with their samples, the next ones being made ready meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(make, start) if start < stop else None
+        # in a copy of this thread's context, so that warnings speak of options on the command line there, too
+        coming = pool.submit(copy_context().run, make, start) if start < stop else None
         for step in range(start, stop):
             assert coming is not None
             ready = coming.result()
-            coming = pool.submit(make, step + 1) if step + 1 < stop else None
+            coming = pool.submit(copy_context().run, make, step + 1) if step + 1 < stop else None
             yield step, ready

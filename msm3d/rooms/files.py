@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..atomic import on_termination, refusals, replacing, staged
 from ..errors import FileError, InputError, cut
 from ..points import PointCloud
+from ..words import choices
 from .classes import CLASSES, KINDS, OTHER
 from .generator import make
 
@@ -71,7 +72,7 @@ def write(
         ("kind", kind or KINDS[0], KINDS),
     ):
         if value not in known:
-            raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}.")
+            raise InputError(f"unknown {name} {value!r}; {choices(value, known)}")
     if count < 1 or first_seed < 0 or points < 1:
         raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 1, 0 and 1.")
     folder = Path(directory)

@@ -205,6 +205,14 @@ def _shaded(depth: np.ndarray) -> np.ndarray:
     return np.exp2(-38 * hidden)
 
 
+def ground_of(background: Any) -> np.ndarray:
+    """Return the colour (3,) behind a picture, by its name or as it is given."""
+    ground = BACKGROUNDS.get(background) if isinstance(background, str) else background
+    if ground is None or np.shape(ground) != (3,):
+        raise InputError(f"background is {background!r}; choose {', '.join(BACKGROUNDS)} or red, green, blue.")
+    return np.asarray(ground, np.float32)
+
+
 def _checked(points: Any, colors: Any, size: Any, background: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
@@ -214,7 +222,4 @@ def _checked(points: Any, colors: Any, size: Any, background: Any) -> tuple[np.n
         raise InputError(f"colors has shape {colors.shape}; give {points.shape}, one row per point.")
     if len(tuple(size)) != 2 or not all(isinstance(s, (int, np.integer)) and 1 <= s <= 8192 for s in size):
         raise InputError(f"size is {size!r}; give width and height in pixels, at most 8192.")
-    ground = BACKGROUNDS.get(background) if isinstance(background, str) else background
-    if ground is None or np.shape(ground) != (3,):
-        raise InputError(f"background is {background!r}; choose {', '.join(BACKGROUNDS)} or red, green, blue.")
-    return points, colors.astype(np.float32), np.asarray(ground, np.float32)
+    return points, colors.astype(np.float32), ground_of(background)

@@ -11,6 +11,7 @@ from .. import results
 from ..errors import InputError
 from ..model import LevelInfo
 from ..points import PointCloud
+from ..reading import ReadOptions
 from ..words import option
 
 
@@ -34,6 +35,24 @@ def saved(file: str, levels: Sequence[int] | None = None) -> tuple[np.ndarray, l
         known = [places[level] for level in wanted]
         rows = rows[:, np.concatenate([np.arange(info.slice.start, info.slice.stop) for info in known])]
     return rows, placed(known), f"{name}, {rows.shape[1]} channels" if name else Path(file).name
+
+
+def as_made(file: str, scan: str, options: ReadOptions) -> ReadOptions:
+    """Return how a scan was read when the features in a file were made of it, where that is not given otherwise.
+
+    Points without a position have a row of their own or none, which the number of rows tells.
+    """
+    meta, options = results.metadata(file) or {}, replace(options, invalid="nan")
+    read, own = meta.get("read"), meta.get("source") == Path(scan).name and not Path(scan).samefile(file)
+    if not own or not isinstance(read, dict):
+        return options
+    plain = ReadOptions()
+    names = ("up", "units", "mesh", "min_opacity", "spacing")
+    left = [name for name in names if name in read and getattr(options, name) == getattr(plain, name)]
+    try:
+        return replace(options, **{name: read[name] for name in left})
+    except InputError:  # it says nothing that can be used
+        return options
 
 
 def placed(infos: Sequence[LevelInfo]) -> list[LevelInfo]:

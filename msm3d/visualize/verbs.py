@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .. import memory, stages
+from .. import memory, results, stages
 from ..atomic import apart, scratch
 from ..errors import InputError
 from ..io import read_with
@@ -17,14 +17,14 @@ from ..model import LevelInfo, Model
 from ..normals import completed, estimated
 from ..points import PointCloud
 from ..reading import ReadOptions
-from ..words import choices, count, option
+from ..words import choices, count, option, warn
 from .colors import ColorBasis, label_colors
 from .height import Height
 from .kinds import Kinds
 from .names import label_names, names_with
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
-from .picture import colored_ply, render, save_picture
-from .saved import placed, rows_of, saved
+from .picture import colored_ply, ground_of, render, save_picture
+from .saved import as_made, placed, rows_of, saved
 
 PCA_FORMATS = (".png", ".ply", ".html")
 MODES = ("components", "clusters", "no-height")
@@ -70,13 +70,16 @@ def pca(
     given = [path for path in (*scans, *(features or []), basis) if path]
     apart([path for path in (*targets, save_basis) if path], given)
     pixels, known = _size(size), None if basis is None else ColorBasis.load(basis)
+    ground_of(background)  # which checks it
     place, start = _existing(targets[0].parent), perf_counter()
     with _source(scans, features, load, levels, place, max_memory, options) as (clouds, found, infos, name):
         targets[0].parent.mkdir(parents=True, exist_ok=True)
         yield f"{sum(map(len, clouds)):,} points x {found[0].shape[1]} channels in {perf_counter() - start:.1f} s"
         height = Height.fit(found, [cloud.coord for cloud in clouds])
-        others = " or ".join(other for other in MODES if other != mode)
-        yield f"height alone explains {100 * height.share:.0f} % of the features' variance; see also --mode {others}"
+        if mode == "components":
+            others = " or ".join(MODES[1:])
+            share = 100 * height.share
+            yield f"height alone explains {share:.0f} % of the features' variance; see also --mode {others}"
         bases = []
         if mode == "components":
             parts = [info.slice for info in infos] if targets[0].suffix.lower() == ".html" else []
@@ -173,10 +176,11 @@ def _source(
         raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
     clouds, features = [], []
     for scan, file, (rows, _, _) in zip(scans, files, kept, strict=True):
-        cloud = read_with(scan, options or ReadOptions())
+        cloud = read_with(scan, as_made(file, scan, options or ReadOptions()))
         features.append(rows_of(cloud, scan, rows, file))
         # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
-        clouds.append(replace(cloud, normal=estimated(cloud.coord)) if cloud.normal is None else cloud)
+        normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal
+        clouds.append(replace(cloud, normal=normal, total=None))
     yield clouds, features, kept[0][1], kept[0][2]
 
 
@@ -195,7 +199,8 @@ def _described(
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
             with stages.of(scan):
-                cloud = completed(read_with(scan, options))
+                _tell_of_features(scan)
+                cloud = replace(completed(read_with(scan, options)), total=None)  # only what is there can be shown
                 shape = len(cloud), width
                 if shape[0] * shape[1] * 2 < memory.available() // 4:
                     out = np.empty(shape, np.float16)
@@ -205,6 +210,19 @@ def _described(
                 features.append(model.extract(cloud, out=out, progress=True, **kept))
             clouds.append(cloud)
         yield clouds, features
+
+
+def _tell_of_features(scan: str) -> None:
+    """Warn where a scan's file holds features, which are about to be computed once more."""
+    try:
+        meta = results.metadata(scan)
+    except InputError:  # it is of a kind that holds none, or reading it says what is wrong
+        return
+    if meta is not None and meta.get("sha256"):
+        warn(
+            f"the file holds features of {meta.get('model')} already, which are computed again; to use them, pass "
+            f"{option('features', scan)}."
+        )
 
 
 def _infos(model: Model, levels: Sequence[int] | None) -> list[LevelInfo]:
@@ -298,5 +316,6 @@ def _page(page: Page) -> str:
     mean, most = page.loss
     return (
         f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.points:,} points, features for {page.cells:,} cells of "
-        f"{page.edge * 100:.1f} cm, similarities off by {mean:.3f} on average and {most:.3f} in 95 of 100 cases,"
+        f"{page.edge * 100:.1f} cm, similarities off by {mean:.3f} on average and by less than {most:.3f} in 95 "
+        "of 100 cases,"
     )

@@ -43,7 +43,12 @@ def linked(place: Path) -> Path:
 
 def overwritten(line: str, given=GOOD) -> Typed:
     return Typed(
-        f"1.01 {line.replace('{}/', '')}", given, line, 2, (r"scan|\.npz|\.ply", "input|itself|replace"), NO_WORK
+        f"1.01 {line.replace('{}/', '')}",
+        given,
+        line,
+        2,
+        (r"scan|\.npz|\.ply", "input|itself|replace|among the scans"),
+        NO_WORK,
     )
 
 
@@ -161,7 +166,8 @@ def no_room(place: Place) -> None:
     before = snapshot(place.folder)
     done = program(FULL, place, str(place.weights))
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == "npz 2 npy 2 safetensors 2 ply 2 view 2".split()
+    codes = [line for line in done.stdout.splitlines() if line.endswith(" 2")]
+    assert codes == [f"{kind} 2" for kind in ("npz", "npy", "safetensors", "ply", "view")], done.stdout
     assert snapshot(place.folder) == before
 
 
@@ -219,7 +225,7 @@ CASES: list[Case] = [
     Law("3.05 a picture without Pillow", without_pillow),
     Typed(
         "3.10 the command line speaks of options",
-        npz(coord=SIDEWAYS),
+        npz(coord=SIDEWAYS[: len(SIDEWAYS) * 5 // 8]),  # the floor, and little of the wall
         "extract {}/scan.npz -o {}/f.npy",
         says=("--up y",),
         hushed=("up='", "color=", "normal="),
