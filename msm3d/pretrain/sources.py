@@ -1,4 +1,4 @@
-"""Scans to learn from: no label is read, so any folder of scans will do."""
+"""Scans to learn from: any folder of scans will do; labels are read where they lie beside, and count if a run asks."""
 
 import os
 import re

@@ -37,7 +37,7 @@ _FIRST = 10
 
 
 class Scene(Protocol):
-    """A scan that is somewhere else until it is read; labels are not looked at."""
+    """A scan that is somewhere else until it is read; labels count only if the run asks for them."""
 
     @property
     def name(self) -> str:
