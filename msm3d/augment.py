@@ -32,6 +32,10 @@ class Augmentation:
     """Of 255: largest shift of a channel."""
     noise: float = 6.0
     """Of 255: standard deviation of each point's colour."""
+    contrast: float = 0.0
+    """Largest relative change of the colours' distance from their mean, and of their hue's from grey."""
+    gamma: float = 0.0
+    """Largest change of the logarithm of the exponent that colours are raised to, as cameras differ in it."""
     grey: float = 0.0
     """How often colours lose their hue."""
     swap: float = 0.0
@@ -75,6 +79,13 @@ def augmented(
     shake = _normal(generator, n, strength.jitter).clip(-2 * strength.jitter, 2 * strength.jitter)
     coord = cloud.coord @ rigid.T * (1 + strength.scale * _uniform(generator, 1)[0]) + shake
     color = cloud.color * (1 + gain + strength.tint * _uniform(generator, 3)) + strength.shade * _uniform(generator, 3)
+    if strength.contrast:
+        mean, some = color.mean(), _uniform(generator, 2) * strength.contrast
+        color = mean + (color - mean) * (1 + some[0])
+        grey = color.mean(1, keepdims=True)
+        color = grey + (color - grey) * (1 + some[1])
+    if strength.gamma:
+        color = 255 * (color.clip(0, 255) / 255) ** np.exp(_uniform(generator, 1)[0] * strength.gamma)
     color = color + _normal(generator, n, strength.noise)
     if _happens(generator, strength.grey):
         color = np.repeat(color.mean(1, keepdims=True), 3, 1)

@@ -93,3 +93,18 @@ def test_a_crop_is_what_is_near_its_middle(cloud):
 def test_strengths_have_ranges():
     with pytest.raises(InputError, match=r"^scale is 1\.5; it must be within 0 to 1\.$"):
         Augmentation(scale=1.5)
+
+
+def test_cameras_differ_in_contrast_and_gamma(cloud):
+    """Colours keep their order of brightness; their spread changes by no more than was asked for."""
+    plain = augmented(cloud, torch.Generator().manual_seed(3), NOTHING).color
+    for name, value in (("contrast", 0.4), ("gamma", 0.5)):
+        strength = replace(NOTHING, **{name: value})
+        spreads = []
+        for seed in range(6):
+            color = augmented(cloud, torch.Generator().manual_seed(seed), strength).color
+            assert np.corrcoef(color.mean(1), plain.mean(1))[0, 1] > 0.95
+            spreads.append(color.std() / plain.std())
+        assert max(spreads) - min(spreads) > 0.1
+        assert 0.35 < min(spreads)
+        assert max(spreads) < 2

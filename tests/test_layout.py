@@ -11,9 +11,9 @@ import msm3d
 
 ROOT = Path(msm3d.__file__).parent
 PAGE = """errors words stages devices atomic memory layouts config plausible reading attributes objects points origin
-          curves ops voxels hierarchy normals augment training blocks progress unet interpolate tiles copies describe
-          places usual hub store weights model results convert check io batch rooms evaluate pretrain visualize cli
-          __init__ __main__""".split()
+          curves ops voxels hierarchy normals augment rescan training blocks progress unet interpolate tiles copies
+          describe places usual hub store weights model results convert check io batch rooms evaluate pretrain
+          visualize cli __init__ __main__""".split()
 RIM = {"results", "convert", "check", "io", "batch", "rooms", "evaluate", "pretrain", "visualize", "cli"}
 
 

@@ -19,7 +19,7 @@ from msm3d.pretrain.masking import Masked, crop, mask
 from msm3d.pretrain.monitor import PATIENCE, Monitor, effective_rank, spread
 from msm3d.pretrain.networks import Student, Teacher
 from msm3d.pretrain.objective import _middles, loss, prepare
-from msm3d.pretrain.targets import Moments, assignments, disagreement, distance
+from msm3d.pretrain.targets import Moments, assignments, disagreement, distance, placeless
 from msm3d.pretrain.views import Counterparts, view_of
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def view(cloud, seed=0, strength=STILL, levels=3):
 
 def networks(config, seed=0):
     torch.manual_seed(seed)
-    student = Student(config.backbone, config.predictor, config.prototypes)
+    student = Student(config.backbone, config.predictor, config.prototypes, config.classes if config.labels else 0)
     return student, Teacher(student, config.backbone, config.prototypes), Moments(config.backbone.decoder_channels)
 
 
@@ -304,6 +304,55 @@ def test_a_perfect_student_has_no_loss(cloud, tiny):
 
     result, *_ = outcome(cloud, config, share=0.0, student=identity)
     assert abs(float(result.loss.detach())) < 1e-5
+
+
+def test_labels_teach_a_classifier_and_scenes_without_any_do_not(cloud, tiny):
+    config = replace(tiny, labels=0.5, classes=3)
+    for segment in (None, np.full(len(cloud), -1), np.repeat([0, 1, 2], 400)):
+        result, student, _, _ = outcome(replace(cloud, segment=segment), config)
+        result.loss.backward()
+        known = segment is not None and segment.max() >= 0
+        assert (result.labelled > 0) == known
+        assert float(result.loss.detach()) == pytest.approx(np.mean(result.per_level) + 0.5 * result.labelled, rel=1e-5)
+        grads = [direction.grad for direction in student.classifiers]
+        assert all((grad is not None and bool(grad.any())) == known for grad in grads)
+
+
+def test_labels_count_as_they_are_mixed_in_a_cell(cloud, tiny):
+    """With features that point where the classes do, the loss is that of the best guess; with others it is larger."""
+    config = replace(tiny, labels=1.0, classes=3)
+    segment, losses = np.repeat([0, 1, 2], 400), []
+    for seed in (0, 1):
+        mixed = replace(cloud, segment=np.random.default_rng(seed).permutation(segment) if seed else segment)
+        student, teacher, moments = networks(config)
+        optimizer = torch.optim.Adam(student.parameters(), 1e-2)
+        for step in range(12):
+            sample = prepare(mixed, config, 0.0, reference, CPU, torch.Generator().manual_seed(step))
+            result = loss(sample, student.train(), teacher, moments, config, reference, torch.Generator())
+            optimizer.zero_grad()
+            result.loss.backward()
+            optimizer.step()
+        losses.append(result.labelled)
+    assert losses[0] < 0.8 * losses[1], losses
+
+
+def test_targets_without_place_do_not_say_it():
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randint(0, 30, (2000, 3), generator=generator)
+    noise = torch.randn(2000, 4, generator=generator)
+    place = cells.float()
+    features = torch.stack([place[:, 2] ** 2, place[:, 0] * place[:, 1], place.sum(1), place[:, 2] ** 3 / 30], 1)
+    features = (features - features.mean(0)) / features.std(0) * 3
+    left = placeless(features + noise, cells)
+    assert left.var() < 1.1
+    for axis in range(3):
+        assert abs(np.corrcoef(place[:, axis], left[:, 0])[0, 1]) < 0.05
+    assert np.corrcoef(noise[:, 0], left[:, 0])[0, 1] > 0.98
+
+
+def test_the_loss_can_take_targets_without_place(cloud, tiny):
+    values = [float(outcome(cloud, replace(tiny, placeless=p))[0].loss.detach()) for p in (False, True)]
+    assert values[0] != values[1]
 
 
 def test_bf16_is_near_fp32(cloud, tiny):

@@ -57,6 +57,7 @@ def add(verbs: Any) -> None:
         metavar="NAME=VALUE",
         help="change a setting, such as steps=2000 or backbone.window=512",
     )
+    verb.add_argument("--from", dest="start", help="weights to begin with: release, directory or Hub repository")
     verb.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint, if there is one")
     verb.add_argument("--every", type=arguments.whole(1), default=500, help="steps between checkpoints (default 500)")
     verb.add_argument("--probe", default="rooms:24/12", help="data to watch the run by (default rooms:24/12), or none")
@@ -85,6 +86,7 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
     from ..devices import device_of
     from ..evaluate import open_dataset
     from ..evaluate.judge import judge
+    from ..model import load
     from ..pretrain import named, pretrain
     from ..pretrain.sources import scenes
     from ..pretrain.trainer import check_folder
@@ -108,6 +110,8 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
         f"{options.data}; {network}, {config.backbone.voxel_size:g} m voxels, on {device}; "
         f"look at {folder / 'log.jsonl'}, or: tensorboard --logdir {folder}"
     )
+    if options.start is not None:
+        settings["start"] = load(options.start, device="cpu")
     if options.probe != "none":
         display.stage(f"scans to watch the run by, {options.probe}")
         settings["judge"] = judge(*open_dataset(options.probe))

@@ -8,6 +8,7 @@ from typing import Any
 from ..augment import Augmentation
 from ..config import BackboneConfig
 from ..errors import InputError, require
+from ..rescan import Rescan
 
 MASKINGS = ("bottom-up", "top-down", "none")
 TARGETS = ("layernorm", "centred")
@@ -47,6 +48,8 @@ class PretrainConfig:
     little to say about what is hidden]."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(lean=pi / 64))
     """How the two views differ [Figure 4 shows mirrors; the rest is MSC's]."""
+    rescan: Rescan = field(default_factory=Rescan)
+    """How often a scene is changed, before its views are made, as by another way of scanning [ours]."""
 
     # --- what it learns from ---
     levels: str = "all"
@@ -58,6 +61,14 @@ class PretrainConfig:
     shifts and scales each channel by its running mean and deviation, so that what all share counts for nothing."""
     predictor: int = 2
     """Hidden width of the student's head, in units of the level's [the head: Figure 4; its shape is open]."""
+    placeless: bool = False
+    """Whether the regression's targets lose what a quadratic of a voxel's place, cubic in height, explains of them, per
+    view and level: features then say less of where a point is, and more of what it is [ours]."""
+    labels: float = 0.0
+    """Weight of a cosine classifier per level on scenes that have labels, beside the objective [ours]. 0 is the paper's
+    objective, which looks at no label."""
+    classes: int = 20
+    """How many classes the labels have, where they count."""
     visible: float = 0.0
     """Weight of the same loss on visible voxels [the paper's is on hidden ones alone]."""
     prototypes: int = 0
@@ -94,13 +105,13 @@ class PretrainConfig:
             values = getattr(self, name)
             require(name, values, len(values) == 2 and all(0 <= value <= 1 for value in values), "two within 0 to 1")
         require("ramp", self.ramp, self.ramp[0] <= self.ramp[1], "a first share that is not above the second")
-        for name in ("steps", "batch", "predictor"):
+        for name in ("steps", "batch", "predictor", "classes"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("view", "crop_voxels"):
             require(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
             require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        for name in ("apart", "visible", "prototypes", "prototype_weight", "weight_decay", "seed"):
+        for name in ("apart", "visible", "prototypes", "prototype_weight", "weight_decay", "seed", "labels"):
             require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
         for name in ("mask", "warmup"):
@@ -119,15 +130,16 @@ class PretrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return values | {"backbone": self.backbone.to_dict(), "augmentation": asdict(self.augmentation)}
+        return values | {"backbone": self.backbone.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PretrainConfig":
         """Build from `to_dict`'s values; a name that is not a field is an error."""
         values = dict(values)
         backbone = BackboneConfig.from_dict(values.pop("backbone", {}))
-        augmentation = Augmentation(**values.pop("augmentation", {}))
-        return cls(**values, backbone=backbone, augmentation=augmentation)
+        parts = {"augmentation": Augmentation, "rescan": Rescan}
+        made = {name: kind(**values.pop(name, {})) for name, kind in parts.items()}
+        return cls(**values, backbone=backbone, **made)
 
 
 ROOMS = PretrainConfig(
@@ -184,9 +196,9 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
     512
 
     Args:
-        name: "rooms" or "scannet".
-        changes: NAME=VALUE of a field; those of the network are backbone.NAME, of the views augmentation.NAME; lists
-            have commas.
+        name: one of `CONFIGS`.
+        changes: NAME=VALUE of a field; those of the network are backbone.NAME, of the views augmentation.NAME, of the
+            ways of scanning rescan.NAME; lists have commas.
 
     Raises:
         InputError: a name or a value that is not one.
@@ -194,7 +206,8 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
     if name not in CONFIGS:
         raise InputError(f"unknown configuration {name!r}; choose one of {', '.join(CONFIGS)}.")
     config = CONFIGS[name]
-    parts = {"backbone": config.backbone, "augmentation": config.augmentation, "": config}
+    nests = ("backbone", "augmentation", "rescan")
+    parts = {"": config} | {name: getattr(config, name) for name in nests}
     changed: dict[str, dict[str, Any]] = {part: {} for part in parts}  # together: one may need another
     for change in changes or []:
         path, equals, text = change.partition("=")
@@ -207,7 +220,7 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
                 raise InputError(f"{change!r} changes nothing; did you mean {meant!r}?")
             raise InputError(f"{change!r} changes nothing; give NAME=VALUE, NAME one of {', '.join(names)}.")
         changed[part][key] = _parsed(change, text, getattr(parts[part], key))
-    nested = {part: replace(parts[part], **changed[part]) for part in ("backbone", "augmentation")}
+    nested = {part: replace(parts[part], **changed[part]) for part in nests}
     return replace(config, **nested, **changed[""])
 
 

@@ -65,15 +65,30 @@ class Clusters(nn.Module):
         return F.normalize(projected, dim=1) @ F.normalize(self.prototypes[level], dim=1).T
 
 
-class Student(nn.Module):
-    """All that is trained: the backbone, a predictor, and clusters where the configuration has any."""
+class Classifiers(nn.ParameterList):
+    """One direction per class and level: features of a class are to point that way."""
 
-    def __init__(self, config: BackboneConfig, predictor: int, prototypes: int) -> None:
+    SHARPNESS = 12.0
+    """What cosines are multiplied with before the softmax."""
+
+    def __init__(self, widths: Sequence[int], classes: int) -> None:
+        super().__init__(torch.randn(classes, width) * width**-0.5 for width in widths)
+
+    def scores(self, level: int, features: Tensor) -> Tensor:
+        """Return the scaled cosine (m, classes) of features (m, c) with each class."""
+        return self.SHARPNESS * F.normalize(features, dim=1) @ F.normalize(self[level], dim=1).T
+
+
+class Student(nn.Module):
+    """All that is trained: the backbone, a predictor, and clusters and classifiers where the configuration has any."""
+
+    def __init__(self, config: BackboneConfig, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
         widths = config.decoder_channels
         self.backbone = MaskedBackbone(config)
         self.predictor = Heads(widths, predictor, widths)
         self.clusters = Clusters(widths, prototypes) if prototypes else None
+        self.classifiers = Classifiers(widths, classes) if classes else None
 
 
 class Teacher(nn.Module):

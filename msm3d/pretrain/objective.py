@@ -18,10 +18,11 @@ from torch.func import functional_call
 
 from ..augment import cropped
 from ..points import PointCloud
+from ..rescan import rescanned
 from .config import PretrainConfig
 from .masking import Masked, crop, mask
-from .networks import Student, Teacher
-from .targets import Moments, assignments, disagreement, distance
+from .networks import Classifiers, Student, Teacher
+from .targets import Moments, assignments, disagreement, distance, placeless
 from .views import Counterparts, View, view_of
 
 
@@ -33,6 +34,8 @@ class Sample:
     masked: tuple[Masked, Masked]
     counterparts: tuple[Counterparts, Counterparts]
     """Of each student's crop, in the view that its targets come from."""
+    labels: tuple[Tensor, Tensor] | None = None
+    """Class (k,) of each finest voxel of the crops, -1 for none, where labels count and the scene has some."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class Outcome:
     loss: Tensor
     per_level: list[float]
     """The loss of each supervised level, fine to coarse."""
+    labelled: float
+    """The mean cross entropy of the classifiers; 0 where no label counts."""
     moments: list[Tensor]
     """Of the teacher's features, for `Moments.update`."""
     teacher: list[Tensor]
@@ -66,7 +71,7 @@ def prepare(
         device: where the networks are.
         generator: of everything random here.
     """
-    cloud = cropped(cloud, config.view, generator)
+    cloud = cropped(rescanned(cloud, config.rescan, generator), config.view, generator)
     shape = config.backbone
     views = [view_of(cloud, config.augmentation, shape, ops, device, generator) for _ in range(2)]
     masked = []
@@ -74,11 +79,14 @@ def prepare(
         keep = crop(view, middle, config.crop, config.crop_voxels, generator)
         part, _ = view.hierarchy.subset(keep)
         masked.append(Masked.of(view, keep, mask(part, share, config.masking, generator)))
-    linked = []
+    linked, labels = [], []
     for i in range(2):
         points = views[i].points[masked[i].rows[0]]
+        if config.labels and cloud.segment is not None:
+            labels.append(torch.from_numpy(cloud.segment).to(device)[points])
         linked.append(Counterparts.of(points, masked[i].crop.ancestors(), views[1 - i if config.cross_view else i]))
-    return Sample((views[0], views[1]), (masked[0], masked[1]), (linked[0], linked[1]))
+    known = (labels[0], labels[1]) if labels else None
+    return Sample((views[0], views[1]), (masked[0], masked[1]), (linked[0], linked[1]), known)
 
 
 def loss(
@@ -105,26 +113,32 @@ def loss(
         weights = rounded(teacher.unet, config.precision)
         said = [functional_call(teacher.unet, weights, (v.features, v.hierarchy, ops)) for v in sample.views]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
-    total, per_level = torch.zeros((), device=said[0][0].device), [0.0] * len(levels)
+    total, per_level, labelled = torch.zeros((), device=said[0][0].device), [0.0] * len(levels), 0.0
     for i in range(2):
         view, masked, linked = sample.views[i], sample.masked[i], sample.counterparts[i]
         visible = view.features[masked.rows[0][masked.seen[0]]]
         weights = rounded(student.backbone, config.precision)
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
-        targets = said[1 - i if config.cross_view else i]
+        other = 1 - i if config.cross_view else i
+        targets, cells = said[other], [grid.cells[:, 1:] for grid in sample.views[other].hierarchy.grids]
         for level in levels:  # every level before it is scaled up
-            pair = features[level], targets[level]
-            part = _level_loss(level, *pair, masked, linked, student, teacher, moments, config)
+            parts = features[level], targets[level], cells[level]
+            part = _level_loss(level, *parts, masked, linked, student, teacher, moments, config)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
+        if sample.labels is not None and student.classifiers is not None:
+            named = _label_loss(features, masked.crop.ancestors(), sample.labels[i], student.classifiers)
+            total = total + config.labels * named / 2
+            labelled += float(named.detach()) / 2
     both = [torch.stack(pair).mean(0) for pair in zip(*(Moments.of(features) for features in said), strict=True)]
-    return Outcome(total, per_level, both, said[0])
+    return Outcome(total, per_level, labelled, both, said[0])
 
 
 def _level_loss(
     level: int,
     features: Tensor,
     target: Tensor,
+    cells: Tensor,
     masked: Masked,
     linked: Counterparts,
     student: Student,
@@ -152,12 +166,29 @@ def _level_loss(
     if any(weight and len(chosen) for chosen, weight in weights):
         with torch.no_grad():
             normal = moments.standardized(level, target) if config.target == "centred" else target
+            normal = placeless(normal, cells) if config.placeless else normal
             wanted = linked.mean(level, torch.nn.functional.layer_norm(normal, normal.shape[1:]), n)
         predicted = student.predictor[level](features)
         for chosen, weight in weights:
             if weight and len(chosen):
                 result = result + weight * distance(predicted[chosen], wanted[chosen])
     return result
+
+
+def _label_loss(features: list[Tensor], ancestors: list[Tensor], labels: Tensor, classifiers: Classifiers) -> Tensor:
+    """Return the mean over levels of the cross entropy of each level's cells with the mix of labels in them."""
+    rows = (labels >= 0).nonzero()[:, 0]
+    result, classes = features[0].sum() * 0, len(classifiers[0])
+    if not len(rows):
+        return result
+    for level, (one, cell) in enumerate(zip(features, ancestors, strict=True)):
+        mix = one.new_zeros(len(one) * classes)
+        mix.index_add_(0, cell[rows] * classes + labels[rows], torch.ones_like(rows, dtype=mix.dtype))
+        mix = mix.view(len(one), classes)
+        known = mix.sum(1).nonzero()[:, 0]
+        mix = mix[known] / mix[known].sum(1, keepdim=True)
+        result = result - (mix * classifiers.scores(level, one[known]).log_softmax(1)).sum(1).mean()
+    return result / len(features)
 
 
 def rounded(network: torch.nn.Module, precision: str) -> Mapping[str, Any]:

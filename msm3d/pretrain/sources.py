@@ -1,4 +1,4 @@
-"""Scans to learn from: no label is read, so any folder of scans will do."""
+"""Scans to learn from: any folder of scans will do; labels are read where they lie beside, and count if a run asks."""
 
 import os
 import re
@@ -85,8 +85,8 @@ def _files(root: Path) -> list[FileScene]:
 
 
 def _arrays(folder: Path) -> PointCloud:
-    """Return the scan of a folder in Pointcept's layout: coord.npy, and color.npy and normal.npy where they are."""
-    there = [name for name in ("coord", "color", "normal") if (folder / f"{name}.npy").is_file()]
+    """Return the scan of a folder in Pointcept's layout: coord.npy, and color, normal and labels where they are."""
+    there = [name for name in ("coord", "color", "normal", "segment20") if (folder / f"{name}.npy").is_file()]
     try:
         return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
     except (InputError, ValueError, OSError, EOFError) as error:

@@ -38,6 +38,20 @@ class Moments(nn.Module):
         return (features - mean) / (square - mean.square()).clamp(min=0).sqrt().add(1e-4)
 
 
+def placeless(features: Tensor, cells: Tensor) -> Tensor:
+    """Return features (m, c) less what their cells' places (m, 3) explain: a ridge fit of a quadratic, cubic in z.
+
+    >>> cells = torch.randint(0, 20, (500, 3), generator=torch.Generator().manual_seed(0)).double()
+    >>> bool(placeless(cells @ torch.ones(3, 2).double(), cells).abs().max() < 0.2)
+    True
+    """
+    place = cells.to(features.dtype)
+    x, y, z = ((place - place.mean(0)) / place.std(0).clamp(min=0.5)).T
+    terms = torch.stack([torch.ones_like(x), x, y, z, x * y, x * z, y * z, x * x, y * y, z * z, z**3], 1)
+    square = terms.T @ terms + 1e-3 * len(terms) * torch.eye(terms.shape[1], dtype=terms.dtype, device=terms.device)
+    return features - terms @ torch.linalg.solve(square, terms.T @ features)
+
+
 def distance(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the mean over voxels of 1 - cosine: the same for every scale, so that no level outweighs another."""
     return (1 - F.cosine_similarity(predicted, target, dim=1)).mean()

@@ -3,7 +3,7 @@
 import atexit
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from math import cos, pi
@@ -23,6 +23,7 @@ from ..model import Model
 from ..normals import completed
 from ..ops import backend as chosen_backend
 from ..points import PointCloud
+from ..store import load_state
 from ..words import either
 from .config import PretrainConfig
 from .monitor import Monitor
@@ -36,7 +37,7 @@ _FIRST = 10
 
 
 class Scene(Protocol):
-    """A scan that is somewhere else until it is read; labels are not looked at."""
+    """A scan that is somewhere else until it is read; labels count only if the run asks for them."""
 
     @property
     def name(self) -> str:
@@ -55,6 +56,7 @@ def pretrain(
     folder: str | os.PathLike[str],
     *,
     data: str = "not stated",
+    start: Model | None = None,
     resume: bool = False,
     every: int = 500,
     look_every: int = 50,
@@ -78,6 +80,7 @@ def pretrain(
         config: of the run; see `named`.
         folder: to write to; made if it is not there.
         data: what the scenes are, for the models' config.json.
+        start: weights to begin with, of the same shape as `config.backbone`; drawn at random by default.
         resume: go on from the checkpoint in `folder`, if there is one.
         every: steps between checkpoints: at most as many are lost.
         look_every: steps between lines of the log and looks for collapse; the first is after at most ten.
@@ -100,12 +103,13 @@ def pretrain(
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
     device = device_of(device)
-    run = _Run(scenes, config, Path(folder), device, backend, data)
-    start = run.begin(resume)
+    weights = None if start is None else start.unet.state_dict()
+    run = _Run(scenes, config, Path(folder), device, backend, data, weights)
+    first = run.begin(resume)
     monitor = Monitor()
-    with Record(run.folder, start, config.steps, progress) if run.first else _Silent() as record:
-        clock, seen = perf_counter(), start
-        for step, samples in _ahead(run.samples, start, config.steps):
+    with Record(run.folder, first, config.steps, progress) if run.first else _Silent() as record:
+        clock, seen = perf_counter(), first
+        for step, samples in _ahead(run.samples, first, config.steps):
             outcome = run.step(step, samples)
             done = step + 1 == config.steps
             record.step(outcome["loss"])
@@ -152,6 +156,7 @@ class _Run:
         device: torch.device,
         backend: str | None,
         data: str,
+        start: Mapping[str, Tensor] | None,
     ) -> None:
         self.scenes, self.config, self.folder, self.data = scenes, config, folder, data
         self.rank, self.processes = _join(device)
@@ -165,7 +170,10 @@ class _Run:
         self.ops = chosen_backend(self.device, backend)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.student = Student(config.backbone, config.predictor, config.prototypes)
+            classes = config.classes if config.labels else 0
+            self.student = Student(config.backbone, config.predictor, config.prototypes, classes)
+            if start is not None:
+                load_state(self.student.backbone.unet, start, "the weights to start from")
             self.teacher = Teacher(self.student, config.backbone, config.prototypes)
         self.student.to(self.device).train()
         self.teacher.to(self.device)
@@ -208,6 +216,11 @@ class _Run:
         return {
             "loss": round(float(per_level.mean()), 5),
             "per_level": [round(value, 5) for value in per_level.tolist()],
+            **(
+                {"labelled": round(sum(outcome.labelled for outcome in outcomes) / len(outcomes), 5)}
+                if config.labels
+                else {}
+            ),
             "hidden": round(config.hidden_share(step), 3),
             "lr": round(lr, 7),
             "gradient": round(float(norm), 4),
