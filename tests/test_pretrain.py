@@ -264,6 +264,15 @@ def test_rooms_are_made_learned_from_and_watched(tmp_path, monkeypatch):
 # --- where scans come from ---
 
 
+def test_labels_are_read_where_they_are_asked_for(tmp_path):
+    for name, values in (make_scene(0, 50) | {"segment20": np.repeat([0, 1, -1], 50)}).items():
+        (tmp_path / "train" / "room").mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "train" / "room" / f"{name}.npy", values)
+    (bare,), (named,) = (sources(tmp_path, tmp_path / "made", labels=labels) for labels in (False, True))
+    assert bare.read().segment is None
+    assert named.read().segment.tolist() == np.repeat([0, 1, -1], 50).tolist()
+
+
 def test_any_folder_of_scans_will_do(tmp_path):
     (tmp_path / "below").mkdir()
     np.savez(tmp_path / "a.npz", **make_scene(0, 20))

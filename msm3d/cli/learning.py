@@ -103,7 +103,7 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
     folder = Path(options.output)
     display.quiet |= os.environ.get("RANK", "0") != "0"  # of several processes one speaks
     display.stage("scans to learn from")
-    found = scenes(options.data, folder / "rooms")
+    found = scenes(options.data, folder / "rooms", labels=config.labels > 0)
     network = f"{config.backbone.levels} levels of {', '.join(map(str, config.backbone.channels))} channels"
     display.note(
         f"{folder}: {config.steps:,} steps of {count(config.batch, 'scene')} from {count(len(found), 'scan')} of "

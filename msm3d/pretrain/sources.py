@@ -1,4 +1,4 @@
-"""Scans to learn from: any folder of scans will do; labels are read where they lie beside, and count if a run asks."""
+"""Scans to learn from: any folder of scans will do, and no label is read unless a run asks for labels."""
 
 import os
 import re
@@ -29,7 +29,7 @@ class FileScene:
     """Return the cloud."""
 
 
-def scenes(where: str | os.PathLike[str], rooms: Path) -> list[FileScene]:
+def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[FileScene]:
     """Return the scans to learn from, in the order of their names: never those that benchmarks test on.
 
     Args:
@@ -37,6 +37,7 @@ def scenes(where: str | os.PathLike[str], rooms: Path) -> list[FileScene]:
             is taken where there is one, and of S3DIS's areas all but the fifth; ScanNet as it is downloaded, with its
             list scannetv2_train.txt; or "rooms" or "rooms:N" for made rooms.
         rooms: the folder to write made rooms to; those that are there already are kept.
+        labels: read the labels of scenes in Pointcept's layout, too.
 
     Raises:
         FileError: there is no such folder, no scan in it, or the list is missing.
@@ -55,7 +56,7 @@ def scenes(where: str | os.PathLike[str], rooms: Path) -> list[FileScene]:
         raise FileError(f"{folder}: is no folder; give one with scans, or rooms:{ROOMS} for made rooms.")
     root = folder / "train" if (folder / "train").is_dir() else folder
     if found := sorted(path.parent for path in root.rglob("coord.npy") if TEST_AREA not in path.parts):
-        return [FileScene(path.relative_to(root).as_posix(), partial(_arrays, path)) for path in found]
+        return [FileScene(path.relative_to(root).as_posix(), partial(_arrays, path, labels)) for path in found]
     if found := sorted(root.rglob(f"*{MESH}")):
         return _scannet(root, found, listed=root == folder)
     return _files(root)
@@ -84,9 +85,10 @@ def _files(root: Path) -> list[FileScene]:
     return [FileScene(path.relative_to(root).as_posix(), partial(read, path)) for path in found]
 
 
-def _arrays(folder: Path) -> PointCloud:
-    """Return the scan of a folder in Pointcept's layout: coord.npy, and color, normal and labels where they are."""
-    there = [name for name in ("coord", "color", "normal", "segment20") if (folder / f"{name}.npy").is_file()]
+def _arrays(folder: Path, labels: bool = False) -> PointCloud:
+    """Return the scan of a folder in Pointcept's layout: coord.npy, and what else there is of it."""
+    names = ("coord", "color", "normal", *(["segment20"] if labels else []))
+    there = [name for name in names if (folder / f"{name}.npy").is_file()]
     try:
         return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
     except (InputError, ValueError, OSError, EOFError) as error:
