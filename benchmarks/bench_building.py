@@ -15,7 +15,7 @@ from machine import machine, network
 from room import room
 
 import msm3d
-from msm3d import results
+from msm3d.io import results
 
 
 def main() -> None:

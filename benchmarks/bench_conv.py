@@ -22,8 +22,7 @@ from machine import machine, most_multiply_adds
 from room import room
 from torch import Tensor
 
-from msm3d import curves
-from msm3d.ops import Table, native, reference
+from msm3d.ops import Table, curves, native, reference
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
 """Channels and level of the published network's submanifold convolutions."""

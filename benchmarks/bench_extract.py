@@ -17,10 +17,10 @@ from machine import machine, most_multiply_adds, network, network_gflop
 from room import room
 
 import msm3d
-from msm3d.hierarchy import Hierarchy
-from msm3d.interpolate import descriptors
-from msm3d.normals import completed
-from msm3d.voxels import voxelize
+from msm3d.scan.normals import completed
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.interpolate import descriptors
+from msm3d.sparse.voxels import voxelize
 
 
 def stages(

@@ -13,8 +13,7 @@ import torch
 from machine import machine
 from room import room
 
-from msm3d import curves
-from msm3d.ops import native, reference
+from msm3d.ops import curves, native, reference
 
 
 def flat(value) -> list[torch.Tensor]:

@@ -23,11 +23,10 @@ from room import room
 from torch import Tensor
 
 import msm3d
-from msm3d import curves
-from msm3d.hierarchy import Hierarchy
-from msm3d.interpolate import descriptors
-from msm3d.ops import Table, reference, spconv, triton
-from msm3d.voxels import Voxels, voxelize
+from msm3d.ops import Table, curves, reference, spconv, triton
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.interpolate import descriptors
+from msm3d.sparse.voxels import Voxels, voxelize
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
 """Channels and level of the published network's submanifold convolutions."""

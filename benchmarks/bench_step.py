@@ -14,10 +14,10 @@ from machine import machine, most_multiply_adds, network_gflop
 from room import room
 
 import msm3d
-from msm3d.hierarchy import Hierarchy
-from msm3d.normals import completed
 from msm3d.ops import BACKENDS, backend
-from msm3d.voxels import voxelize
+from msm3d.scan.normals import completed
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.voxels import voxelize
 
 SMALL = msm3d.BackboneConfig(
     channels=(32, 64, 128, 192),

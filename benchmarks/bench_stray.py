@@ -1,6 +1,6 @@
 """What one stray point and a move do to features: `python benchmarks/bench_stray.py [SCAN[:UP] …] [--points N]`.
 
-Each scan is thinned to N points by a fixed seed; without scans, made rooms are taken. For a stray below, above and
+Each scan is thinned to N points by a fixed seed; without scans, synthetic rooms are taken. For a stray below, above and
 beside, at distances from 5 cm to 2 m, at places drawn from several seeds: the cosine of every other point's descriptor
 to its descriptor without the stray. Normals are estimated anew with the stray, unless `--normals`. Then the same
 points in whole millimetres, moved by whole metres and by whole millimetres: how many rows are the same to the last bit.
@@ -16,8 +16,8 @@ from machine import machine
 import msm3d
 from msm3d.errors import Msm3dWarning
 from msm3d.io import read
-from msm3d.normals import completed
 from msm3d.rooms import make
+from msm3d.scan.normals import completed
 
 DISTANCES = (0.05, 0.0731, 0.1, 0.1234, 0.2, 0.3, 0.4, 0.5677, 0.8, 1.0, 1.3, 1.6, 2.0)
 WAYS = {"below": (2, -1), "above": (2, 1), "-x": (0, -1), "+x": (0, 1), "-y": (1, -1), "+y": (1, 1)}
@@ -74,7 +74,7 @@ def moves(model: msm3d.Model, scan: dict[str, np.ndarray]) -> list[tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scans", nargs="*", metavar="SCAN[:UP]", help="made rooms by default")
+    parser.add_argument("scans", nargs="*", metavar="SCAN[:UP]", help="synthetic rooms by default")
     parser.add_argument("--model", help="the bundled weights by default")
     parser.add_argument("--points", type=int, default=30_000)
     parser.add_argument("--seeds", type=int, default=2, help="places of a stray at every third distance")

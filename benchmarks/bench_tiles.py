@@ -9,7 +9,7 @@ from room import room
 
 import msm3d
 from msm3d.describe import bytes_per_voxel
-from msm3d.tiles import HALO, reach
+from msm3d.sparse.tiles import HALO, reach
 
 
 def main() -> None:

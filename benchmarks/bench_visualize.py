@@ -17,7 +17,7 @@ import numpy as np
 
 from msm3d import cli
 from msm3d.io import read
-from msm3d.normals import completed
+from msm3d.scan.normals import completed
 from msm3d.visualize import render
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 import msm3d
-from msm3d.hierarchy import Hierarchy
 from msm3d.ops import library, native
+from msm3d.sparse.hierarchy import Hierarchy
 
 
 def machine() -> str:

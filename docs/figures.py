@@ -1,4 +1,4 @@
-"""Make the pictures of docs/how.md from one made room, by the package's own code: `python docs/figures.py`.
+"""Make the pictures of docs/how.md from one synthetic room, by the package's own code: `python docs/figures.py`.
 
 Blocks on a transparent ground, so that they are readable on a light page and on a dark one.
 """
@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from msm3d.config import BackboneConfig
-from msm3d.hierarchy import Hierarchy
+from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.ops import reference
-from msm3d.points import PointCloud
 from msm3d.pretrain.config import ROOMS
 from msm3d.pretrain.objective import prepare
 from msm3d.pretrain.views import View
 from msm3d.rooms import OTHER, make
+from msm3d.scan.cloud import PointCloud
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.voxels import voxelize
 from msm3d.visualize.camera import ceiling, outside
-from msm3d.voxels import voxelize
 
 FOLDER = Path(__file__).with_name("figures")
 SIZE = 720, 560  # of a picture; a page shows it at half of that

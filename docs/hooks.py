@@ -49,7 +49,7 @@ def included(path: Path, heading: str | None = None) -> str:
 
 @cache
 def live_page() -> str:
-    """Return the page of a made room: made anew for each build, so that it is what the package writes."""
+    """Return the page of a synthetic room: made anew for each build, so that it is what the package writes."""
     from msm3d.rooms import CLASSES, make
     from msm3d.visualize import write_page
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from msm3d.hierarchy import Hierarchy
 from msm3d.ops import reference
 from msm3d.rooms import make
-from msm3d.voxels import voxelize
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.voxels import voxelize
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "rooms"))
 from contact_sheet import view

@@ -5,8 +5,7 @@ from pathlib import Path
 from time import perf_counter
 
 import msm3d
-from msm3d import results
-from msm3d.io import read
+from msm3d.io import read, results
 from msm3d.rooms import make
 
 folder = Path("demo")

@@ -49,7 +49,7 @@ for count in CUTS:
 masks = np.stack(masks)[:, owner]
 print(f"{len(masks)} proposals in {len(rows):,} voxels, {len(scan):,} points")
 
-if scan.instance is not None:  # of a made room: how many of its things, less walls and floor, are among them?
+if scan.instance is not None:  # of a synthetic room: how many of its things, less walls and floor, are among them?
     things = [scan.instance == k for k in np.unique(scan.instance[scan.segment > 1])]
     best = [max((masks & thing).sum(1) / (masks | thing).sum(1)) for thing in things if thing.sum() >= 150]
     for least in (0.25, 0.5):

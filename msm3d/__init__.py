@@ -14,13 +14,13 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     from . import pretrain as pretrain
     from . import rooms as rooms
     from . import visualize as visualize
-    from .config import BackboneConfig as BackboneConfig
+    from .backbones.hunet.config import BackboneConfig as BackboneConfig
     from .errors import Msm3dError as Msm3dError
     from .errors import Msm3dWarning as Msm3dWarning
     from .io import read as read
     from .model import Model as Model
     from .model import load as load
-    from .points import PointCloud as PointCloud
+    from .scan.cloud import PointCloud as PointCloud
     from .weights import info as info
     from .weights import list_models as list_models
 
@@ -44,11 +44,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BackboneConfig": "config",
+    "BackboneConfig": "backbones.hunet.config",
     "Model": "model",
     "Msm3dError": "errors",
     "Msm3dWarning": "errors",
-    "PointCloud": "points",
+    "PointCloud": "scan.cloud",
     "info": "weights",
     "list_models": "weights",
     "load": "model",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import results, stages
-from .atomic import apart
+from ._util import stages
+from ._util.atomic import apart
+from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import KINDS, as_cloud, check, read_with
-from .points import PointCloud
-from .reading import ReadOptions
-from .words import count, either, megabytes
+from .io import KINDS, as_cloud, check, read_with, results
+from .scan.cloud import PointCloud
+from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
     from .model import Model

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import curves, memory
-from .config import BackboneConfig
-from .copies import collect
+from ._util import memory
+from ._util.copies import collect
+from ._util.progress import bar
+from ._util.words import either
+from .backbones.hunet.config import BackboneConfig
+from .backbones.hunet.net import UNet
 from .errors import InputError
-from .hierarchy import Hierarchy, extents
-from .interpolate import corners, descriptors
-from .progress import bar
-from .tiles import tiles
-from .unet import UNet
-from .voxels import Voxels
-from .words import either
+from .ops import curves
+from .sparse.hierarchy import Hierarchy, extents
+from .sparse.interpolate import corners, descriptors
+from .sparse.tiles import tiles
+from .sparse.voxels import Voxels
 
 BLOCK = 1 << 17
 """Rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors."""
@@ -108,7 +109,7 @@ def describe(
     at_once = len(voxels.keys) <= most or scenes > 1
     if at_once and (device.type == "cpu" or (target is None and to == device)):
         direct = target if target is not None and target.is_contiguous() and device == target.device else None
-        with bar(unet, [len(voxels.keys)], progress):
+        with bar(unet.steps(), [len(voxels.keys)], progress):
             rows = _rows(unet, *whole, reading, ops, device, direct)
         return rows if target is None or direct is not None else target.copy_(rows)
 
@@ -126,7 +127,7 @@ def describe(
             for part, rows in _blocks(unet, keys, features, extent, core, owner, reading, ops, device, block):
                 yield places[part], rows
 
-    with bar(unet, [len(tile.rows) for tile in parts] or [len(voxels.keys)], progress):
+    with bar(unet.steps(), [len(tile.rows) for tile in parts] or [len(voxels.keys)], progress):
         return collect(described(), target)
 
 

@@ -12,24 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import atomic, curves, memory, weights
-from .config import SAMPLINGS, BackboneConfig
+from . import weights
+from ._util import atomic, memory
+from ._util.devices import device_of
+from ._util.words import require_one_of
+from .backbones.hunet.config import SAMPLINGS, BackboneConfig
+from .backbones.hunet.net import UNet
 from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
-from .devices import device_of
 from .errors import InputError, quoted
-from .hierarchy import Hierarchy
-from .interpolate import descriptors
-from .normals import completed
-from .objects import files, scenes_of
-from .ops import backend
-from .places import Part, spread, whole
-from .plausible import warn_of_size
-from .points import PointCloud
-from .reading import ReadOptions
-from .unet import UNet
-from .usual import as_usual
-from .voxels import Voxels, voxelize
-from .words import require_one_of
+from .ops import backend, curves
+from .ops.usual import as_usual
+from .scan.cloud import PointCloud
+from .scan.normals import completed
+from .scan.objects import files, scenes_of
+from .scan.options import ReadOptions
+from .scan.places import Part, spread, whole
+from .scan.plausible import warn_of_size
+from .sparse.hierarchy import Hierarchy
+from .sparse.interpolate import descriptors
+from .sparse.voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
@@ -234,7 +235,7 @@ class Model(nn.Module):
         self, path: Path, points: Any, reading: Reading, limit: int, progress: bool | None, given: dict[str, Any]
     ) -> np.ndarray:
         """Write the rows to an .npy file, whole or not at all, and return a map of it."""
-        from . import results
+        from .io import results
 
         cloud, kind = _cloud(points, **given), str(reading.dtype).removeprefix("torch.")
         source = points if isinstance(points, (str, os.PathLike)) else None

@@ -87,7 +87,7 @@ def voxel_keys(rng: torch.Generator, n: int, extent: int = 9, scenes: int = 1) -
     """Ascending Morton keys of about n random cells."""
     cells = torch.randint(0, extent, (n, 4), generator=rng)
     cells[:, 0] %= scenes
-    return torch.unique(msm3d.curves.morton(cells))
+    return torch.unique(msm3d.ops.curves.morton(cells))
 
 
 def neighbours(keys: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msm3d import atomic
+from msm3d._util import atomic
 from msm3d.errors import FileError, InputError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither such signals nor such locks")
@@ -317,7 +317,7 @@ def test_an_output_that_is_an_input_is_refused_by_whatever_name(tmp_path, monkey
 
 
 def test_a_mapped_array_on_a_whole_disk_can_be_filled(tmp_path):
-    from msm3d.layouts import mapped
+    from msm3d.io.layouts import mapped
 
     with atomic.scratch(tmp_path) as folder:
         array = mapped(folder / "a.bin", np.float16, (1000, 7), b"head", b"tail")

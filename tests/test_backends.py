@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import msm3d
-from msm3d.check import report
+from msm3d.cli.check import report
 from msm3d.errors import BackendError, Msm3dWarning
 from msm3d.ops import BACKENDS, backend, library, native, reference, spconv, triton
 

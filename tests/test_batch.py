@@ -8,7 +8,7 @@ import pytest
 import msm3d
 from msm3d import batch, cli, io
 from msm3d.errors import FileError, InputError
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 from tests.conftest import make_scene
 
 

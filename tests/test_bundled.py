@@ -9,8 +9,8 @@ from safetensors.numpy import load_file
 
 import msm3d
 from msm3d import rooms, weights
-from msm3d.config import BackboneConfig
-from msm3d.store import MODEL
+from msm3d.backbones.hunet.config import BackboneConfig
+from msm3d.weights.store import MODEL
 
 CHECK = Path(__file__).parents[1] / "weights" / "rooms" / "check.safetensors"
 

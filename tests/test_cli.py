@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import msm3d
-from msm3d import cli, stages
+from msm3d import cli
+from msm3d._util import stages
 from msm3d.cli.display import Display
 from tests.conftest import make_scene
 
@@ -116,7 +117,7 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["view", "a.ply", "c.ply", "-o", "b.html"],
             "msm3d view: 'c.ply' is one word too many; the call is: msm3d view",
         ),
-        (["a.ply"], "msm3d: 'a.ply' is no verb; type one before it, as in: msm3d extract a.ply -o features.npz."),
+        (["a.ply"], "msm3d: 'a.ply' is not a verb; type one before it, as in: msm3d extract a.ply -o features.npz."),
         (["extract", "gone.ply", "-o", "b.npz"], "msm3d extract: gone.ply: does not exist; check the path."),
         (
             ["extract", "a.doc", "-o", "b.npz"],
@@ -139,7 +140,10 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
         (["extract", "none", "-o", "b"], "msm3d extract: none: holds no scan; give a folder with some of .ply, "),
         (["pca", "gone.ply", "-o", "b.png"], "msm3d pca: gone.ply: does not exist; check the path."),
         (["view", "gone.ply", "-o", "b.html"], "msm3d view: gone.ply: does not exist; check the path."),
-        (["rooms", "-n", "0", "-o", "b"], "msm3d rooms: argument -n/--number: '0' is no whole number from 1 on; see"),
+        (
+            ["rooms", "-n", "0", "-o", "b"],
+            "msm3d rooms: argument -n/--number: '0' is not a whole number",
+        ),
         (["extract", "a.ply", "-o", "b.doc"], "msm3d extract: b.doc cannot hold features; end it with one of .npz,"),
         (["extract", "a.ply", "-o", "b.npz", "--model", "./gone"], "msm3d extract: "),
         (
@@ -148,15 +152,15 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
         ),
         (
             ["extract", "a.ply", "-o", "b.npz", "--levels", "fine"],
-            "msm3d extract: argument --levels: 'fine' is no list of numbers such as 3,4; see msm3d extract --help",
+            "msm3d extract: argument --levels: 'fine' is not a list of numbers such as 3,4; see msm3d extract --help",
         ),
         (
             ["probe", "rooms:2", "-o", "b.json", "--scenes", "few"],
-            "msm3d probe: argument --scenes: 'few' is no list of shares such as 1,0.05; see msm3d probe --help",
+            "msm3d probe: argument --scenes: 'few' is not a list of shares such as 1,0.05; see msm3d probe --help",
         ),
         (
             ["probe", "rooms:2", "-o", "b.json", "--points", "20,many"],
-            "msm3d probe: argument --points: '20,many' is no list of numbers such as all,20; see msm3d probe --help",
+            "msm3d probe: argument --points: '20,many' is not a list of numbers such as all,20; see msm3d probe --help",
         ),
         (["extract", "a.ply", "-o", "b.npz", "--model", "scannet"], "msm3d extract: The weights of 'scannet' have no"),
         (["info", "scanet"], "msm3d info: "),
@@ -182,7 +186,7 @@ def test_interrupted_it_leaves_nothing(scan, weights, tmp_path, monkeypatch, cap
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("msm3d.results.np.savez", interrupt)
+    monkeypatch.setattr("msm3d.io.results.np.savez", interrupt)
     before = sorted(tmp_path.iterdir())
     assert (
         cli.main(["extract", str(scan), "-o", str(tmp_path / "out.npz"), "--model", weights, "--device", "cpu"]) == 130
@@ -232,7 +236,7 @@ def test_a_full_disk_is_one_sentence_and_exit_code_2(weights, full_disk, tmp_pat
 def test_no_rooms_are_no_folder(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["rooms", "-n", "0", "-o", str(tmp_path / "rooms")])
-    assert "'0' is no whole number from 1 on" in capsys.readouterr().err
+    assert "'0' is not a whole number from 1 on" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,7 +306,9 @@ def test_rooms_and_probe_work_together(weights, tmp_path, capsys):
     assert report.exists()
     assert report.with_suffix(".md").exists()
     assert cli.main(["probe", str(tmp_path / "gone"), "-o", str(report)]) == 2
-    assert "gone: is no folder; give a data set's folder, or rooms:60 for made rooms." in capsys.readouterr().err
+    assert (
+        "gone: is not a folder; give a data set's folder, or rooms:60 for synthetic rooms." in capsys.readouterr().err
+    )
 
 
 def test_no_arguments_at_all_show_help_and_a_verb_alone_what_it_needs(capsys):
@@ -346,8 +352,13 @@ def test_a_missing_value_is_no_value_of_another_option(capsys):
 
 
 def test_words_that_the_command_line_knows_are_those_of_the_package():
-    from msm3d import config, devices, model, ops, plausible, reading, results
+    from msm3d import model, ops
+    from msm3d._util import devices
+    from msm3d.backbones.hunet import config
+    from msm3d.io import results
     from msm3d.rooms import files
+    from msm3d.scan import options as reading
+    from msm3d.scan import plausible
     from msm3d.visualize import verbs
 
     def good(verb, option, value):
@@ -471,7 +482,7 @@ def test_a_terminal_shows_each_stage_and_a_log_none(scan, weights, tmp_path, mon
 def test_a_warning_is_shown_once_for_each_scan(capsys):
     display = Display()
     with display.showing():
-        from msm3d.words import warn
+        from msm3d._util.words import warn
 
         for name in ("a.ply", "b.ply"):
             with stages.of(name):

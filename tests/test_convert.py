@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from msm3d import weights
-from msm3d.config import BackboneConfig
-from msm3d.convert import PUBLISHED, convert, renamed, table
+from msm3d.backbones.hunet.config import BackboneConfig
+from msm3d.backbones.hunet.net import UNet
 from msm3d.errors import FileError, InputError, Msm3dError, WeightsError
-from msm3d.store import CONFIG, MODEL
-from msm3d.unet import UNet
+from msm3d.weights.convert import PUBLISHED, convert, renamed, table
+from msm3d.weights.store import CONFIG, MODEL
 
 TINY = "tiny_rms_glu"
 
@@ -73,13 +73,13 @@ def test_the_table_is_the_authors_names_and_our_networks(name):
 
 
 def inferred(name) -> BackboneConfig:
-    from msm3d.convert import _inferred
+    from msm3d.weights.convert import _inferred
 
     return BackboneConfig.from_dict(_inferred(golden_shapes(name)) | CONFIGS[name])
 
 
 def test_the_published_shapes_give_the_published_network():
-    from msm3d.convert import _inferred
+    from msm3d.weights.convert import _inferred
 
     config = BackboneConfig.from_dict(_inferred(golden_shapes("official")) | {"sampling": "published"})
     assert config == PUBLISHED
@@ -375,7 +375,7 @@ def test_numbers_in_names_do_not_decide_how_much_is_done(tiny_state, tmp_path, n
 def test_a_truncated_checkpoint_is_named(tiny_file, tmp_path):
     path = tmp_path / "model.pth"
     path.write_bytes(tiny_file.read_bytes()[:-1000])
-    message = f"{path} is truncated or is no checkpoint of torch; get the file again."
+    message = f"{path} is truncated or is not a checkpoint of torch; get the file again."
     assert sentence(path, tmp_path / "out", error=FileError) == message
 
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 import msm3d
-from msm3d import curves, describe
-from msm3d.hierarchy import Hierarchy
-from msm3d.interpolate import descriptors
-from msm3d.ops import backend, reference, spconv, triton
-from msm3d.voxels import voxelize
+from msm3d import describe
+from msm3d.ops import backend, curves, reference, spconv, triton
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.interpolate import descriptors
+from msm3d.sparse.voxels import voxelize
 from tests.conftest import make_scene, voxel_keys
 from tests.golden import DATA
 from tests.test_native import random_table

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msm3d import curves
+from msm3d.ops import curves
 
 CUBE = torch.cartesian_prod(torch.arange(1), *[torch.arange(8)] * 3)
 

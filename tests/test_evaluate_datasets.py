@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msm3d.datasets.synthetic import TEST_SEEDS, TRAIN_SEEDS
 from msm3d.errors import FileError, InputError
 from msm3d.evaluate import open_dataset
-from msm3d.evaluate.datasets.made import TEST_SEEDS, TRAIN_SEEDS
 
 N = 12
 
@@ -211,7 +211,7 @@ def test_raw_scannet_in_folders_of_its_splits_and_without_objects(tmp_path):
         ([1, 2, 3, 4], {"segs": {"segIndices": [1]}},
          "scene0000_00_vh_clean_2.0.010000.segs.json: has 1 rows, the mesh has 4; give the files of one scan."),
         ([1, 2, 3, 4], {"segs": {"segIndices": ["x"]}},
-         "scene0000_00_vh_clean_2.0.010000.segs.json: 'segIndices' is no list of integers; download it again."),
+         "scene0000_00_vh_clean_2.0.010000.segs.json: 'segIndices' is not a list of integers; download it again."),
         ([1, 2, 3, 4], {"aggregation": {}},
          "scene0000_00.aggregation.json: is not JSON with 'segGroups'; download it again."),
         ([1, 2, 3, 4], {"aggregation": {"segGroups": [{"id": 0}]}},
@@ -256,7 +256,7 @@ def test_raw_s3dis(tmp_path):
     [
         ({}, "DATA/Area_1/office_1/Annotations: holds no .txt files; give the rooms of Stanford3dDataset_v1.2."),
         ({"lamp_1": "0 0 0 1 2 3"},
-         "DATA/Area_1/office_1/Annotations/lamp_1.txt: is named after 'lamp', which is no class of S3DIS: ceiling, "
+         "DATA/Area_1/office_1/Annotations/lamp_1.txt: is named after 'lamp', which is not a class of S3DIS: ceiling, "
          "floor, wall, beam, column, window, door, table, chair, sofa, bookcase, board, clutter."),
         ({"wall_1": "0 0 0 1 2 nan"},
          "DATA/Area_1/office_1/Annotations/wall_1.txt: has a value that is not finite; correct or remove its line."),
@@ -280,7 +280,10 @@ def test_a_stray_byte_in_s3dis_is_named(tmp_path):
 
 
 def test_folders_that_are_no_data_set(tmp_path):
-    assert refusal(tmp_path / "gone") == "DATA: is no folder; give a data set's folder, or rooms:60 for made rooms."
+    assert (
+        refusal(tmp_path / "gone")
+        == "DATA: is not a folder; give a data set's folder, or rooms:60 for synthetic rooms."
+    )
     assert refusal(tmp_path) == (
         "DATA: holds no data set known here; give a folder with train/SCENE/coord.npy, Area_1/ROOM/coord.npy, "
         "Area_1/ROOM/Annotations or SCENE/SCENE_vh_clean_2.ply."

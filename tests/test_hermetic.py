@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from msm3d import store, weights
-from msm3d.config import BackboneConfig
+from msm3d import weights
+from msm3d.backbones.hunet.config import BackboneConfig
+from msm3d.weights import store
 
 ROOT = Path(__file__).parents[1]
 TINY = BackboneConfig(channels=(4,), decoder_channels=(4,), conv_blocks=(0,), attention_blocks=(0,), heads=(0,))
@@ -69,14 +70,14 @@ def test_a_user_who_has_converted_a_checkpoint_passes_too(user, tmp_path):
         "test_check_models_and_info",
     ]
     chosen = " or ".join([*names, "msm3d.weights"])
-    files = ["tests/test_weights.py", "tests/test_cli.py", "msm3d/weights.py"]
+    files = ["tests/test_weights.py", "tests/test_cli.py", "msm3d/weights/__init__.py"]
     assert " passed" in run(user, tmp_path, "-k", chosen, *files)
 
 
 @pytest.mark.slow
 def test_nothing_of_the_users_is_touched_by_all_that_concerns_weights(user, tmp_path):
     names = ("weights", "hub", "convert", "bundled", "cli")
-    run(user, tmp_path, *[f"tests/test_{name}.py" for name in names], "msm3d/weights.py", "msm3d/store.py")
+    run(user, tmp_path, *[f"tests/test_{name}.py" for name in names], "msm3d/weights/")
 
 
 def test_the_watch_can_fail(user, tmp_path):

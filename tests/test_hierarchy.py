@@ -3,9 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msm3d import curves
-from msm3d.hierarchy import Hierarchy
-from msm3d.ops import reference
+from msm3d.ops import curves, reference
+from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import voxel_keys
 
 STEPS = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]

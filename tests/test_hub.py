@@ -13,9 +13,9 @@ import torch
 from hub import Hub, Repo, answer, cut_short, scrambled
 
 from msm3d import weights
-from msm3d.config import BackboneConfig
+from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import InputError, WeightsError
-from msm3d.store import CARD, CONFIG, MODEL
+from msm3d.weights.store import CARD, CONFIG, MODEL
 
 SMALL = BackboneConfig(
     channels=(4,), decoder_channels=(4,), conv_blocks=(0,), attention_blocks=(0,), heads=(0,), voxel_size=0.05
@@ -197,7 +197,7 @@ def test_the_revision_does_not_exist(hub, repo):
 def test_the_repository_holds_something_else(hub, client):
     hub.repos["ana/poems"] = Repo({"poems.txt": b"..."})
     assert fails("ana/poems") == (
-        "ana/poems has no config.json, so it is no model of msm3d; only weights of msm3d can be loaded, "
+        "ana/poems has no config.json, so it is not a model of msm3d; only weights of msm3d can be loaded, "
         "and `msm3d models` lists what loads by name."
     )
 
@@ -298,7 +298,7 @@ def test_a_file_that_leads_out_of_the_cache_is_neither_used_nor_deleted(hub, rep
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
 def test_only_the_blobs_of_the_repository_itself_are_deleted(hub, repo, tmp_path, monkeypatch, client):
-    from msm3d.hub import forget
+    from msm3d.weights.hub import forget
 
     link = weights.resolve(REPO) / MODEL
     blob, other = link.resolve(), Path(client.HF_HUB_CACHE) / "models--bob--x" / "blobs" / "b"

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from msm3d.hierarchy import Hierarchy
-from msm3d.interpolate import corners, descriptors
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.interpolate import corners, descriptors
 from tests.conftest import voxel_keys
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from msm3d.errors import DependencyError, FileError, InputError
 from msm3d.io import KINDS, as_cloud, read
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 
 @settings(max_examples=30, deadline=None)

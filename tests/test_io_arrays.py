@@ -12,7 +12,7 @@ from files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
 from msm3d.errors import FileError
 from msm3d.io import _content, limits, read
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 
 def test_npz_and_npy(tmp_path):

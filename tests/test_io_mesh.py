@@ -12,7 +12,7 @@ from PIL import Image
 
 from msm3d.errors import DependencyError, FileError, Msm3dWarning
 from msm3d.io import _content, read, surface
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 CORNERS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
 FACES = [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]  # a tetrahedron, seen from outside
@@ -270,7 +270,7 @@ def test_obj_without_its_materials_or_texture(tmp_path):
     with pytest.warns(Msm3dWarning, match=re.escape(f"{file}: names 'a.jpg' {cure}")):
         assert vertices(file).color is None
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(FileError, match=r"has the texture .* which is no readable picture"):
+    with pytest.raises(FileError, match=r"has the texture .* which is not a readable picture"):
         vertices(file)
 
 

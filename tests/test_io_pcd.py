@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msm3d.errors import Msm3dWarning
 from msm3d.io import _content, read
 from msm3d.io.pcd import _unpacked
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])

@@ -7,7 +7,7 @@ from files import HUGE, NAMES, columns, refused, same
 
 from msm3d.errors import Msm3dWarning
 from msm3d.io import _content, read
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "<", ">"])

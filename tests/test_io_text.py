@@ -8,7 +8,7 @@ from files import HUGE, refused
 
 from msm3d.errors import FileError, Msm3dWarning
 from msm3d.io import _content, read
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 from tests.conftest import make_scene
 
 AT = (
@@ -315,7 +315,7 @@ def test_voxels_of_points_without_a_position_are_minus_one(model, holes):
 def test_rows_of_nan_are_written_in_place(model, holes, monkeypatch, tmp_path):
     scene, _, _ = holes
     whole = model.extract(scene, invalid="nan")
-    monkeypatch.setattr(msm3d.places, "_BLOCK", 300)
+    monkeypatch.setattr(msm3d.scan.places, "_BLOCK", 300)
     out = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (3000, 76))
     assert model.extract(scene, invalid="nan", out=out) is out
     assert np.array_equal(out, whole, equal_nan=True)

@@ -19,8 +19,8 @@ from torch.testing import assert_close
 
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
-from msm3d.hierarchy import Hierarchy
 from msm3d.ops import Table, backend, library, native, reference
+from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import voxel_keys
 from tests.test_unet import golden_network
 from tests.test_unet import test_every_level_and_the_descriptors_equal_the_published_network as equals_golden
@@ -270,9 +270,9 @@ def test_octree_equals_reference(rng, n, scenes, levels):
 
 
 def test_octree_at_the_border_of_the_grid():
-    last = (1 << msm3d.curves.BITS) - 1
+    last = (1 << msm3d.ops.curves.BITS) - 1
     keys = torch.unique(
-        msm3d.curves.morton(torch.tensor([[s, x, y, 0] for s in (0, 1) for x in (0, last) for y in (0, last)]))
+        msm3d.ops.curves.morton(torch.tensor([[s, x, y, 0] for s in (0, 1) for x in (0, last) for y in (0, last)]))
     )
     for ours, theirs in zip(native.octree(keys, 5), reference.octree(keys, 5), strict=True):
         assert torch.equal(ours[3], theirs[3])
@@ -312,7 +312,7 @@ def test_every_instruction_set_gives_the_published_numbers(isa, file, monkeypatc
 
 def test_bfloat16_stays_near_the_published_numbers(isa, rng, monkeypatch):
     monkeypatch.setenv("MSM3D_ISA", isa)
-    hierarchy = msm3d.hierarchy.Hierarchy.of(voxel_keys(rng, 3000, 40), 5, native)
+    hierarchy = msm3d.sparse.hierarchy.Hierarchy.of(voxel_keys(rng, 3000, 40), 5, native)
     network, features = golden_network("tiny_rms_glu"), torch.randn(len(hierarchy.grids[0]), 6, generator=rng)
     exact = network(features, hierarchy, native)
     for parameter in network.parameters():

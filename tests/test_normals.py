@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import InputError, Msm3dWarning
-from msm3d.normals import GREY, completed, estimated
-from msm3d.points import PointCloud
+from msm3d.scan.cloud import PointCloud
+from msm3d.scan.normals import GREY, completed, estimated
 
 NOISE = 0.003  # metres
 

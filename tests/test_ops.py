@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from msm3d import curves
 from msm3d.errors import BackendError
-from msm3d.hierarchy import Hierarchy
-from msm3d.ops import backend, reference
+from msm3d.ops import backend, curves, reference
+from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import neighbours, voxel_keys
 
 CLOSE = dict(rtol=1e-4, atol=1e-4)

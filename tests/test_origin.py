@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.io import read
-from msm3d.origin import anchor, ticks
+from msm3d.scan.origin import anchor, ticks
 from tests.conftest import make_scene
 
 REACH = 0.0125

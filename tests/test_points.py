@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import InputError, Msm3dWarning
-from msm3d.points import PointCloud
+from msm3d.scan.cloud import PointCloud
 
 RNG = np.random.default_rng(0)
 XYZ = RNG.random((5, 3))

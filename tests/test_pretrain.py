@@ -17,13 +17,13 @@ from conftest import make_scene
 
 import msm3d
 from msm3d import cli
-from msm3d.augment import Augmentation
+from msm3d._util.words import of_the_command_line, option
 from msm3d.errors import FileError, InputError
-from msm3d.points import PointCloud
 from msm3d.pretrain import CollapseError, PretrainConfig, pretrain
 from msm3d.pretrain.sources import scenes as sources
 from msm3d.pretrain.trainer import _ahead
-from msm3d.words import of_the_command_line, option
+from msm3d.scan.augment import Augmentation
+from msm3d.scan.cloud import PointCloud
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def test_what_benchmarks_test_on_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("where", "error", "sentence"),
     [
-        ("nowhere", FileError, r"^nowhere: is no folder; give one with scans, or rooms:400 for made rooms\.$"),
+        ("nowhere", FileError, r"^nowhere: is not a folder; give one with scans, or rooms:400 for synthetic rooms\.$"),
         ("rooms:many", InputError, r"^'rooms:many' names no rooms; give rooms, or rooms:400 for as many\.$"),
     ],
 )

@@ -8,12 +8,10 @@ import pytest
 import torch
 from conftest import make_scene
 
-from msm3d import training
-from msm3d.augment import Augmentation
-from msm3d.config import BackboneConfig
+from msm3d._util import training
+from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import FileError, InputError
 from msm3d.ops import reference
-from msm3d.points import PointCloud
 from msm3d.pretrain import CollapseError, PretrainConfig, named
 from msm3d.pretrain.masking import Masked, crop, mask
 from msm3d.pretrain.monitor import PATIENCE, Monitor, effective_rank, spread
@@ -21,6 +19,8 @@ from msm3d.pretrain.networks import Student, Teacher
 from msm3d.pretrain.objective import _middles, loss, prepare
 from msm3d.pretrain.targets import Moments, assignments, disagreement, distance, placeless
 from msm3d.pretrain.views import Counterparts, view_of
+from msm3d.scan.augment import Augmentation
+from msm3d.scan.cloud import PointCloud
 
 CPU = torch.device("cpu")
 STILL = Augmentation(scale=0, jitter=0, brightness=0, tint=0, shade=0, noise=0)

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A working directory with scan.ply."""
-    from msm3d import results
+    from msm3d.io import results
 
     monkeypatch.chdir(tmp_path)
     scene = make_scene(0, 200)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import make_scene
 
-from msm3d import rescan
 from msm3d.errors import InputError
-from msm3d.points import PointCloud
-from msm3d.rescan import Rescan, fused, in_balls, rescanned, seen
+from msm3d.scan import rescan
+from msm3d.scan.cloud import PointCloud
+from msm3d.scan.rescan import Rescan, fused, in_balls, rescanned, seen
 
 BALL = [1, 0.7, 0.3]
 

@@ -11,10 +11,9 @@ from plyfile import PlyData
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from msm3d import results
 from msm3d.errors import FileError, InputError
-from msm3d.io import read
-from msm3d.points import PointCloud
+from msm3d.io import read, results
+from msm3d.scan.cloud import PointCloud
 
 NAMES = ["a.npz", "a.npy", "a.safetensors", "a.ply"]
 RNG = np.random.default_rng(0)
@@ -222,7 +221,7 @@ LIMITED = """
 import resource, sys
 import numpy as np
 from msm3d import results
-from msm3d.points import PointCloud
+from msm3d.scan.cloud import PointCloud
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cloud = PointCloud(coord=np.zeros((5000, 3)))
 try:
@@ -264,7 +263,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
         write(tmp_path / "a.ply", PLAIN, FEAT.astype(np.float16))
     with pytest.raises(InputError, match=r"dtype is 'int8'; choose one of float32, float16\."):
         write(tmp_path / "a.npy", PLAIN, FEAT.astype(np.int8))
-    monkeypatch.setattr("msm3d.memory.available", lambda *_: 100)
+    monkeypatch.setattr("msm3d._util.memory.available", lambda *_: 100)
     with pytest.raises(
         InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy or \.safetensors instead\."
     ):

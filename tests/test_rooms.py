@@ -1,4 +1,4 @@
-"""Laws of the made rooms: complete labels, plausible geometry, a scan that looks like one, weak single cues."""
+"""Laws of the synthetic rooms: complete labels, plausible geometry, a scan that looks like one, weak single cues."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ from numpy.testing import assert_array_equal
 from plyfile import PlyData
 
 from msm3d.errors import FileError, InputError
-from msm3d.points import PointCloud
 from msm3d.rooms import CLASSES, KINDS, OTHER, make, write
 from msm3d.rooms.camera import FAR, Sensor, Sight, directed
 from msm3d.rooms.sampling import areas, sample
 from msm3d.rooms.scan import fuse
 from msm3d.rooms.scene import Scene, scene
 from msm3d.rooms.shapes import Cells, join, panel
+from msm3d.scan.cloud import PointCloud
 
 ROOMS = 60
 FLOOR = CLASSES.index("floor")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import msm3d
-from msm3d import curves, memory
+from msm3d._util import memory
 from msm3d.describe import bytes_per_voxel
 from msm3d.errors import InputError
-from msm3d.tiles import reach, tiles
+from msm3d.ops import curves
+from msm3d.sparse.tiles import reach, tiles
 from tests.conftest import make_scene, voxel_keys
 
 
@@ -131,7 +132,7 @@ def test_what_is_free_is_some_of_the_machine():
 @pytest.mark.parametrize("cored", [True, False])
 def test_rows_in_blocks_are_the_rows_at_once(model, scene, per_point, cored):
     from msm3d.describe import Reading, _blocks, _rows
-    from msm3d.hierarchy import extents
+    from msm3d.sparse.hierarchy import extents
 
     voxels = model._voxels(msm3d.PointCloud.of(scene))
     core = torch.arange(0, len(voxels.keys), 2) if cored else None

@@ -14,11 +14,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from msm3d import curves
 from msm3d.errors import InputError
-from msm3d.hierarchy import Hierarchy
-from msm3d.ops import reference
+from msm3d.ops import curves, reference
 from msm3d.ops import triton as ours
+from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import interpreted, voxel_keys
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

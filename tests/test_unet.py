@@ -7,14 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from msm3d import PointCloud, curves
-from msm3d.config import BackboneConfig
-from msm3d.convert import renamed
+from msm3d import PointCloud
+from msm3d.backbones.hunet.config import BackboneConfig
+from msm3d.backbones.hunet.net import UNet
 from msm3d.errors import InputError
-from msm3d.hierarchy import Hierarchy
-from msm3d.interpolate import descriptors
-from msm3d.unet import UNet
-from msm3d.voxels import voxelize
+from msm3d.ops import curves
+from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.interpolate import descriptors
+from msm3d.sparse.voxels import voxelize
+from msm3d.weights.convert import renamed
 from tests.conftest import voxel_keys
 from tests.golden import DATA, golden_shapes, golden_state
 
@@ -128,7 +129,7 @@ def test_evaluation_is_the_same_whatever_the_random_state(ops, config, rng):
 
 
 def test_stochastic_depth_drops_whole_scenes_and_keeps_the_mean(config, rng):
-    from msm3d.blocks import Noise
+    from msm3d.backbones.hunet.blocks import Noise
     from msm3d.ops import reference
 
     _, hierarchy = batch(config, rng, reference, 3)

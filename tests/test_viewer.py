@@ -14,7 +14,7 @@ import msm3d
 from msm3d import cli
 from msm3d.errors import InputError
 from msm3d.io import read
-from msm3d.points import PointCloud
+from msm3d.scan.cloud import PointCloud
 from msm3d.visualize import similarity, threshold, write_page
 from msm3d.visualize.packing import Cells, loss, pack
 from msm3d.visualize.page import HERE, level_bases
@@ -684,7 +684,7 @@ def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
             "msm3d view: else.npz has points that are up to 1 m from those of",
         ),
         (["-o", "a.html", "--names", "nyu"], "msm3d view: unknown classes 'nyu'; choose one of scannet20"),
-        (["-o", "a.html", "--points", "0"], "msm3d view: argument --points: '0' is no whole number from 1 on"),
+        (["-o", "a.html", "--points", "0"], "msm3d view: argument --points: '0' is not a whole number from 1 on"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence, capsys):

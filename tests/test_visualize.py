@@ -9,7 +9,7 @@ import torch
 
 from msm3d import cli
 from msm3d.errors import FileError, InputError
-from msm3d.points import PointCloud
+from msm3d.scan.cloud import PointCloud
 from msm3d.visualize import (
     ColorBasis,
     Height,
@@ -187,7 +187,7 @@ def test_the_threshold_ignores_the_few_next_to_the_point():
 
 
 def test_a_floor_is_a_larger_finding_than_a_chair():
-    """A made room and the bundled weights: the floor is 19 % of it, its chairs are 5 %."""
+    """A synthetic room and the bundled weights: the floor is 19 % of it, its chairs are 5 %."""
     import msm3d
     from msm3d.rooms import make
 
@@ -505,7 +505,7 @@ def test_pca_has_other_pictures(place, mode, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["one.npz", "-o", "a.jpg"], "msm3d pca: a.jpg is no kind of picture; end it with .png, .ply, .html."),
+        (["one.npz", "-o", "a.jpg"], "msm3d pca: a.jpg is not a kind of picture; end it with .png, .ply, .html."),
         (["one.npz", "two.npz", "-o", "a.ply"], "msm3d pca: 2 scans do not fit into the file a.ply; give -o a folder"),
         (["one.npz", "-o", "no/a.png"], "msm3d pca: there is no folder no; make it first: mkdir -p no"),
         (["one.npz", "one.npz", "-o", "out/"], "msm3d pca: two scans would become the same file in out; colour them"),
@@ -525,7 +525,7 @@ def test_pca_has_other_pictures(place, mode, capsys):
         (["one.npz", "-o", "a.png", "--features", "one.npz", "two.npz"], "there are 2 files of features for 1 scan"),
         (["one.npz", "-o", "a.png", "--features", "one.npz"], "msm3d pca: one.npz: holds no array 'feat'; write it"),
         (["one.npz", "-o", "a.png", "--size", "big"], "msm3d pca: size is 'big'; give width x height in pixels"),
-        (["one.npz", "-o", "a.png", "--basis", "no.npz"], "msm3d pca: no.npz: is no basis of colours; write one"),
+        (["one.npz", "-o", "a.png", "--basis", "no.npz"], "msm3d pca: no.npz: is not a basis of colours; write one"),
         (["one.npz", "-o", "a.png", "--background", "pink"], "msm3d pca: background is 'pink'; choose white, light"),
         (["gone.ply", "-o", "a.png"], "msm3d pca: gone.ply: does not exist"),
     ],

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msm3d import PointCloud, curves
+from msm3d import PointCloud
 from msm3d.errors import InputError
-from msm3d.ops import reference
-from msm3d.voxels import voxelize
+from msm3d.ops import curves, reference
+from msm3d.sparse.voxels import voxelize
 from tests.conftest import make_scene
 
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from msm3d import store, weights
-from msm3d.config import BackboneConfig
+from msm3d import weights
+from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import FileError, InputError, WeightsError
-from msm3d.store import CARD, CONFIG, MODEL
+from msm3d.weights import store
+from msm3d.weights.store import CARD, CONFIG, MODEL
 
 TINY = BackboneConfig(
     channels=(4, 8), decoder_channels=(6, 8), conv_blocks=(0, 1), attention_blocks=(0, 1), heads=(0, 2)
@@ -271,7 +272,7 @@ def test_every_disagreement_is_named_and_nothing_is_loaded(rng):
 def test_a_strangers_config_takes_neither_memory_nor_time(made, tmp_path, change):
     """Block counts of 10^30 looped for ever, and widths of a million asked for 108 TB."""
     from msm3d import load
-    from msm3d.unet import UNet
+    from msm3d.backbones.hunet.net import UNet
 
     directory = weights.write(tmp_path / "model", TINY, UNet(TINY).state_dict())
     load(directory, device="cpu")
@@ -356,7 +357,7 @@ def test_installing_again_replaces_and_does_not_change_the_first_directory(home,
 
 
 def test_only_releases_can_be_installed_and_only_intact_ones(home, made):
-    assert sentence(weights.install, made, "mine") == "'mine' is no release of msm3d; choose one of rooms, scannet."
+    assert sentence(weights.install, made, "mine") == "'mine' is not a release of msm3d; choose one of rooms, scannet."
     (made / MODEL).write_bytes(b"")
     assert "is damaged" in sentence(weights.install, made, "scannet")
     assert not home.exists()
@@ -381,7 +382,7 @@ def test_a_release_wins_over_a_directory_of_its_name(home, made, tmp_path):
 
 def test_a_directory_typed_as_a_name_is_pointed_to(home, made):
     assert sentence(weights.resolve, "made") == (
-        "'made' is no release of msm3d, but a directory here has this name; type ./made for it."
+        "'made' is not a release of msm3d, but a directory here has this name; type ./made for it."
     )
 
 

@@ -13,7 +13,8 @@ import torch
 from safetensors.numpy import save_file
 
 import msm3d
-from msm3d import rooms, store
+from msm3d import rooms
+from msm3d.weights import store
 
 ROOT = Path(__file__).parents[1]
 BUNDLE, CHECK = ROOT / "msm3d" / "bundled" / "rooms", ROOT / "weights" / "rooms" / "check.safetensors"

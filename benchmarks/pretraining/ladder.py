@@ -54,7 +54,7 @@ def main() -> None:
             changes = [*SMALL, f"steps={options.steps}", f"seed={seed}", *VARIANTS[name]]
             folder = options.output / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
             start = perf_counter()
-            pretrain(rooms, named("rooms", changes), folder, data="made rooms", resume=True, every=200)
+            pretrain(rooms, named("rooms", changes), folder, data="synthetic rooms", resume=True, every=200)
             print(f"{folder}: {perf_counter() - start:.0f} s", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Features of any number of models, judged side by side on made rooms.
+"""Features of any number of models, judged side by side on synthetic rooms.
 
     python benchmarks/pretraining/probe_rooms.py -o rooms.json msm=runs/student supervised=runs/supervised.pt
 

@@ -20,8 +20,8 @@ from msm3d.evaluate import Dataset, Scene, SupervisedSettings, open_dataset, pro
 from msm3d.evaluate.cache import shuffled
 from msm3d.evaluate.hashes import input_hash, scene_hash
 from msm3d.evaluate.protocols import few_scenes
-from msm3d.points import PointCloud
 from msm3d.pretrain.config import ROOMS
+from msm3d.scan.cloud import PointCloud
 
 ALL = (1.0, None)
 LIMITS = {

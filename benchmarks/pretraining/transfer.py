@@ -1,4 +1,4 @@
-"""Do features that were learned on made rooms say something about a real scan?
+"""Do features that were learned on synthetic rooms say something about a real scan?
 
     python benchmarks/pretraining/transfer.py workshop.ply msm=runs/student sup=runs/supervised.pt -o transfer.json
 
@@ -9,7 +9,7 @@ by hand. Three questions, each beside the bare input and an untrained network:
 - split: learn the workshop's own classes on two of four strips across the room, judge them on the other two, and the
   other way round. Half a metre on either side of a border is not learned from. A class that one side of a fold lacks is
   not judged in it.
-- rooms: learn wall, floor, window, door and furniture on made rooms alone, judge them on the workshop.
+- rooms: learn wall, floor, window, door and furniture on synthetic rooms alone, judge them on the workshop.
 - places: no labels. Two copies hold different halves of the points, and one is turned, painted and shaken as training
   does it. Does the nearest feature of a point lie at the same place in the other copy?
 """
@@ -28,7 +28,6 @@ from plyfile import PlyData
 from probe_rooms import counts, models
 
 from msm3d import PointCloud
-from msm3d.augment import augmented
 from msm3d.evaluate import (
     IGNORE,
     ClassList,
@@ -42,13 +41,14 @@ from msm3d.evaluate import (
     probe,
 )
 from msm3d.evaluate.report import check_path, machine
-from msm3d.normals import completed
+from msm3d.scan.augment import augmented
+from msm3d.scan.normals import completed
 
 NAMES = ("wall", "floor", "beam or ceiling", "glazing", "door", "pipe", "light", "electrical", "furniture")
 WORKSHOP = ClassList("workshop", NAMES)
 SHARED = ClassList("shared", ("wall", "floor", "window", "door", "furniture"))
 TO_SHARED = {0: 0, 1: 1, 3: 2, 4: 3, 8: 4}
-"""Of the workshop's labels; the others are in no made room, or nothing there."""
+"""Of the workshop's labels; the others are in no synthetic room, or nothing there."""
 ROOMS_TO_SHARED = {"wall": 0, "floor": 1, "window": 2, "door": 3, "picture": IGNORE, "curtain": IGNORE}
 ROOMS_TO_SHARED |= {"shower curtain": IGNORE}
 """Of the rooms' classes; all others are furniture."""
@@ -181,7 +181,7 @@ def main() -> None:
         report = probe(rooms, test, sources, **common, sample=1000, test_sample=60_000)
         data["rooms"] = report.data
         parts.append(
-            "## Wall, floor, window, door, furniture, learned on made rooms: mIoU\n\n" + table(_by_seed([report]))
+            "## Wall, floor, window, door, furniture, learned on synthetic rooms: mIoU\n\n" + table(_by_seed([report]))
         )
 
     copies = [places(cloud, sources, seed) for seed in options.seeds]

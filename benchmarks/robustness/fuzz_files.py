@@ -21,8 +21,7 @@ from trimesh.visual.material import PBRMaterial
 
 import msm3d
 import msm3d.visualize.verbs as verbs
-from msm3d import results
-from msm3d.io import read
+from msm3d.io import read, results
 
 N = 60
 OPTIONS = {

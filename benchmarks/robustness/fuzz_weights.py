@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 import msm3d
-from msm3d import convert as conversion
-from msm3d import store, weights
+from msm3d import weights
+from msm3d.weights import convert as conversion
+from msm3d.weights import store
 
 CONFIG = msm3d.BackboneConfig(
     channels=(4, 8), decoder_channels=(4, 8), conv_blocks=(1, 1), attention_blocks=(0, 1), heads=(0, 2), window=16

@@ -28,9 +28,10 @@ import msm3d
 import msm3d.cli
 import msm3d.pretrain
 import msm3d.visualize.verbs
-from msm3d import convert as conversion
-from msm3d import rooms, store, weights
+from msm3d import rooms, weights
 from msm3d.errors import Msm3dError
+from msm3d.weights import convert as conversion
+from msm3d.weights import store
 
 LONGEST = 60.0  # seconds that an undisturbed run may take
 OLDER = b"an older result of the user's\n" * 2000

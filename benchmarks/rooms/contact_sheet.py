@@ -1,4 +1,4 @@
-"""Pictures of made rooms: colours beside labels, seen from above a corner without the ceiling.
+"""Pictures of synthetic rooms: colours beside labels, seen from above a corner without the ceiling.
 
 python benchmarks/rooms/contact_sheet.py                     # one sheet for each kind, into this folder
 python benchmarks/rooms/contact_sheet.py --kind office --seeds 4 5 --points 200000 --out sheets
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from msm3d.points import PointCloud
 from msm3d.rooms import CLASSES, KINDS, make
+from msm3d.scan.cloud import PointCloud
 
 COLORS = np.array(
     [

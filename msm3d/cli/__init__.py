@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..atomic import Terminated, on_termination
+from .._util.atomic import Terminated, on_termination
+from .._util.words import of_the_command_line
 from ..errors import Msm3dError
-from ..words import of_the_command_line
 from . import extract, judging, learning, models, pictures
 from .display import Display
 from .parser import Parser, said_of

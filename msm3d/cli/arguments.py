@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .._util.words import choices
 from ..errors import FileError, InputError
-from ..words import choices
 from .display import Display
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..reading import ReadOptions
+    from ..scan.options import ReadOptions
 
 Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 READING = ("up", "units", "invalid", "mesh", "min_opacity")
@@ -74,7 +74,7 @@ def add_quiet(verb: argparse.ArgumentParser) -> None:
 
 def reading(options: argparse.Namespace) -> "ReadOptions":
     """Return how scans are to be understood."""
-    from ..reading import ReadOptions
+    from ..scan.options import ReadOptions
 
     return ReadOptions(**{name: getattr(options, name) for name in READING})
 
@@ -83,7 +83,7 @@ def load(options: argparse.Namespace, display: Display) -> "Model":
     """Return the model that was asked for; the device is checked first."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the client's own lines on each try; ours says it once
     display.stage("model")
-    from ..devices import device_of
+    from .._util.devices import device_of
     from ..model import load
 
     device = device_of(options.device)
@@ -122,7 +122,7 @@ def whole(least: int) -> Callable[[str], int]:
         except ValueError:
             value = None
         if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
         return value
 
     return number
@@ -133,7 +133,7 @@ def numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 3,4") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 3,4") from None
 
 
 def shares(text: str) -> list[float]:
@@ -141,7 +141,7 @@ def shares(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of shares such as 1,0.05") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of shares such as 1,0.05") from None
 
 
 def counts(text: str) -> list[int | None]:
@@ -149,7 +149,7 @@ def counts(text: str) -> list[int | None]:
     try:
         return [None if part == "all" else int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as all,20") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as all,20") from None
 
 
 def _share(text: str) -> float:
@@ -158,12 +158,12 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1, such as 0.1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, such as 0.1")
     return value
 
 
 def _memory(text: str) -> str:
-    from ..memory import size
+    from .._util.memory import size
 
     try:
         size(text)
@@ -173,7 +173,7 @@ def _memory(text: str) -> str:
 
 
 def _device(text: str) -> str:
-    from ..devices import checked
+    from .._util.devices import checked
 
     try:
         return checked(text)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
-from .. import stages
+from .._util import stages
 from ..errors import Msm3dWarning
 
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from ..words import count, megabytes
+from .._util.words import count, megabytes
 from . import arguments
 from .arguments import SCAN
 from .display import Display

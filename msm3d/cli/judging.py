@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..atomic import apart
+from .._util.atomic import apart
 from . import arguments
 from .display import Display
 
@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
         epilog="example: msm3d probe rooms:60 --model scannet -o report.json",
     )
     verb.add_argument(
-        "dataset", metavar="DATA", help="folder of ScanNet, S3DIS, Pointcept's layout or made rooms; or rooms:60"
+        "dataset", metavar="DATA", help="folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
     )
     verb.add_argument("-o", "--output", required=True, metavar="OUT", help=".json file; the Markdown goes beside it")
     arguments.add_model(verb)
@@ -47,7 +47,7 @@ def add(verbs: Any) -> None:
 
 
 def _spare_data(output: Path, dataset: str) -> None:
-    """Fail where the report would replace a file of the data set, such as the rooms.json of made rooms."""
+    """Fail where the report would replace a file of the data set, such as the rooms.json of synthetic rooms."""
     here = [path for path in (output, output.with_suffix(".md")) if path.is_file()]
     within = os.path.isdir(dataset) and output.resolve().is_relative_to(Path(dataset).resolve())
     if within and not (output.is_file() and b'"msm3d-probe"' in output.read_bytes()[:1000]):

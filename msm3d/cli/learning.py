@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..words import count
+from .._util.words import count
 from . import arguments
 from .display import Display
 
@@ -83,7 +83,7 @@ def _rooms(options: argparse.Namespace, display: Display) -> None:
 
 
 def _pretrain(options: argparse.Namespace, display: Display) -> None:
-    from ..devices import device_of
+    from .._util.devices import device_of
     from ..evaluate import open_dataset
     from ..evaluate.judge import judge
     from ..model import load

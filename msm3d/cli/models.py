@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from ..words import count
+from .._util.words import count
 from . import arguments
 from .display import Display
 
@@ -52,7 +52,7 @@ def add(verbs: Any) -> None:
 
 def _convert(options: argparse.Namespace, display: Display) -> None:
     arguments.check_there([options.checkpoint, *([options.config] if options.config else [])])
-    from ..convert import convert
+    from ..weights.convert import convert
 
     done = convert(options.checkpoint, options.output, config=options.config, install=not options.no_install)
     display.line(
@@ -105,6 +105,6 @@ def _download(options: argparse.Namespace, display: Display) -> None:
 
 
 def _check(options: argparse.Namespace, display: Display) -> None:
-    from ..check import report
+    from .check import report
 
     display.line(report())

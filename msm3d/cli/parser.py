@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from ..words import choices
+from .._util.words import choices
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,5 +94,5 @@ class Parser(argparse.ArgumentParser):
 def said_of(verb: str, good: Iterable[str]) -> str:
     """Return the sentence about a verb that there is not, or that was left out before a scan."""
     if os.path.exists(verb):
-        return f"{verb!r} is no verb; type one before it, as in: msm3d extract {verb} -o features.npz."
+        return f"{verb!r} is not a verb; type one before it, as in: msm3d extract {verb} -o features.npz."
     return f"unknown verb {verb!r}; {choices(verb, list(good))}"

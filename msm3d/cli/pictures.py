@@ -5,7 +5,7 @@ import os
 from contextlib import nullcontext
 from typing import Any
 
-from .. import stages
+from .._util import stages
 from . import arguments
 from .arguments import SCAN
 from .display import Display

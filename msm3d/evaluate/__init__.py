@@ -1,15 +1,15 @@
 """How good are the features? Probes on cached features of labelled scans, their metrics, data sets and protocols."""
 
+from ..datasets import Dataset as Dataset
+from ..datasets import Scene as Scene
+from ..datasets import open_dataset as open_dataset
+from ..datasets.classes import IGNORE as IGNORE
+from ..datasets.classes import S3DIS as S3DIS
+from ..datasets.classes import SCANNET20 as SCANNET20
+from ..datasets.classes import SCANNET200 as SCANNET200
+from ..datasets.classes import ClassList as ClassList
+from ..datasets.classes import class_list as class_list
 from .cache import FeatureCache as FeatureCache
-from .classes import IGNORE as IGNORE
-from .classes import S3DIS as S3DIS
-from .classes import SCANNET20 as SCANNET20
-from .classes import SCANNET200 as SCANNET200
-from .classes import ClassList as ClassList
-from .classes import class_list as class_list
-from .datasets import Dataset as Dataset
-from .datasets import Scene as Scene
-from .datasets import open_dataset as open_dataset
 from .estimator import NotFittedError as NotFittedError
 from .features import Features as Features
 from .features import ModelFeatures as ModelFeatures

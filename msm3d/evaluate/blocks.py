@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.classes import IGNORE
 from ..errors import InputError
-from .classes import IGNORE
 
 ROWS = 1 << 12
 """Rows that are read at a time where all are passed through."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import refusals, replacing
+from .._util.atomic import refusals, replacing
+from ..datasets.classes import IGNORE
 from ..errors import InputError
-from ..points import PointCloud
-from .classes import IGNORE
+from ..scan.cloud import PointCloud
 from .features import Features
 from .hashes import input_hash
 

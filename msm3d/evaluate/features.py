@@ -5,11 +5,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..config import BackboneConfig
+from ..backbones.hunet.config import BackboneConfig
 from ..errors import InputError
 from ..model import Model
-from ..normals import completed
-from ..points import PointCloud
+from ..scan.cloud import PointCloud
+from ..scan.normals import completed
 from .hashes import model_hash
 
 FLOOR = 0.01

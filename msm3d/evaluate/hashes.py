@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..model import Model
-from ..points import PointCloud
+from ..scan.cloud import PointCloud
 
 
 def scene_hash(cloud: PointCloud) -> str:

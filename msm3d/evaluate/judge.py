@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..datasets import Dataset, Scene
 from ..model import Model
-from .datasets import Dataset, Scene
 from .probing import probe
 
 

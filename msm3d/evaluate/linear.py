@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._util.training import BETAS, schedule
+from ..datasets.classes import IGNORE
 from ..errors import require
-from ..training import BETAS, schedule
 from .blocks import Blocks, columns_of
-from .classes import IGNORE
 from .estimator import Probe, gathered
 
 HELD = 1 << 29

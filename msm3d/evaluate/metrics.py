@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.classes import IGNORE
 from ..errors import InputError
-from .classes import IGNORE
 
 AVERAGES = ("present", "all")
 

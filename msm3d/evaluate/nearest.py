@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..datasets.classes import IGNORE
 from ..errors import require
 from .blocks import Blocks, columns_of
-from .classes import IGNORE
 from .estimator import Probe, gathered
 
 SIMILARITIES = 1 << 24

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .._util.stages import hidden
+from ..datasets import Dataset
 from ..errors import InputError
 from ..model import Model
-from ..stages import hidden
 from .cache import FeatureCache, Sample
-from .datasets import Dataset
 from .estimator import Probe
 from .features import Features, ModelFeatures, RawFeatures, random_network
 from .hashes import joined_hash, scene_hash

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets import Dataset
 from ..errors import InputError
 from .cache import Sample, shuffled
-from .datasets import Dataset
 from .estimator import Probe
 from .linear import LinearProbe
 from .nearest import KNNProbe

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..atomic import replacing
+from .._util.atomic import replacing
+from .._util.words import count
 from ..errors import InputError
-from ..words import count
 from .metrics import percent
 
 FEW_SCENES = 5
-"""With fewer scenes to test on, a report says that it is no result."""
+"""With fewer scenes to test on, a report says that it is not a result."""
 KEYS = ("model", "method", "levels", "share_of_scenes", "points_per_scene")
 FORMAT, FORMAT_VERSION = "msm3d-probe", 1
 

@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import training
-from ..augment import augmented, cropped
-from ..config import BackboneConfig
+from .._util import training
+from ..backbones.hunet.config import BackboneConfig
+from ..datasets import Dataset
 from ..errors import InputError, require
-from ..hierarchy import Hierarchy
-from ..interpolate import descriptors
 from ..model import Model
-from ..normals import completed
-from ..points import PointCloud
-from ..voxels import voxelize
-from .datasets import Dataset
+from ..scan.augment import augmented, cropped
+from ..scan.cloud import PointCloud
+from ..scan.normals import completed
+from ..sparse.hierarchy import Hierarchy
+from ..sparse.interpolate import descriptors
+from ..sparse.voxels import voxelize
 
 HEADS = ("finest", "all")
 

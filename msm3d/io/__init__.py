@@ -11,11 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .._util.stages import stage
+from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
-from ..points import PointCloud
-from ..reading import ReadOptions
-from ..stages import stage
-from ..words import cut, option
+from ..scan.cloud import PointCloud
+from ..scan.options import ReadOptions
 from .foreign import advice
 
 _READERS = {
@@ -51,7 +51,7 @@ def read(
 
     Args:
         path: a file of one of `KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene dictionary
-            saved with torch the arrays named as in `msm3d.points.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
+            saved with torch the arrays named as in `msm3d.scan.cloud.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
         invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of

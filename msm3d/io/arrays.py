@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..points import NAMES, parts
-from ..reading import ReadOptions
-from ..words import cut
+from ..scan.cloud import NAMES, parts
+from ..scan.options import ReadOptions
 from . import columns, limits
 
 _DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..words import cut
 
 COLUMNS = {
     "coord": (("x", "y", "z"),),

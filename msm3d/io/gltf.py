@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..words import cut
 from . import limits, pictures
 from .surface import Mesh, Paint, joined, together
 
@@ -110,7 +110,7 @@ class _Asset:
         if type(index) is not int or not isinstance(entries, list) or not 0 <= index < len(entries):
             raise FileError(f"names {kind}[{cut(index)}], which it does not have; export it again.")
         if not isinstance(entries[index], dict):
-            raise FileError(f"has {kind}[{index}] that is no object; export it again.")
+            raise FileError(f"has {kind}[{index}] that is not an object; export it again.")
         return entries[index]
 
     def nodes(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..words import cut
 from . import limits
 
 MEMORY = 1 << 30

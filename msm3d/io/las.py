@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DependencyError, FileError
-from ..reading import ReadOptions
+from ..scan.options import ReadOptions
 from . import columns, guard, limits
 
 _CHUNK = 1_000_000  # points read at a time: what a header declares is believed only as it arrives

@@ -1,7 +1,7 @@
 """What a file may ask for: a share of the free memory, compared before anything of that size is made."""
 
+from .._util.memory import available
 from ..errors import FileError
-from ..memory import available
 
 SHARE = 0.5  # of what is free: what is read is converted next, and then still there
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError
-from ..reading import ReadOptions
+from ..scan.options import ReadOptions
 from . import gltf, obj, off, stl, surface
 
 _KINDS = {".obj": obj, ".glb": gltf, ".gltf": gltf, ".stl": stl, ".off": off}

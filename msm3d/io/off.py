@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..words import cut
 from .surface import Mesh, Paint, fans
 from .text import rows
 

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..reading import ReadOptions
-from ..words import cut
+from ..scan.options import ReadOptions
 from . import columns, text
 
 _KINDS = ("F4", "F8", "I1", "I2", "I4", "I8", "U1", "U2", "U4", "U8")

@@ -7,8 +7,8 @@ from pathlib import Path, PurePath, PureWindowsPath
 
 import numpy as np
 
+from .._util.words import cut, warn
 from ..errors import DependencyError, FileError
-from ..words import cut, warn
 from . import limits
 
 
@@ -32,7 +32,7 @@ def picture(data: bytes, name: str) -> np.ndarray:
     except FileError:
         raise
     except Exception as error:
-        raise FileError(f"has the texture {cut(name)!r}, which is no readable picture ({cut(error)}).") from error
+        raise FileError(f"has the texture {cut(name)!r}, which is not a readable picture ({cut(error)}).") from error
 
 
 def beside(file: Path, name: str) -> Path | None:

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .._util.words import cut, option
 from ..errors import FileError
-from ..reading import ReadOptions
-from ..words import cut, option
+from ..scan.options import ReadOptions
 from . import columns, splats, surface, text
 from .polygons import Element, Property, polygons
 

@@ -7,8 +7,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from .._util.words import cut
 from ..errors import FileError
-from ..words import cut
 from .surface import fans
 
 _NAMES = ("vertex_indices", "vertex_index")

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from .._util.words import option
 from ..errors import FileError
-from ..reading import ReadOptions
-from ..words import option
+from ..scan.options import ReadOptions
 
 
 def opaque(found: Mapping[str, np.ndarray], fields: dict[str, Any], options: ReadOptions) -> dict[str, Any]:

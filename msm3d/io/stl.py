@@ -28,7 +28,7 @@ def mesh(file: Path) -> Mesh:
     else:
         raise FileError(
             f"declares {count} triangles of 50 bytes but holds {max(len(data) - 84, 0)} bytes of them; "
-            "it is no STL or truncated, export it again."
+            "it is not STL or truncated, export it again."
         )
     if not len(corners):
         raise FileError("holds no vertices; there is nothing to read.")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.words import option, warn
 from ..errors import FileError
-from ..plausible import UNITS
-from ..reading import ReadOptions
-from ..words import option, warn
+from ..scan.options import ReadOptions
+from ..scan.plausible import UNITS
 
 _FAR = 3  # spacings: along a longer edge a kernel of three voxels meets no neighbour
 _MOST = 5_000_000  # points on a surface

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .._util.words import cut, warn
 from ..errors import FileError
-from ..reading import ReadOptions
-from ..words import cut, warn
+from ..scan.options import ReadOptions
 from . import columns
 
 _LAYOUTS = {
@@ -113,7 +113,7 @@ def table(
         comma: decimals are set off by a comma.
 
     Raises:
-        FileError: a line has another number of values, or one that is no number; or there are fewer lines.
+        FileError: a line has another number of values, or one that is not a number; or there are fewer lines.
     """
     start = stream.tell()
     there = stream.seek(0, 2) - start

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._util.words import warn
 from ..errors import BackendError, InputError
-from ..words import warn
 from . import library, reference
 from .compiled import uncompiled
 from .derivatives import Operation, first, learning

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import curves
+from . import curves
 from .derivatives import Operation, learning
 from .table import Table
 

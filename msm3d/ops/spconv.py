@@ -19,8 +19,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from .._util.words import warn
 from ..errors import InputError
-from ..words import warn
 from . import reference
 from .derivatives import Closed, once
 from .reference import Norm

@@ -5,10 +5,10 @@ from difflib import get_close_matches
 from math import pi
 from typing import Any
 
-from ..augment import Augmentation
-from ..config import BackboneConfig
+from ..backbones.hunet.config import BackboneConfig
 from ..errors import InputError, require
-from ..rescan import Rescan
+from ..scan.augment import Augmentation
+from ..scan.rescan import Rescan
 
 MASKINGS = ("bottom-up", "top-down", "none")
 TARGETS = ("layernorm", "centred")
@@ -183,7 +183,7 @@ ROOMS = PretrainConfig(
         tremble=0.05,
     ),
 )
-"""For made rooms on a CPU: one scene of two views per step."""
+"""For synthetic rooms on a CPU: one scene of two views per step."""
 
 CONFIGS = {"rooms": ROOMS, "scannet": PretrainConfig()}
 """By name: what the bundled weights were trained with, and the paper's own on ScanNet."""

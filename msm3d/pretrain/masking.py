@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..hierarchy import Hierarchy
+from ..sparse.hierarchy import Hierarchy
 from .views import View
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import BackboneConfig
-from ..unet import UNet
+from ..backbones.hunet.config import BackboneConfig
+from ..backbones.hunet.net import UNet
 from .masking import Masked
 
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ..augment import cropped
-from ..points import PointCloud
-from ..rescan import rescanned
+from ..scan.augment import cropped
+from ..scan.cloud import PointCloud
+from ..scan.rescan import rescanned
 from .config import PretrainConfig
 from .masking import Masked, crop, mask
 from .networks import Classifiers, Student, Teacher

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..atomic import refusals, replacing
-from ..stages import hidden
+from .._util.atomic import refusals, replacing
+from .._util.stages import hidden
 
 
 class Record:

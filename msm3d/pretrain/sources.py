@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FileError, InputError
-from ..points import PointCloud
+from ..scan.cloud import PointCloud
 
 ROOMS = 400
 """How many rooms are made where no number is given; seeds count up from 0."""
@@ -35,8 +35,8 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
     Args:
         where: a folder of scans in files of `msm3d.io.KINDS`, at any depth; one in Pointcept's layout, of which `train`
             is taken where there is one, and of S3DIS's areas all but the fifth; ScanNet as it is downloaded, with its
-            list scannetv2_train.txt; or "rooms" or "rooms:N" for made rooms.
-        rooms: the folder to write made rooms to; those that are there already are kept.
+            list scannetv2_train.txt; or "rooms" or "rooms:N" for synthetic rooms.
+        rooms: the folder to write synthetic rooms to; those that are there already are kept.
         labels: read the labels of scenes in Pointcept's layout, too.
 
     Raises:
@@ -53,7 +53,7 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
         where = rooms
     folder = Path(where)
     if not folder.is_dir():
-        raise FileError(f"{folder}: is no folder; give one with scans, or rooms:{ROOMS} for made rooms.")
+        raise FileError(f"{folder}: is not a folder; give one with scans, or rooms:{ROOMS} for synthetic rooms.")
     root = folder / "train" if (folder / "train").is_dir() else folder
     if found := sorted(path.parent for path in root.rglob("coord.npy") if TEST_AREA not in path.parts):
         return [FileScene(path.relative_to(root).as_posix(), partial(_arrays, path, labels)) for path in found]

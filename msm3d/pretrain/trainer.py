@@ -15,16 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .. import training
-from ..atomic import refusals, replacing
-from ..devices import device_of
+from .._util import training
+from .._util.atomic import refusals, replacing
+from .._util.devices import device_of
+from .._util.words import either
 from ..errors import InputError
 from ..model import Model
-from ..normals import completed
 from ..ops import backend as chosen_backend
-from ..points import PointCloud
-from ..store import load_state
-from ..words import either
+from ..scan.cloud import PointCloud
+from ..scan.normals import completed
+from ..weights.store import load_state
 from .config import PretrainConfig
 from .monitor import Monitor
 from .networks import Student, Teacher

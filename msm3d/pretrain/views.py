@@ -7,11 +7,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from ..augment import Augmentation, augmented
-from ..config import BackboneConfig
-from ..hierarchy import Hierarchy
-from ..points import PointCloud
-from ..voxels import voxelize
+from ..backbones.hunet.config import BackboneConfig
+from ..scan.augment import Augmentation, augmented
+from ..scan.cloud import PointCloud
+from ..sparse.hierarchy import Hierarchy
+from ..sparse.voxels import voxelize
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a point of a made room can be: ScanNet's 20 classes, and `other` for everything they leave out."""
+"""What a point of a synthetic room can be: ScanNet's 20 classes, and `other` for everything they leave out."""
 
 CLASSES = (
     "wall",
@@ -33,7 +33,7 @@ KINDS = ("bedroom", "living room", "kitchen", "bathroom", "office", "meeting roo
 
 
 def segment_id(label: str) -> int:
-    """Id of a class name; every name that is no class is `other`.
+    """Id of a class name; every name that is not a class is `other`.
 
     >>> segment_id("chair"), segment_id("lamp")
     (4, 20)

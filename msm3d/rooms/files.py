@@ -1,4 +1,4 @@
-"""`write`: made rooms as files, in the folder layout of Pointcept's preprocessed data or as PLY."""
+"""`write`: synthetic rooms as files, in the folder layout of Pointcept's preprocessed data or as PLY."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from threading import Thread
 import numpy as np
 from tqdm import tqdm
 
-from ..atomic import on_termination, refusals, replacing, staged
+from .._util.atomic import on_termination, refusals, replacing, staged
+from .._util.words import choices
 from ..errors import FileError, InputError, cut
-from ..points import PointCloud
-from ..words import choices
+from ..scan.cloud import PointCloud
 from .classes import CLASSES, KINDS, OTHER
 from .generator import make
 
@@ -158,7 +158,7 @@ def remember(folder: Path, settings: dict) -> None:
         except (OSError, ValueError, RecursionError) as error:
             raise FileError(f"{kept} cannot be read ({cut(error)}); delete it, or give another directory.") from error
         if not isinstance(before, dict):
-            raise FileError(f"{kept} is not of made rooms; delete it, or give another directory.")
+            raise FileError(f"{kept} is not of synthetic rooms; delete it, or give another directory.")
         if before != settings:
             changed = ", ".join(f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key])
             raise FileError(f"{folder} holds rooms made with {changed}; use the same settings or another directory.")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import InputError
-from ..points import PointCloud
+from ..scan.cloud import PointCloud
 from .camera import Sensor
 from .classes import KINDS
 from .light import brightness

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..atomic import replacing
+from .._util.atomic import replacing
 from ..errors import FileError, InputError
 
 _ROWS = 50_000  # that a basis is fitted to, evenly spaced
@@ -135,7 +135,7 @@ class ColorBasis:
                 parts = {name: file[name].astype(np.float32) for name in ("mean", "components", "low", "high")}
         except Exception as error:  # files are hostile, and so are the ways in which they fail
             raise FileError(
-                f"{path}: is no basis of colours; write one with ColorBasis.save or `msm3d pca --save-basis`."
+                f"{path}: is not a basis of colours; write one with ColorBasis.save or `msm3d pca --save-basis`."
             ) from error
         c = len(parts["mean"])
         if [part.shape for part in parts.values()] != [(c,), (3, c), (3,), (3,)]:

@@ -17,7 +17,7 @@ def label_names(text: str) -> tuple[str, ...]:
     Raises:
         InputError: it is neither.
     """
-    from ..evaluate.classes import class_list
+    from ..datasets.classes import class_list
 
     if "," in text:
         return tuple(part.strip() for part in text.split(","))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import curves
 from ..errors import InputError
+from ..ops import curves
 from .colors import ColorBasis, axes, checked, product, spaced, unit
 
 CHANNELS = 64

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import replacing
+from .._util.atomic import replacing
 from ..errors import InputError
-from ..points import PointCloud
+from ..scan.cloud import PointCloud
 from .camera import automatic_view, outside
 from .colors import ColorBasis, checked, label_colors, spaced
 from .packing import CHANNELS, FINEST, MOST_CELLS, Cells, Packed, loss, pack

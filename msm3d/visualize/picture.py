@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import replacing
+from .._util.atomic import replacing
 from ..errors import InputError
 from .camera import View, automatic_view, outside
 from .colors import spaced, unit

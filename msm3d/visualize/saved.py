@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import results
+from .._util.words import option
 from ..errors import InputError
+from ..io import results
 from ..model import LevelInfo
-from ..points import PointCloud
-from ..reading import ReadOptions
-from ..words import option
+from ..scan.cloud import PointCloud
+from ..scan.options import ReadOptions
 
 
 def saved(file: str, levels: Sequence[int] | None = None) -> tuple[np.ndarray, list[LevelInfo], str]:

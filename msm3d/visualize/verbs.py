@@ -8,16 +8,16 @@ from time import perf_counter
 
 import numpy as np
 
-from .. import memory, results, stages
-from ..atomic import apart, scratch
+from .._util import memory, stages
+from .._util.atomic import apart, scratch
+from .._util.words import choices, count, option, warn
 from ..errors import InputError
-from ..io import read_with
-from ..layouts import mapped
+from ..io import read_with, results
+from ..io.layouts import mapped
 from ..model import LevelInfo, Model
-from ..normals import completed, estimated
-from ..points import PointCloud
-from ..reading import ReadOptions
-from ..words import choices, count, option, warn
+from ..scan.cloud import PointCloud
+from ..scan.normals import completed, estimated
+from ..scan.options import ReadOptions
 from .colors import ColorBasis, label_colors
 from .height import Height
 from .kinds import Kinds
@@ -270,7 +270,9 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
     folder = path.is_dir() or output.endswith("/") or not path.suffix
     suffix = f".{form.removeprefix('.')}" if folder else path.suffix.lower()
     if suffix not in PCA_FORMATS:
-        raise InputError(f"{path if not folder else form} is no kind of picture; end it with {', '.join(PCA_FORMATS)}.")
+        raise InputError(
+            f"{path if not folder else form} is not a kind of picture; end it with {', '.join(PCA_FORMATS)}."
+        )
     if not folder:
         if len(scans) > 1 and suffix != ".png":
             raise InputError(f"{len(scans)} scans do not fit into the file {path}; give -o a folder, or a .png file.")

@@ -19,7 +19,7 @@ import msm3d
 from msm3d import cli
 from msm3d.errors import Msm3dError, Msm3dWarning
 from msm3d.io import as_cloud, read
-from msm3d.reading import ReadOptions
+from msm3d.scan.options import ReadOptions
 
 rng = np.random.default_rng(0)
 FLOOR = np.c_[rng.uniform(0, 4, 1000), rng.uniform(0, 3, 1000), np.zeros(1000)]

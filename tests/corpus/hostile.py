@@ -16,8 +16,9 @@ import torch
 import msm3d
 from corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, contains, environment, heard, refusal
 from corpus.files import npz, raw
-from msm3d import convert as conversion
-from msm3d import store, weights
+from msm3d import weights
+from msm3d.weights import convert as conversion
+from msm3d.weights import store
 
 GUARDED = """
 import resource, sys, torch

@@ -173,7 +173,7 @@ def no_room(place: Place) -> None:
 
 def two_writers(place: Place) -> None:
     """Two writers of one file in one process do not share a partial."""
-    from msm3d.atomic import replacing
+    from msm3d._util.atomic import replacing
 
     path = place.folder / "f.txt"
     with replacing(path) as first:

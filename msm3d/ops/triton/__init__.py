@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..._util.words import warn
 from ...errors import InputError
-from ...words import warn
 from .. import reference
 from ..reference import Norm
 from ..table import Table

@@ -1,0 +1,79 @@
+"""What computes: a device by its name, checked before any work is done."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from .words import choices, cut, either, option
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("cpu", "cuda", "mps", "xpu")
+"""What a device's name begins with; the command line knows these without torch."""
+
+
+def checked(name: str) -> str:
+    """Return the name of a device, or fail if it can name none, whatever this machine has.
+
+    >>> checked("cuda:1")
+    'cuda:1'
+    >>> checked("gpu")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: device is 'gpu'; choose one of cpu, cuda, mps, xpu.
+    """
+    if not re.fullmatch(rf"({'|'.join(KINDS)})(:\d+)?", name):
+        raise InputError(f"{either('device', '--device')} is {name!r}; {choices(name.split(':')[0], KINDS)}")
+    return name
+
+
+def device_of(device: Any = None) -> "torch.device":
+    """Return the device to compute on: a GPU if there is one, where none is given.
+
+    >>> device_of("cpu")
+    device(type='cpu')
+
+    Args:
+        device: such as "cpu", "cuda" or "cuda:1", a number of a GPU, or a `torch.device`.
+
+    Raises:
+        InputError: torch cannot compute there; the sentence says why, and what to give instead.
+    """
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(device, str):
+        device = checked(device)
+    elif isinstance(device, bool) or not isinstance(device, (int, torch.device)):
+        raise InputError(f"device is {device!r}; give a name such as 'cpu' or 'cuda:1', or a torch.device.")
+    elif isinstance(device, int):
+        device = checked(f"cuda:{device}")
+    found = torch.device(device)
+    reason = _why_not(found)
+    if reason is not None:
+        raise InputError(f"{either('device', '--device')} is {str(found)!r}, but {reason}")
+    return found
+
+
+def _why_not(device: "torch.device") -> str | None:
+    """Return None if torch can compute on `device`, or the rest of a sentence."""
+    import torch
+
+    out = f"leave {option('device').rstrip('=')} out"
+    if device.type == "cuda":
+        if not torch.backends.cuda.is_built():
+            return f"this torch has no CUDA; {out}, or install one that has: https://pytorch.org/get-started/locally."
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or not count:
+            return f"torch finds no GPU here; {out}, or check the driver with nvidia-smi."
+        if device.index is not None and device.index >= count:
+            there = "is one GPU, cuda:0" if count == 1 else f"are {count} GPUs, cuda:0 to cuda:{count - 1}"
+            return f"there {there}; give one that is there, or {out}."
+        return None
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # each kind of device has errors of its own
+        reason = cut((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
+        return f"this torch cannot compute there ({reason}); {out}."
+    return None

@@ -1,0 +1,1 @@
+"""The networks: each family in a folder of its own."""

@@ -1,0 +1,170 @@
+"""The shape of the network. Knows no file format."""
+
+from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin
+
+from ...errors import InputError, quoted, require
+
+NORMS = ("rmsnorm", "layernorm")
+MLPS = ("geglu", "gelu")
+SAMPLINGS = ("centered", "published")
+ORIGINS = ("published", "anchored")
+CURVES = ("xyz-z", "yxz-z", "xyz-hilbert", "yxz-hilbert")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneConfig:
+    """Shape of the U-Net; the defaults are the published 67.6 M network. Every tuple runs fine to coarse.
+
+    >>> BackboneConfig().descriptor_channels
+    928
+    >>> BackboneConfig(heads=(0, 8, 8))
+    Traceback (most recent call last):
+    msm3d.errors.InputError: channels has 5 levels but heads has 3; give one entry per level.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256, 384)
+    """Encoder width per level [paper, Table 12]."""
+    decoder_channels: tuple[int, ...] = (64, 96, 128, 256, 384)
+    """Decoder width per level, which is also the level's share of a descriptor [Table 12]."""
+    conv_blocks: tuple[int, ...] = (2, 2, 2, 2, 2)
+    """Residual convolution blocks per level, in the encoder and again in the decoder [Table 12]."""
+    attention_blocks: tuple[int, ...] = (0, 0, 0, 2, 2)
+    """Attention blocks per level, in the encoder and again in the decoder [Table 12]."""
+    heads: tuple[int, ...] = (0, 0, 0, 32, 48)
+    """Attention heads per level; read only where there are attention blocks [Table 12]."""
+    window: int = 1024
+    """A voxel attends to the `window // 2` voxels before it on the curve and as many after [Table 12]."""
+    curves: tuple[str, ...] = CURVES
+    """Block i of a stage attends along curve i, cyclically [Table 12]; evaluation never shuffles them."""
+    in_channels: int = 6
+    """Colour in [-1, 1] and unit normal; the coordinates are not a feature."""
+    voxel_size: float = 0.02
+    """Edge of a finest voxel in metres [Table 12]; it doubles with every level."""
+    norm: str = "rmsnorm"
+    """`rmsnorm` [Table 12] or `layernorm`."""
+    mlp: str = "geglu"
+    """Feed-forward of an attention block: `geglu` [Table 12] or `gelu`."""
+    mlp_ratio: int = 4
+    """Hidden width of the feed-forward, in units of the level's width [Table 12]."""
+    bias: bool = False
+    """Biases inside the blocks; stem, down, up and skip layers always have one [Table 12]."""
+    layer_scale: float = 0.1
+    """Initial weight of each residual branch [released code]; read when weights are initialised."""
+    drop_path: float = 0.2
+    """Largest stochastic depth in training [released code; Table 12 says 0.4]; off in evaluation."""
+    attention_dropout: float = 0.1
+    """Dropout on attention weights in training [Table 12]; off in evaluation."""
+    sampling: str = "centered"
+    """How levels are read at a point: `centered`, or `published` as the authors' code does it."""
+    origin: str = "published"
+    """Where a scene's cells begin, see `voxels.voxelize`: where the authors' code lets them, which one stray point
+    changes, or `anchored`, which it does not. Files older than this field are `published`."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
+        n = len(self.channels)
+        if n == 0:
+            raise InputError("channels is empty; give one width per level, fine to coarse.")
+        for name in ("decoder_channels", "conv_blocks", "attention_blocks", "heads"):
+            if len(getattr(self, name)) != n:
+                m = len(getattr(self, name))
+                raise InputError(f"channels has {n} levels but {name} has {m}; give one entry per level.")
+        for name in ("channels", "decoder_channels"):
+            require(name, getattr(self, name), all(_is_int(v, 1) for v in getattr(self, name)), "positive integers")
+        for name in ("conv_blocks", "attention_blocks", "heads"):
+            require(name, getattr(self, name), all(_is_int(v, 0) for v in getattr(self, name)), "integers >= 0")
+        for name in ("in_channels", "mlp_ratio", "window"):
+            require(name, getattr(self, name), _is_int(getattr(self, name), 1), "a positive integer")
+        for name in ("voxel_size", "layer_scale"):
+            value = getattr(self, name)
+            require(name, value, _is_number(value) and value > 0, "a positive number")
+        for name in ("drop_path", "attention_dropout"):
+            value = getattr(self, name)
+            require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+        require("bias", self.bias, isinstance(self.bias, bool), "true or false")
+        for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
+            require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
+        require(
+            "curves",
+            self.curves,
+            bool(self.curves) and all(curve in CURVES for curve in self.curves),
+            "some of " + ", ".join(CURVES),
+        )
+        if self.channels[-1] != self.decoder_channels[-1]:
+            raise InputError(
+                f"the coarsest width is {self.channels[-1]} in channels and {self.decoder_channels[-1]} in "
+                "decoder_channels; the decoder starts where the encoder ends, so give the same."
+            )
+        for level in range(n):
+            heads = self.heads[level]
+            for name in ("channels", "decoder_channels"):
+                width = getattr(self, name)[level]
+                if self.attention_blocks[level] and (heads == 0 or width % heads):
+                    raise InputError(
+                        f"{name}[{level}] is {width} and heads[{level}] is {heads}; "
+                        "a level with attention needs a number of heads that divides its width."
+                    )
+        for field in fields(self):
+            if field.type is float:  # last: a wrong value is said as it was given
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+
+    @property
+    def levels(self) -> int:
+        """Number of resolutions."""
+        return len(self.channels)
+
+    @property
+    def descriptor_channels(self) -> int:
+        """Width of a point's descriptor when every level is used."""
+        return sum(self.decoder_channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BackboneConfig":
+        """Build from `to_dict`'s values; a name that is not a field is an error, never dropped.
+
+        >>> BackboneConfig.from_dict({"chanels": [32]})
+        Traceback (most recent call last):
+        msm3d.errors.InputError: unknown configuration field 'chanels'; did you mean 'channels'?
+        """
+        names = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise InputError(f"unknown configuration field {quoted(name)}; {_suggest(name, names)}")
+        return cls(**values)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """Return what JSON or numpy has as the Python value that is meant; what means something else stays.
+
+    >>> _typed("heads", [0, 4], tuple[int, ...])
+    (0, 4)
+    """
+    if get_origin(kind) is tuple:
+        require(name, value, isinstance(value, (list, tuple)), "a list")
+        return tuple(_typed(name, entry, get_args(kind)[0]) for entry in value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and kind in (int, float):
+        return inf if kind is float and abs(int(value)) > 1 << 1000 else int(value)  # JSON has numbers of any size
+    return float(value) if kind is float and isinstance(value, Real) and not isinstance(value, bool) else value
+
+
+def _is_int(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+def _suggest(name: str, good: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, good, n=1)
+    return f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(good) + "."

@@ -1,0 +1,171 @@
+"""The whole network: voxel features and their hierarchy to decoder features per level.
+
+A U-Net of sparse convolutions ("HUNet"). Unusual about it: attention only at the two coarsest levels, in windows along
+space-filling curves; skips are added, not concatenated; the decoder has a stage of its own at the coarsest level; and
+every decoder level is an output.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from ...sparse.hierarchy import Grid, Hierarchy
+from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
+from .config import BackboneConfig
+
+
+class UNet(nn.Module):
+    """The network of `config`, weights drawn from torch's generator until some are loaded."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
+        drop_paths = [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]  # grows with depth, then falls
+        levels = range(config.levels)
+        self.stem = Stem(config)
+        self.encoder = nn.ModuleList()
+        for level in levels:
+            self.encoder.append(EncoderStage(config, level, _taken(drop_paths, config, levels[:level], level)))
+        self.bottleneck = Norm(config.norm, config.channels[-1])
+        self.decoder = nn.ModuleList()
+        for level in levels:
+            self.decoder.append(
+                DecoderStage(config, level, _taken(drop_paths[::-1], config, levels[level + 1 :], level))
+            )
+
+    def forward(
+        self, x: Tensor, hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return per level, fine to coarse, (m_l, decoder_channels[l]) for `x` (m_0, in_channels)."""
+        return self.decode(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)
+
+    def steps(self) -> list[nn.Module]:
+        """Return the modules that a progress bar counts: the residual blocks."""
+        return [module for module in self.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
+
+    def encode(
+        self, x: Tensor, hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return the encoder's features per level, fine to coarse: (m_l, channels[l])."""
+        random = noise(self, generator)
+        x = self.stem(x, ops)
+        encoded = []
+        for stage, grid in zip(self.encoder, hierarchy.grids, strict=True):
+            x = stage(x, grid, ops, random)
+            encoded.append(x)
+        return encoded
+
+    def decode(
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return the decoder's features per level, fine to coarse, from the encoder's on the same voxels."""
+        random = noise(self, generator)
+        x = ops.normalize(encoded[-1], self.bottleneck.spec)
+        decoded = []
+        for level in reversed(range(self.config.levels)):
+            x = self.decoder[level](x, encoded[level], hierarchy.grids[level], ops, random)
+            decoded.append(x)
+        return decoded[::-1]
+
+
+class Stem(nn.Module):
+    """A linear layer and a norm: no convolution sees the raw input."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.in_channels, config.channels[0])
+        self.norm = Norm(config.norm, config.channels[0])
+
+    def forward(self, x: Tensor, ops: ModuleType) -> Tensor:
+        """Return (m, channels[0]) for `x` (m, in_channels)."""
+        return ops.linear(x, self.linear.weight, self.linear.bias, norm=self.norm.spec)
+
+
+class Down(nn.Module):
+    """Convolution over the eight children, then a norm."""
+
+    def __init__(self, channels: int, out: int, norm: str) -> None:
+        super().__init__()
+        self.conv = SparseConv(8, channels, out)
+        self.norm = Norm(norm, out)
+
+
+class Up(nn.Module):
+    """A norm, then the transposed convolution from the parent."""
+
+    def __init__(self, channels: int, out: int, norm: str) -> None:
+        super().__init__()
+        self.norm = Norm(norm, channels)
+        self.conv = SparseConv(8, channels, out)
+
+
+class Skip(nn.Module):
+    """A norm and a linear layer from the encoder's width to the decoder's."""
+
+    def __init__(self, channels: int, out: int, norm: str) -> None:
+        super().__init__()
+        self.norm = Norm(norm, channels)
+        self.linear = nn.Linear(channels, out)
+
+
+class Stage(nn.Module):
+    """The blocks of one level: convolutions, then attention along one curve after another."""
+
+    def __init__(self, config: BackboneConfig, level: int, channels: int, drop_paths: Sequence[float]) -> None:
+        super().__init__()
+        convs, heads = config.conv_blocks[level], config.heads[level]
+        self.curves = config.curves
+        self.convs = nn.ModuleList(ConvBlock(channels, config, rate) for rate in drop_paths[:convs])
+        self.attentions = nn.ModuleList(AttentionBlock(channels, heads, config, rate) for rate in drop_paths[convs:])
+
+    def blocks(self, x: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+        """Return (m, channels) for `x` (m, channels)."""
+        for block in self.convs:
+            x = block(x, grid, ops, random)
+        curves = self.curves if random is None else random.shuffled(self.curves)
+        for i, block in enumerate(self.attentions):
+            x = block(x, grid, curves[i % len(curves)], ops, random)
+        return x
+
+
+class EncoderStage(Stage):
+    """Comes down from the finer level, if there is one, and runs the blocks."""
+
+    def __init__(self, config: BackboneConfig, level: int, drop_paths: Sequence[float]) -> None:
+        super().__init__(config, level, config.channels[level], drop_paths)
+        self.down = Down(config.channels[level - 1], config.channels[level], config.norm) if level else None
+
+    def forward(self, x: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+        """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
+        if self.down is not None:
+            x = self.down.conv(x, grid.down, ops, norm=self.down.norm.spec)
+        return self.blocks(x, grid, ops, random)
+
+
+class DecoderStage(Stage):
+    """Comes up from the coarser level, if there is one, adds the skip and runs the blocks."""
+
+    def __init__(self, config: BackboneConfig, level: int, drop_paths: Sequence[float]) -> None:
+        width = config.decoder_channels[level]
+        super().__init__(config, level, width, drop_paths)
+        coarsest = level == config.levels - 1
+        self.up = None if coarsest else Up(config.decoder_channels[level + 1], width, config.norm)
+        self.skip = None if coarsest else Skip(config.channels[level], width, config.norm)
+        self.gamma = None if coarsest else nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+        """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
+        if self.up is not None and self.skip is not None:
+            linear = self.skip.linear
+            skip = ops.linear(encoded, linear.weight, linear.bias, pre_norm=self.skip.norm.spec)
+            x = self.up.conv(x, grid.up, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
+        return self.blocks(x, grid, ops, random)
+
+
+def _taken(drop_paths: list[float], config: BackboneConfig, before: range, level: int) -> list[float]:
+    """Return the rates of a level's blocks when the stages `before` have taken theirs."""
+    first = sum(config.conv_blocks[i] + config.attention_blocks[i] for i in before)
+    return drop_paths[first : first + config.conv_blocks[level] + config.attention_blocks[level]]

@@ -1,0 +1,147 @@
+"""ScanNet as it is downloaded: a mesh, its labels and its objects, a folder per scan."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._util.words import option
+from ..errors import FileError
+from ..io import read as read_points
+from ..scan.cloud import PointCloud
+from .classes import IGNORE, SCANNET20, ClassList
+from .scenes import Scene, cloud
+
+MESH = "_vh_clean_2.ply"
+NYU40 = 40
+"""The largest raw id in a .labels.ply; 0 is unannotated."""
+TABLE = "scannetv2-labels.combined.tsv"
+"""ScanNet's table from an object's name to ids, needed for ScanNet200."""
+SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}
+"""ScanNet's lists of the scans of each split."""
+
+
+def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
+    """Return the scan in a folder `sceneNNNN_NN`.
+
+    Of the mesh `_vh_clean_2.ply` the vertices are taken, with colour and with the normals of the faces around them.
+    The 20 classes come from the property `label` of `_vh_clean_2.labels.ply`; the 200 from the names of the objects
+    in `.aggregation.json`, by ScanNet's table. Objects are numbered as there, -1 for none; a scan without
+    `.aggregation.json` and `_vh_clean_2.0.010000.segs.json` has no instances.
+
+    Raises:
+        FileError: a file is missing, does not fit the mesh, or holds unknown labels.
+    """
+    mesh = folder / (folder.name + MESH)
+    scan = read_points(mesh, mesh="vertices")
+    groups = _groups(folder, len(scan))
+    instance = None
+    if groups is not None:
+        instance = np.full(len(scan), IGNORE, dtype=np.int64)
+        for number, _, points in groups:
+            instance[points] = number
+    if classes.name == SCANNET20.name:
+        segment = _nyu40(mesh.with_suffix(".labels.ply"), len(scan))
+    elif groups is None:
+        raise FileError(f"{folder / folder.name}.aggregation.json: does not exist; the 200 classes need it.")
+    else:
+        segment = np.zeros(len(scan), dtype=np.int64)
+        ids = _ids(table)
+        for _, label, points in groups:
+            segment[points] = ids.get(label, 0)
+    normal = _normals(mesh, scan.coord)
+    return cloud(
+        mesh, coord=scan.coord, color=scan.color, normal=normal, segment=classes.from_raw(segment), instance=instance
+    )
+
+
+def scenes(folders: list[Path], classes: ClassList, table: Path) -> tuple[Scene, ...]:
+    """Return the scans in some folders."""
+    return tuple(Scene(folder.name, partial(read, folder, classes, table)) for folder in folders)
+
+
+def split_names(file: Path) -> list[str]:
+    """Return the scans that a list names, one a line."""
+    if not file.is_file():
+        cure = f"get ScanNet's lists of scans, and pass {option('splits')} where they are."
+        raise FileError(f"{file}: does not exist; {cure}")
+    return [line.strip() for line in file.read_text().splitlines() if line.strip()]
+
+
+def _nyu40(file: Path, n: int) -> np.ndarray:
+    labels = read_points(file, mesh="vertices").segment
+    if labels is None:
+        raise FileError(f"{file}: has no property 'label'; give ScanNet's own .labels.ply.")
+    _same_length(file, labels, n)
+    if labels.min() < 0 or labels.max() > NYU40:
+        worst = labels.min() if labels.min() < 0 else labels.max()
+        raise FileError(f"{file}: holds the label {worst}; NYU40 has 0 to {NYU40}, give ScanNet's own .labels.ply.")
+    return labels
+
+
+def _groups(folder: Path, n: int) -> list[tuple[int, str, np.ndarray]] | None:
+    """Return number, name and points of each object, or None where the scan has neither of the two files."""
+    base = folder / folder.name
+    objects, parts = Path(f"{base}.aggregation.json"), Path(f"{base}_vh_clean_2.0.010000.segs.json")
+    if not objects.exists() and not parts.exists():
+        return None
+    part = _json(parts, "segIndices")
+    if not isinstance(part, list) or not all(isinstance(value, int) for value in part):
+        raise FileError(f"{parts}: 'segIndices' is not a list of integers; download it again.")
+    part = np.array(part, dtype=np.int64)
+    _same_length(parts, part, n)
+    order = np.argsort(part, kind="stable")
+    groups = []
+    for group in _json(objects, "segGroups"):
+        try:
+            number, label, members = int(group["id"]), str(group["label"]), np.array(group["segments"], dtype=np.int64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"{objects}: has a group without id, label or segments; download it again.") from error
+        low, high = np.searchsorted(part[order], members), np.searchsorted(part[order], members, "right")
+        points = [order[a:b] for a, b in zip(low, high, strict=True)]
+        groups.append((number, label, np.concatenate(points) if points else order[:0]))
+    return groups
+
+
+def _json(file: Path, key: str) -> Any:
+    try:
+        return json.loads(file.read_text())[key]
+    except FileNotFoundError as error:
+        raise FileError(f"{file}: does not exist; check that the scan is complete.") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise FileError(f"{file}: is not JSON with {key!r}; download it again.") from error
+
+
+def _ids(table: Path) -> dict[str, int]:
+    if not table.is_file():
+        raise FileError(f"{table}: does not exist; the 200 classes need ScanNet's table, put it there.")
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    try:
+        return {row["raw_category"]: int(row["id"]) for row in reversed(rows)}  # of twins, the first
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileError(f"{table}: lacks 'raw_category' or 'id' in some line; download it again.") from error
+
+
+def _same_length(file: Path, values: np.ndarray, n: int) -> None:
+    if len(values) != n:
+        raise FileError(f"{file}: has {len(values)} rows, the mesh has {n}; give the files of one scan.")
+
+
+def _normals(mesh: Path, coord: np.ndarray) -> np.ndarray | None:
+    """Return the area-weighted mean of the normals of the faces around each vertex, or None without faces."""
+    from plyfile import PlyData
+
+    data = PlyData.read(str(mesh), known_list_len={"face": {"vertex_indices": 3}})
+    if "face" not in data or not len(data["face"]):
+        return None
+    faces = np.stack(list(data["face"]["vertex_indices"])).astype(np.int64)
+    if faces.min() < 0 or faces.max() >= len(coord):
+        raise FileError(f"{mesh}: has a face of a vertex that is not there; download it again.")
+    a, b, c = coord[faces[:, 0]], coord[faces[:, 1]], coord[faces[:, 2]]
+    across = np.cross(b - a, c - a)
+    columns = [np.bincount(faces.T.ravel(), np.tile(across[:, axis], 3), len(coord)) for axis in range(3)]
+    return np.stack(columns, 1)

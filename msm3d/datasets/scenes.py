@@ -1,0 +1,124 @@
+"""What a data set is: named scenes that are read when their turn comes, and the classes of their labels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._util.words import option
+from ..errors import FileError, InputError
+from ..scan.cloud import PointCloud
+from .classes import IGNORE, ClassList
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A labelled scan that is somewhere else until `read`."""
+
+    name: str
+    """Unique within its split, and part of file names: letters, digits, `-`, `_` and `.`."""
+    read: Callable[[], PointCloud] = field(repr=False)
+    """Return the cloud with `segment`, -1 where nothing is judged, and with `instance` where there is one."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a data set; iterating reads scene after scene.
+
+    >>> from msm3d.evaluate import SCANNET20
+    >>> cloud = PointCloud.of({"coord": np.zeros((2, 3)), "segment": np.array([0, -1])})
+    >>> split = Dataset("mine", "train", SCANNET20, (Scene("a", lambda: cloud), Scene("b", lambda: cloud)))
+    >>> [(name, len(cloud)) for name, cloud in split], [scene.name for scene in split.only(["b"]).scenes]
+    ([('a', 2), ('b', 2)], ['b'])
+    """
+
+    name: str
+    """Of the data set, such as "scannet"."""
+    split: str
+    """Such as "train" or "Area 5"."""
+    classes: ClassList
+    """What the labels mean."""
+    scenes: tuple[Scene, ...]
+    """In the order of their names."""
+
+    def __len__(self) -> int:
+        """Return the number of scenes."""
+        return len(self.scenes)
+
+    def __iter__(self) -> Iterator[tuple[str, PointCloud]]:
+        """Yield name and cloud of each scene."""
+        for scene in self.scenes:
+            yield scene.name, scene.read()
+
+    def only(self, names: list[str]) -> "Dataset":
+        """Return the split with some of its scenes alone, such as an official list of few.
+
+        Raises:
+            InputError: a name is not among the scenes.
+        """
+        known = {scene.name: scene for scene in self.scenes}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise InputError(
+                f"{self.name} {self.split} has no scene {missing[0]!r}; give names as {next(iter(known))!r}."
+            )
+        return replace(self, scenes=tuple(known[name] for name in sorted(set(names))))
+
+
+def labelled(file: Path, labels: np.ndarray, classes: ClassList) -> np.ndarray:
+    """Return the labels of `file` as int64, or say which of them `classes` does not know."""
+    labels = labels.astype(np.int64)
+    unknown = np.unique(labels[(labels != IGNORE) & ((labels < 0) | (labels >= len(classes)))])
+    if len(unknown):
+        some = ", ".join(map(str, unknown[:3])) + (", …" if len(unknown) > 3 else "")
+        raise FileError(
+            f"{file}: holds the labels {some}, but {classes.name} has 0 to {len(classes) - 1}, and -1 for none; "
+            f"pass {option('classes')} as the file was made."
+        )
+    return labels
+
+
+def array(file: Path, rows: tuple[str, int] | None, width: int | None) -> np.ndarray:
+    """Return the array of an NPY file, never unpickled.
+
+    Args:
+        file: to read.
+        rows: the name of the file that gives the number of rows, and that number; None for any.
+        width: number of columns, or None for one value per row.
+    """
+    if not file.is_file():
+        raise FileError(f"{file}: does not exist; check that the scene is complete.")
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise FileError(f"{file}: is not a readable NPY file ({reason}); make it again.") from error
+    if width is None and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if (
+        values.dtype.kind not in "iuf"
+        or values.ndim != (1 if width is None else 2)
+        or values.shape[1:] != (() if width is None else (width,))
+    ):
+        needed = "(n,) integers" if width is None else f"(n, {width}) numbers"
+        raise FileError(f"{file}: has shape {values.shape} and dtype {values.dtype}; {needed} are needed.")
+    if width is None and values.dtype.kind == "f" and not np.array_equal(np.rint(values), values):
+        raise FileError(f"{file}: has labels that are not integers; make it again.")
+    if rows is not None and len(values) != rows[1]:
+        raise FileError(f"{file}: has {len(values)} rows, {rows[0]} has {rows[1]}; make the scene again.")
+    return values
+
+
+def cloud(where: Path, **fields: Any) -> PointCloud:
+    """Return a cloud of what files hold; what is wrong with it is said of `where`."""
+    try:
+        return PointCloud.of({name: value for name, value in fields.items() if value is not None})
+    except InputError as error:
+        raise FileError(f"{where}: {error}") from error
+
+
+def folders(where: Path, pattern: str) -> list[Path]:
+    """Return the folders of a pattern, in the order of their names."""
+    return sorted(path for path in where.glob(pattern) if path.is_dir())

@@ -1,0 +1,266 @@
+"""Descriptors to files and back, row by row as they come: whole files or nothing, with what made them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from .._util import memory
+from .._util.atomic import refusals, replacing
+from .._util.words import cut, option
+from ..errors import FileError, InputError
+from ..model import PRECISIONS, Model
+from ..scan.cloud import PointCloud
+from . import layouts
+
+FORMATS = (".npz", ".npy", ".safetensors", ".ply")
+"""What can be written, by ending."""
+DTYPES = ("float32", "float16")
+"""Of the descriptors."""
+
+_FEATURES = {
+    ".npz": layouts.npz_features,
+    ".npy": layouts.npy_features,
+    ".safetensors": layouts.safetensors_features,
+    ".ply": layouts.ply_features,
+}
+_SHAPES = {
+    ".npz": layouts.npz_shape,
+    ".npy": lambda path: layouts.npy_features(path).shape,
+    ".safetensors": lambda path: layouts.safetensors_features(path).shape,
+    ".ply": lambda path: layouts.ply_features(path).shape,
+}
+_METADATA = {
+    ".npz": layouts.npz_metadata,
+    ".npy": layouts.npy_metadata,
+    ".safetensors": layouts.safetensors_metadata,
+    ".ply": layouts.ply_metadata,
+}
+_NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
+
+
+def check_format(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, or fail before any work is done if its ending or its folder is not good.
+
+    >>> check_format("features.xyz")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, .safetensors, .ply.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path} cannot hold features; end it with one of {', '.join(FORMATS)}.")
+    with refusals(path):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file.")
+        if not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    return path
+
+
+def size(rows: int, channels: int, dtype: str = "float32") -> int:
+    """Return how many bytes descriptors take, on the disk as in memory.
+
+    >>> size(1_000_000, 400), size(1_000_000, 400, "float16")
+    (1600000000, 800000000)
+    """
+    return rows * channels * np.dtype(dtype).itemsize
+
+
+def provenance(
+    model: Model,
+    levels: int | list[int] | None = None,
+    sampling: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+) -> dict[str, Any]:
+    """Return what descriptors of `model` are, as plain values for the `meta` of `writing`.
+
+    Args:
+        model: that makes them.
+        levels: as for `Model.extract`; likewise `sampling`.
+        sampling: see `levels`.
+        source: the file of the scan; its name is kept.
+        dtype: of the descriptors.
+
+    Returns:
+        `msm3d` (version), `model` (name), `sha256` (of its model.safetensors; None if it is of no file), `precision`,
+        `levels`, `channels` (of each of them), `voxel_size`, `sampling`, `dtype`, `units` and `up` of the coordinates,
+        `licence` (of the weights) and `source`.
+    """
+    kept = model._levels(levels)
+    weight = model.unet.stem.linear.weight.dtype
+    return {
+        "msm3d": __version__,
+        "model": model.meta.get("name") or "untrained",
+        "sha256": model.meta.get("sha256"),
+        "precision": next((name for name, kind in PRECISIONS.items() if kind == weight), str(weight)),
+        "levels": kept,
+        "channels": [model.config.decoder_channels[level] for level in kept],
+        "voxel_size": model.config.voxel_size,
+        "sampling": model._sampling(sampling),
+        "dtype": dtype,
+        "units": "m",
+        "up": "z",
+        "licence": model.meta.get("licence") or "not stated",
+        "source": None if source is None else Path(source).name,
+    }
+
+
+@contextmanager
+def writing(
+    path: str | os.PathLike[str],
+    cloud: PointCloud,
+    channels: int,
+    dtype: str = "float32",
+    meta: Mapping[str, Any] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the array (n, channels) to fill with one scan's descriptors; at the end it is the file `path`.
+
+    All but .npz are mapped from the disk, so that a result larger than memory can be written. If anything fails, an
+    older file of that name stays as it was.
+
+    Args:
+        path: .npz or .safetensors with `coord` (float64), `feat` and what the scan has of `color` (uint8 where it is
+            whole numbers), `normal`, `segment`, `instance` and `rows`; .ply with the same as properties, the features
+            as feat_0, feat_1, …; or .npy with `feat` alone.
+        cloud: the scan, metres and z up.
+        channels: width of a descriptor.
+        dtype: of the descriptors, "float32" or "float16".
+        meta: what they are, as `provenance` says; `metadata` reads it back, with the `columns` that the scan has.
+
+    Raises:
+        InputError: the path or the dtype is not good, or an .npz would not fit into memory.
+        FileError: it cannot be written, for example since the disk is full: that is known before anything is yielded.
+    """
+    path = check_format(path)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}.")
+    fields = _fields(cloud)
+    shape, kind, suffix = (len(fields["coord"]), channels), np.dtype(dtype), path.suffix.lower()
+    if suffix == ".npz" and (needed := size(*shape, dtype)) > memory.available():
+        raise InputError(
+            f"{path} would hold {needed / 1e9:.1f} GB, more than memory; write .npy or .safetensors instead."
+        )
+    if suffix == ".ply" and kind != np.float32:
+        raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out {option('dtype')}.")
+    values = None if meta is None else {**meta, "dtype": dtype, "columns": _columns(cloud)}
+    with replacing(path, settled=False) as partial:
+        if suffix == ".npz":
+            feat = np.empty(shape, kind)
+            yield feat
+            layouts.write_npz(partial, fields, feat, values)
+        elif suffix == ".npy":
+            yield layouts.create_npy(partial, shape, kind, values)
+        elif suffix == ".safetensors":
+            yield layouts.create_safetensors(partial, fields, shape, kind, values)
+        else:
+            yield layouts.create_ply(partial, fields, channels, values)
+
+
+def features(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the descriptors (n, c) in a file of `writing`; all but those of .npz are mapped, not read.
+
+    Raises:
+        FileError: the file is missing or damaged, or holds no features.
+    """
+    found = _read(_FEATURES, path)
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise FileError(f"{path}: holds {found.dtype} of shape {found.shape} where features (n, c) are needed.")
+    return found
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return what a file of `writing` says of its features, see `provenance`, or None where it says nothing.
+
+    Raises:
+        FileError: the file is missing or damaged.
+    """
+    text = _read(_METADATA, path)
+    try:
+        values = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | None = None) -> bool:
+    """Whether `path` is a whole file with the features that `meta` describes, so that they need not be made again.
+
+    Args:
+        path: as for `writing`.
+        meta: as of `provenance`, for the same levels, sampling and dtype. The file must say the same, but for the name
+            of the model, its licence and the version of msm3d: the hash tells the weights, and without it none is done.
+        rows: of the scan, where they are known.
+    """
+    try:
+        there, shape = metadata(path), _read(_SHAPES, path)
+    except InputError:
+        return False
+    asked = json.loads(json.dumps(dict(meta)))
+    if there is None or not asked.get("sha256"):
+        return False
+    if any(there.get(name) != value for name, value in asked.items() if name not in _NOT_COMPARED):
+        return False
+    return tuple(shape) == (shape[0] if rows is None else rows, sum(asked.get("channels", shape[1:])))
+
+
+def _read(readers: Mapping[str, Callable[[Path], Any]], path: str | os.PathLike[str]) -> Any:
+    """Return what the reader for its kind finds in a file; whatever goes wrong is a FileError that names it."""
+    file = Path(path)
+    try:
+        if file.suffix.lower() not in FORMATS:
+            raise FileError(f"is of a kind that holds no features; give one of {', '.join(FORMATS)}.")
+        return readers[file.suffix.lower()](file)
+    except FileNotFoundError as error:
+        raise FileError(f"{file}: does not exist; check the path.") from error
+    except FileError as error:
+        raise FileError(f"{file}: {error}") from error
+    except KeyError as error:  # of a file that is whole, such as a scan's
+        raise FileError(f"{file}: holds no array 'feat'; write it with msm3d extract.") from error
+    except Exception as error:  # files are hostile, and so are the ways in which they fail
+        raise FileError(f"{file}: holds no features that can be read ({cut(error)}); extract it again.") from error
+
+
+def _fields(cloud: PointCloud) -> dict[str, np.ndarray]:
+    """Return the cloud's arrays as they are stored: one row for each of the descriptors."""
+    fields = {"coord": cloud.coord}
+    if cloud.color is not None:
+        fields["color"] = _compact_color(cloud.color)
+    if cloud.normal is not None:
+        fields["normal"] = cloud.normal
+    fields |= {name: _compact(v) for name in ("segment", "instance") if (v := getattr(cloud, name)) is not None}
+    total = getattr(cloud, "total", None)
+    if total is not None and cloud.rows is not None:
+        return {name: _spread(values, cloud.rows, total, name) for name, values in fields.items()}
+    return fields if cloud.rows is None else {**fields, "rows": cloud.rows.astype(np.int64)}
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, total: int, name: str) -> np.ndarray:
+    """Return the values at their rows of the source, and what means "none" at the others."""
+    nothing = {"coord": np.nan, "segment": -1, "instance": -1}.get(name, 0)
+    kind = np.promote_types(values.dtype, np.int16) if nothing == -1 else values.dtype
+    full = np.full((total, *values.shape[1:]), nothing, kind)
+    full[rows] = values
+    return full
+
+
+def _compact_color(color: np.ndarray) -> np.ndarray:
+    """Return colours as bytes where nothing is lost, or where so dark a scan would be taken for one within 0-1."""
+    whole = np.rint(color)
+    return whole.astype(np.uint8) if np.array_equal(whole, color) or np.quantile(color, 0.9) <= 1 else color
+
+
+def _compact(labels: np.ndarray) -> np.ndarray:
+    low, high = labels.min(), labels.max()
+    kinds = (np.uint8, np.int16, np.int32, np.int64)
+    return labels.astype(next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max))
+
+
+def _columns(cloud: PointCloud) -> list[str]:
+    names = ("coord", "color", "normal", "segment", "instance")
+    return [name for name in names if getattr(cloud, name) is not None]

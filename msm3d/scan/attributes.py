@@ -1,0 +1,216 @@
+"""What each part of a scan may hold: one rule for every attribute, by which what is there but empty is missing."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._util.words import either, warn
+from ..errors import InputError
+from .plausible import UPS
+
+GREY = 127.5
+"""The colour of points without one: 0 on the network's scale of -1 to 1."""
+_FEW = 0.01  # a share below which values are strays that decide nothing
+_LEAST = 100  # points; of fewer none is taken as missing for being at the origin
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of any type; may share memory with it.
+
+    Raises:
+        InputError: a tensor or an array whose values numpy cannot see.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided:
+            raise InputError(f"{name} is a sparse tensor; give {name}.to_dense().")
+        narrow = value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64)
+        try:
+            value = (value.float() if narrow else value).numpy(force=True)  # which resolves lazy negation and zeros
+        except (TypeError, RuntimeError) as error:
+            kind = f"{str(value.dtype).removeprefix('torch.')} tensor on {value.device}"
+            raise InputError(f"{name} is a {kind} without plain numbers; give floats on a CPU or GPU.") from error
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise InputError(f"{name} is a masked array; give {name}.astype(float).filled(np.nan), and rows are left out.")
+    try:
+        return np.asarray(value)
+    except Exception:  # rows of different lengths, or an object that fails in numpy's hands
+        return np.empty(0, dtype=object)
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as a real-valued array; may share memory with it."""
+    found = array(name, value)
+    if found.dtype.kind not in "iuf":
+        raise InputError(
+            f"{name} has dtype {found.dtype}; give integers or floats, for example {name}.astype(np.float64)."
+        )
+    return found
+
+
+def vectors(name: str, value: Any, widths: tuple[int, ...] = (3,)) -> np.ndarray:
+    """Return `value` as a real-valued array (n, 3), without the columns after the third."""
+    found = numbers(name, value)
+    if found.ndim != 2 or found.shape[1] not in widths:
+        raise InputError(f"{name} has shape {found.shape}; give (n, 3), one row per point.")
+    return found[:, :3]
+
+
+def turned(found: np.ndarray, up: str) -> np.ndarray:
+    """Return a copy with z up, each axis on its own: what follows goes through one axis after another."""
+    axes, signs = UPS[up]
+    result = np.empty_like(found, order="F")
+    for to, (axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        np.multiply(found[:, axis], sign, out=result[:, to])
+    return result
+
+
+def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """Return the rows (k,) of the points that have a position, None for all, and in words what the others have.
+
+    A position is missing where it is not finite, and where more than 1 % of the points are at exactly (0, 0, 0):
+    depth cameras and scanners write that for no return. One point at the origin is a point.
+
+    >>> placed(np.array([[0, 0, 0], [np.nan, 1, 1]]))
+    (array([0]), 'NaN')
+    """
+    bad, why = np.zeros(len(coord), dtype=bool), []
+    if coord.dtype.kind == "f" and not np.isfinite(coord).all():
+        bad |= ~np.isfinite(coord).all(1)
+        why.append("NaN")
+    zero = coord[:, 0] == 0
+    if len(coord) >= _LEAST and np.count_nonzero(zero) > _FEW * len(coord):
+        zero &= (coord[:, 1] == 0) & (coord[:, 2] == 0)
+        if np.count_nonzero(zero) > _FEW * len(coord):
+            bad |= zero
+            why.append("exactly 0, 0, 0")
+    return (np.flatnonzero(~bad), " or ".join(why)) if why else (None, "")
+
+
+def colors(found: np.ndarray) -> np.ndarray | None:
+    """Return colours (n, 3) as float32 of 0 to 255, or None where they are there but empty.
+
+    >>> colors(np.array([[0, 0.5, 1.0]])).tolist(), colors(np.array([[0, 257, 65535]], np.uint16)).tolist()
+    ([[0.0, 127.5, 255.0]], [[0.0, 1.0, 255.0]])
+
+    Raises:
+        InputError: more than a few values are far outside of any scale.
+
+    Warns:
+        Msm3dWarning: they are empty, or some are; the scale was guessed; or some values were clipped.
+    """
+    found = vectors("color", found, (3, 4))
+    with np.errstate(over="ignore"):  # too large for a float32 is as unknown as infinite
+        color = found.astype(np.float32)
+    unknown = None
+    if found.dtype.kind == "f" and not np.isfinite(color).all():
+        unknown = ~np.isfinite(color).all(1)
+        color[unknown] = 0
+    if len(color) and not color.any():
+        warn("the colours are there but empty, all of them black or NaN: they count as missing.")
+        return None
+    top = 255 if found.dtype == np.uint8 else _top(found, color)
+    if color.min(initial=0) < -0.001 * top or color.max(initial=0) > 1.001 * top:
+        outside = ((color < 0) | (color > top)).any(1)
+        warn(f"{_of(outside, 'colours', 'lies', 'lie')} outside 0 to {top}, which is clipped.")
+    if found.dtype != np.uint8:
+        np.clip(color, 0, top, out=color)
+        color *= np.float32(255 / top)
+    if unknown is not None:
+        color[unknown] = GREY
+        warn(f"{_of(unknown, 'points')} no colour (NaN or infinite), neutral grey is used there.")
+    return color
+
+
+def _top(found: np.ndarray, color: np.ndarray) -> int:
+    """Return the largest value of the scale that colours are on: 1, 255 or 65535, by their type and 99 % of them.
+
+    Black says nothing of the scale: where few points have a colour, these few decide.
+    """
+    strays = _FEW * np.count_nonzero(color)
+
+    def most(bound: float) -> bool:
+        return bool(np.count_nonzero(color > bound) <= strays)
+
+    counts, largest = found.dtype.kind in "iu", color.max(initial=0)
+    whole = counts or (largest > 1 and bool((color == np.rint(color)).all()))
+    slack = 256 / 255 if whole else 2  # 256 is what rounding makes of white; what is interpolated or lit overshoots
+    if not counts and most(2) and not whole:
+        top = 1
+    else:
+        top = next((top for top in (255, 65535) if found.dtype.itemsize == 1 or most(slack * top)), 0)
+    low = color < (0 if counts else -0.25 * (top or 255))
+    if not top or np.count_nonzero(low) > (0 if found.dtype.itemsize == 1 else strays):
+        bad = ((color > 65535) if not top else low).any(1)
+        first = ", ".join(f"{value:g}" for value in found[bad.argmax()])
+        cure = "255 * color / color.max()" if not top else "(color + 1) * 127.5"
+        if found.dtype == np.int8:
+            cure = "color.view(np.uint8)"
+        raise InputError(
+            f"color has {_rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
+            f"give 0-255, or floats within 0-1{either(f', for example {cure}', '')}."
+        )
+    if top == 65535 and counts and most(4095):
+        cure = either("pass color= within 0-255", "write them as 0-255")
+        warn(f"the colours reach {largest:g} of 65535, which is nearly black; if they are of fewer bits, {cure}.")
+    elif top == 65535 and found.dtype != np.uint16:
+        cure = either("pass color= within 0-255", "write them as 0-255")
+        warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")
+    if top == 1 and len(color) and most(1.001 / 255):
+        cure = either("pass color= times 255", "write them as 0-255")
+        warn(f"the colours are at most {largest:.2g}, as if divided by 255 twice; if so, {cure}.")
+    return top
+
+
+def normals(found: np.ndarray, up: str) -> np.ndarray | None:
+    """Return normals (n, 3) as float32 of unit length, zeros where unknown; None where they are there but empty.
+
+    >>> normals(np.array([[0, 0, 2], [np.nan, 0, 0]]), "z").tolist()
+    [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals is a NaN
+        normal = turned(vectors("normal", found).astype(np.float64), up)
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+    good = np.isfinite(length) & (length > 0)
+    if len(normal) and not good.any():
+        warn("the normals are there but empty, all of them 0 or NaN: they count as missing.")
+        return None
+    return np.divide(normal, length, out=np.zeros_like(normal), where=good).astype(np.float32)
+
+
+def labels(name: str, found: np.ndarray) -> np.ndarray | None:
+    """Return labels (n,) as int64, -1 where unknown; None where they are no labels. No label is needed, so it warns.
+
+    >>> labels("segment", np.array([[3.0], [4.0]])).tolist()
+    [3, 4]
+    """
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1:
+        raise InputError(f"{name} has shape {found.shape}; give (n,), one row per point.")
+    if found.dtype.kind not in "iufb":
+        warn(f"{name} is {found.dtype}, no numbers: it is left out.")
+        return None
+    if found.dtype.kind != "f":
+        return found.astype(np.int64)
+    unknown = ~np.isfinite(found)
+    found = np.where(unknown, -1, found)
+    strange = (np.rint(found) != found) | (np.abs(found) >= 2.0**62)
+    if strange.any() or (len(found) and unknown.all()):
+        example = "NaN" if unknown.all() else f"{found[strange][0]:g}"
+        warn(f"{name} has values that are no whole numbers, such as {example}: it is left out.")
+        return None
+    if unknown.any():
+        warn(f"{_of(unknown, 'points')} no {name} (NaN or infinite), which becomes -1.")
+    return found.astype(np.int64)
+
+
+def _of(some: Any, what: str, one: str = "has", more: str = "have") -> str:
+    """Return "3 of 14,000 points have"."""
+    count = np.count_nonzero(some)
+    return f"{count:,} of {len(some):,} {what} {one if count == 1 else more}"
+
+
+def _rows(bad: Any) -> str:
+    count = int(bad.sum())
+    return f"{count} row" if count == 1 else f"{count} rows"

@@ -1,0 +1,133 @@
+"""What training changes about a scan: turn, mirror, lean, scale, shake and paint. The input stays as it was."""
+
+from dataclasses import dataclass, replace
+from math import cos, pi, sin
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .cloud import PointCloud
+from .normals import GREY
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """How much a scan may change; the defaults are those of MSC's and Sonata's configurations.
+
+    A scan is always turned about z by any angle, and mirrored in x and in y half of the time each.
+    """
+
+    lean: float = 0.0
+    """Largest angle between z and the scene's up, radians."""
+    scale: float = 0.1
+    """Largest relative change of size."""
+    jitter: float = 0.005
+    """Metres, standard deviation of each point's place; cut at twice that."""
+    brightness: float = 0.2
+    """Largest relative gain of all colours together."""
+    tint: float = 0.05
+    """Largest relative gain of each channel on its own."""
+    shade: float = 13.0
+    """Of 255: largest shift of a channel."""
+    noise: float = 6.0
+    """Of 255: standard deviation of each point's colour."""
+    contrast: float = 0.0
+    """Largest relative change of the colours' distance from their mean, and of their hue's from grey."""
+    gamma: float = 0.0
+    """Largest change of the logarithm of the exponent that colours are raised to, as cameras differ in it."""
+    grey: float = 0.0
+    """How often colours lose their hue."""
+    swap: float = 0.0
+    """How often the channels change places."""
+    no_color: float = 0.0
+    """How often a scan is as one without colours: all neutral grey."""
+    no_normal: float = 0.0
+    """How often a scan is as one whose normals are unknown: all zero."""
+    tremble: float = 0.0
+    """Standard deviation added to each component of a normal, whose length is then 1 again."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            most = 1.0 if name in ("scale", "grey", "swap", "no_color", "no_normal") else float("inf")
+            if not 0 <= value <= most:
+                raise InputError(f"{name} is {value!r}; it must be within 0 to {most:g}.")
+
+
+def augmented(
+    cloud: PointCloud,
+    generator: torch.Generator,
+    strength: Augmentation = Augmentation(),  # frozen
+) -> PointCloud:
+    """Return a changed copy; row i is still the same point.
+
+    Args:
+        cloud: with colour and normal.
+        generator: of everything random.
+        strength: how much may change.
+    """
+    assert cloud.color is not None
+    assert cloud.normal is not None
+    n = len(cloud)
+    turn, mirror = _uniform(generator, 1)[0] * pi, _uniform(generator, 2)
+    gain = _uniform(generator, 1)[0] * strength.brightness
+    rigid = np.array([[cos(turn), -sin(turn), 0], [sin(turn), cos(turn), 0], [0, 0, 1]])
+    rigid = rigid @ np.diag([*np.where(mirror < 0, -1.0, 1.0), 1.0])
+    if strength.lean:
+        rigid = _leaning(*_uniform(generator, 2) * strength.lean) @ rigid
+    shake = _normal(generator, n, strength.jitter).clip(-2 * strength.jitter, 2 * strength.jitter)
+    coord = cloud.coord @ rigid.T * (1 + strength.scale * _uniform(generator, 1)[0]) + shake
+    color = cloud.color * (1 + gain + strength.tint * _uniform(generator, 3)) + strength.shade * _uniform(generator, 3)
+    if strength.contrast:
+        mean, some = color.mean(), _uniform(generator, 2) * strength.contrast
+        color = mean + (color - mean) * (1 + some[0])
+        grey = color.mean(1, keepdims=True)
+        color = grey + (color - grey) * (1 + some[1])
+    if strength.gamma:
+        color = 255 * (color.clip(0, 255) / 255) ** np.exp(_uniform(generator, 1)[0] * strength.gamma)
+    color = color + _normal(generator, n, strength.noise)
+    if _happens(generator, strength.grey):
+        color = np.repeat(color.mean(1, keepdims=True), 3, 1)
+    if _happens(generator, strength.swap):
+        color = color[:, torch.randperm(3, generator=generator).numpy()]
+    if _happens(generator, strength.no_color):
+        color = np.full_like(color, GREY)
+    normal = cloud.normal @ rigid.T
+    if strength.tremble:
+        normal = normal + _normal(generator, n, strength.tremble)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-6)
+    if _happens(generator, strength.no_normal):
+        normal = np.zeros_like(normal)
+    return replace(cloud, coord=coord, color=color.clip(0, 255).astype(np.float32), normal=normal.astype(np.float32))
+
+
+def cropped(cloud: PointCloud, points: int | None, generator: torch.Generator) -> PointCloud:
+    """Return the `points` of a cloud that are nearest in x and y to one drawn at random; None keeps all."""
+    if points is None or points >= len(cloud):
+        return cloud
+    middle = cloud.coord[int(torch.randint(len(cloud), (), generator=generator)), :2]
+    distance = np.square(cloud.coord[:, :2] - middle).sum(1)
+    rows = np.sort(np.argpartition(distance, points - 1)[:points])
+    parts = {name: getattr(cloud, name) for name in cloud.__slots__}
+    return replace(cloud, **{name: part[rows] for name, part in parts.items() if isinstance(part, np.ndarray)})
+
+
+def _leaning(x: float, y: float) -> np.ndarray:
+    """Return the rotation about x by `x` after that about y by `y`, radians."""
+    about_x = np.array([[1, 0, 0], [0, cos(x), -sin(x)], [0, sin(x), cos(x)]])
+    return about_x @ np.array([[cos(y), 0, sin(y)], [0, 1, 0], [-sin(y), 0, cos(y)]])
+
+
+def _happens(generator: torch.Generator, probability: float) -> bool:
+    return bool(probability) and float(torch.rand((), generator=generator)) < probability
+
+
+def _uniform(generator: torch.Generator, n: int) -> np.ndarray:
+    """Return n numbers within -1 to 1."""
+    return torch.rand(n, generator=generator, dtype=torch.float64).numpy() * 2 - 1
+
+
+def _normal(generator: torch.Generator, n: int, deviation: float) -> np.ndarray:
+    """Return (n, 3) normally distributed numbers."""
+    return torch.randn((n, 3), generator=generator).numpy() * deviation

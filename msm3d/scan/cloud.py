@@ -1,0 +1,231 @@
+"""PointCloud: metres, z up, colours 0-255, unit normals. User data is checked here, once; knows no file."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .._util.words import either, option, warn
+from ..errors import InputError
+from . import attributes
+from .objects import NAMES as NAMES
+from .objects import parts as parts
+from .objects import scenes
+from .options import ReadOptions
+from .plausible import UNITS as UNITS
+from .plausible import UPS as UPS
+from .plausible import doubt, require_extent
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True, repr=False)
+class PointCloud:
+    """One scan, checked: whoever holds a PointCloud need not look again.
+
+    Build it from a user's data with `PointCloud.of`, which converts; the constructor only checks.
+
+    >>> cloud = PointCloud.of(np.array([[0, 0, 0, 255, 0, 0], [1, 2, 3, 0, 255, 0]]))
+    >>> len(cloud), cloud.coord.dtype.name, cloud.color.tolist(), cloud.normal
+    (2, 'float64', [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]], None)
+
+    Raises:
+        InputError: a field has the wrong shape, dtype or length, or a value that is not finite or out of range.
+    """
+
+    coord: np.ndarray
+    """(n, 3) float64, metres, z up."""
+    color: np.ndarray | None = None
+    """(n, 3) float32, 0 to 255; None where the scan has no colour."""
+    normal: np.ndarray | None = None
+    """(n, 3) float32, unit length, or zeros where unknown; None where the scan has no normals."""
+    segment: np.ndarray | None = None
+    """(n,) integers, the class of each point."""
+    instance: np.ndarray | None = None
+    """(n,) integers, the object of each point."""
+    rows: np.ndarray | None = None
+    """(n,) int64, the row of the file, or array, that each point came from; None when every row was kept."""
+    total: int | None = None
+    """How many rows the file or array has, where `extract` is to give each of them one, NaN for those that are not in
+    `rows`; None where only the points here get one."""
+
+    def __post_init__(self) -> None:
+        n = len(self.coord)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or field.name == "total":
+                continue
+            vector = field.name in ("coord", "color", "normal")
+            shape, dtype = (
+                ((n, 3), np.float64 if field.name == "coord" else np.float32) if vector else ((n,), np.integer)
+            )
+            if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.shape[1:] != shape[1:]:
+                needed = "(n, 3)" if vector else "(n,)"
+                raise InputError(f"{field.name} has shape {np.shape(value)}; give {needed}, one row per point.")
+            if len(value) != n:
+                raise InputError(f"{field.name} has {len(value)} rows, coord has {n}; give one row per point.")
+            if not np.issubdtype(value.dtype, dtype):
+                raise InputError(f"{field.name} has dtype {value.dtype}; build the cloud with PointCloud.of.")
+        if n == 0:
+            raise InputError("there are no points (coord has 0 rows); give at least one.")
+        if self.rows is not None and self.total is not None:
+            first, last = int(self.rows.min()), int(self.rows.max())
+            if first < 0 or last >= self.total:
+                raise InputError(f"rows are {first} to {last}, total is {self.total}; give rows from 0 to total - 1.")
+        bad = ~np.isfinite(self.coord).all(1)
+        if bad.any():
+            raise InputError(
+                f"coord has {_rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
+                "build the cloud with PointCloud.of, which leaves them out."
+            )
+        if self.color is not None:
+            bad = ~((self.color >= 0) & (self.color <= 255)).all(1)
+            if bad.any():
+                worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
+                raise InputError(
+                    f"color has {_rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
+                    "build the cloud with PointCloud.of, which knows other scales."
+                )
+        if self.normal is not None and not np.isfinite(self.normal).all():
+            raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return len(self.coord)
+
+    def __repr__(self) -> str:
+        """Say how much there is of what.
+
+        >>> PointCloud.of(np.array([[0, 0, 0], [3, 4, 2.5]]), color=[[9, 9, 9]] * 2)
+        PointCloud: 2 points, colour, no normals, 3.0 x 4.0 x 2.5 m
+        """
+        n = len(self)
+        held = [
+            "colour" if self.color is not None else "no colour",
+            "normals" if self.normal is not None else "no normals",
+        ]
+        held += ["labels"] if self.segment is not None else []
+        spans = " x ".join(f"{span:.1f}" for span in self.coord.max(0) - self.coord.min(0))
+        return f"PointCloud: {n:,} point{'' if n == 1 else 's'}, {', '.join(held)}, {spans} m"
+
+    @classmethod
+    def of(
+        cls,
+        points: Any,
+        *,
+        color: Any = None,
+        normal: Any = None,
+        up: str = "z",
+        units: str = "m",
+        invalid: str = "drop",
+        spacing: float = 0.02,
+    ) -> "PointCloud":
+        """Check and convert what users have; their arrays are copied, never changed.
+
+        >>> PointCloud.of(np.array([[0, 0, 2500.0]]), color=[[0.5, 0.5, 0.5]], units="mm").coord.tolist()
+        [[0.0, 0.0, 2.5]]
+        >>> PointCloud.of(np.zeros((4, 2)))
+        Traceback (most recent call last):
+        msm3d.errors.InputError: points has shape (4, 2); give (n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal.
+
+        Args:
+            points: an (n, 3 | 6 | 9) array or tensor of xyz, rgb, normal; an array of records with x, y and z; a
+                dictionary with the keys coord, color, normal, segment, instance (see `NAMES`); a PointCloud; or an
+                object of Open3D, trimesh, laspy or pyvista.
+            color: (n, 3) colours, or (n, 4) with alpha, which is dropped; replaces those of `points`. Bytes are 0-255;
+                of wider integers and of floats 99 % of the values say whether they are 0-1, 0-255 or 16 bits.
+                Colours that are all black count as missing, single ones of NaN become neutral grey.
+            normal: (n, 3) normals, made unit length here; rows with NaN become zeros, which is "unknown", and normals
+                that are all unknown count as missing. Replaces those of `points`.
+            up: the axis of the data that points up: "z", "y" or "-y". Coordinates and normals are turned.
+            units: the unit of the coordinates: "m", "cm", "mm", "ft" or "in".
+            invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows
+                of NaN for them.
+            spacing: metres that the coordinates must be able to tell apart: the voxels that they are for.
+
+        Returns:
+            The cloud in metres with z up; its `rows` say which points are in it, where some had no position: where a
+            coordinate is NaN or infinite, or where more than 1 % of the points are at exactly (0, 0, 0). A PointCloud
+            passes through, changed only by the other arguments.
+
+        Raises:
+            InputError: something has the wrong kind, shape, dtype or length, or there are no points.
+
+        Warns:
+            Msm3dWarning: points were left out; something is there but empty; a scale was guessed or values clipped;
+                labels are no labels; or the coordinates cannot be right: their extent, their precision, their axes.
+        """
+        ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing)  # which checks them
+        up, units = up or "z", units or "m"
+        if isinstance(points, PointCloud):
+            if invalid == "nan" and points.rows is not None and points.total is None:
+                raise InputError("the PointCloud has left points out already; make it with invalid='nan', too.")
+            return points._with(color, normal, UNITS[units], up)
+        given = parts(points)
+        raw = attributes.vectors("coord", given["coord"])
+        if len(raw) and len(apart := scenes(given, len(raw))) > 1:
+            cure = either("give extract the arrays as a dictionary, or as a list", "save each as a file of its own")
+            key = "offset" if "offset" in given else "batch"
+            raise InputError(f"the points are {len(apart)} scenes by their {key}, where one is needed; {cure}.")
+        n = len(raw)
+        rows, why = attributes.placed(raw)
+        if rows is not None:
+            _tell(rows, n, why, invalid)
+            raw = raw[rows]
+
+        def left(name: str, value: Any) -> np.ndarray | None:
+            value = None if value is None else attributes.array(name, value)
+            return value[rows] if rows is not None and value is not None and value.shape[:1] == (n,) else value
+
+        coord = attributes.turned(raw.astype(np.float64) * UNITS[units], up)
+        color = left("color", given.get("color") if color is None else color)
+        normal = left("normal", given.get("normal") if normal is None else normal)
+        named = {name: left(name, given.get(name)) for name in ("segment", "instance")}
+        cloud = cls(
+            coord=coord,
+            color=None if color is None else attributes.colors(color),
+            normal=None if normal is None else attributes.normals(normal, up),
+            **{name: None if value is None else attributes.labels(name, value) for name, value in named.items()},
+            rows=rows,
+            total=None if rows is None or invalid == "drop" else n,
+        )
+        require_extent(cloud.coord)
+        doubt(cloud.coord, raw, units, up, spacing)
+        return cloud
+
+    def _with(self, color: Any, normal: Any, scale: float, up: str) -> "PointCloud":
+        """Return this cloud with what is given instead: a value per point, or one per row of where it came from."""
+
+        def left(name: str, value: Any) -> np.ndarray:
+            value = attributes.array(name, value)
+            whole = self.rows is not None and value.shape[:1] == (self.total,) != (len(self),)
+            return value[self.rows] if whole else value
+
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held["coord"] = attributes.turned(self.coord * scale, up)
+        if color is not None:
+            held["color"] = attributes.colors(left("color", color))
+        if normal is not None:
+            held["normal"] = attributes.normals(left("normal", normal), up)
+        elif self.normal is not None:
+            held["normal"] = attributes.turned(self.normal, up)
+        return PointCloud(**held)
+
+
+def _tell(rows: np.ndarray, n: int, why: str, invalid: str) -> None:
+    """Say how many of `n` points have no position, unless that was foreseen; fail if no `rows` are left."""
+    if not len(rows):
+        raise InputError(f"none of the {n:,} points has a position (all are {why}); check how they were made.")
+    if invalid == "nan" and why == "NaN":
+        return
+    one = n - len(rows) == 1
+    have, are, get = ("has", "is", "gets a row") if one else ("have", "are", "get rows")
+    fate = f"{get} of NaN" if invalid == "nan" else f"{are} dropped"
+    cure = "" if invalid == "nan" else f" To keep a row for every point, pass {option('invalid', 'nan')}."
+    warn(
+        f"{n - len(rows):,} of {n:,} points {have} no position ({why}) and {fate}, "
+        f"which leaves {len(rows):,} in their order.{cure}"
+    )
+
+
+def _rows(bad: Any) -> str:
+    count = int(bad.sum())
+    return f"{count} row" if count == 1 else f"{count} rows"

@@ -1,0 +1,53 @@
+"""How points are to be understood: what a file or an array cannot say of itself."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from .._util.words import require_one_of
+from ..errors import InputError
+from .plausible import UNITS, UPS
+
+INVALID = ("drop", "nan")
+MESHES = ("vertices", "surface")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """How points are to be understood; checked here, before any file is opened.
+
+    >>> ReadOptions(up="-y").up
+    '-y'
+    >>> ReadOptions(units="metre")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: units is 'metre'; choose one of m, cm, mm, ft, in.
+    """
+
+    up: str | None = None
+    """The axis that points up: "z", "y" or "-y"; None is what the format says (glTF: y), else z."""
+    units: str | None = None
+    """Of the coordinates: "m", "cm", "mm", "ft" or "in"; None is what the format says, else metres."""
+    invalid: str = "drop"
+    """Points without a position: "drop" leaves them out, "nan" gives them rows of NaN in the result."""
+    mesh: str | None = None
+    """Of a file with faces: "vertices" or "surface", which is sampled; None takes the vertices where they are denser
+    than `spacing`, else the surface."""
+    min_opacity: float | None = None
+    """Of 3D Gaussian splats: leave out those that are less opaque, within 0 to 1; None keeps all."""
+    spacing: float = 0.02
+    """Metres between the points of a sampled surface: the voxel size of the model that they are for."""
+
+    def __post_init__(self) -> None:
+        chosen = (("up", UPS), ("units", UNITS), ("invalid", INVALID), ("mesh", MESHES))
+        for name, good in chosen:
+            if getattr(self, name) is not None:
+                require_one_of(name, getattr(self, name), list(good))
+        if self.min_opacity is not None and not _within(self.min_opacity, 0, 1):
+            raise InputError(f"min_opacity is {self.min_opacity!r}; give a number from 0 to 1, such as 0.1.")
+        if not _within(self.spacing, 1e-4, 10):
+            raise InputError(f"spacing is {self.spacing!r}; give metres, such as 0.02.")
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and isfinite(value) and low <= value <= high

@@ -1,0 +1,212 @@
+"""Does a scan look like metres with z up? What users get wrong most often and notice last.
+
+Whatever is odd is said with its number. The thresholds leave every real scan that we have in peace.
+"""
+
+import numpy as np
+
+from .._util.words import either, option, warn
+from ..errors import InputError
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
+"""Metres in one unit."""
+UNIT_WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres", "ft": "feet", "in": "inches"}
+UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 1], [1, 1, -1])}
+"""The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
+
+
+_MOST = 1e12  # metres: the way to Saturn
+_LEAST = 100  # points or voxels: of fewer little can be said
+
+
+def doubt(coord: np.ndarray, raw: np.ndarray, units: str, up: str, spacing: float) -> None:
+    """Warn of coordinates that can hardly be right.
+
+    Args:
+        coord: (n, 3) metres, z up.
+        raw: the same as they were given.
+        units: of `raw`.
+        up: of `raw`.
+        spacing: metres that must be told apart: the voxels that the coordinates are for.
+    """
+    warn_of_units(coord, units)
+    if units == "m":
+        _warn_of_feet(coord)
+        _warn_of_unit_size(coord)
+    _warn_of_steps(raw, units, spacing)
+    warn_of_up(coord, up)
+
+
+def require_extent(coord: np.ndarray) -> None:
+    """Raise InputError for coordinates (n, 3) that span more than anything that is scanned: no grid could hold them."""
+    low, high = coord.min(0), coord.max(0)
+    axis = int((high / 2 - low / 2).argmax())  # halves: a difference of numbers may be too large for one
+    span = float(high[axis] / 2 - low[axis] / 2)
+    if span > _MOST / 2:
+        raise InputError(
+            f"the points span {min(2 * span, 1e308):.3g} m along {'xyz'[axis]}; drop outliers, "
+            f"or {either('pass', 'give')} {option('units')} if these are not metres."
+        )
+
+
+def warn_of_size(coord: np.ndarray, voxels: int, size: float, coarsest: float) -> None:
+    """Warn of a scan in which a network sees too little.
+
+    Args:
+        coord: (n, 3) metres, z up.
+        voxels: that the points fill.
+        size: metres of a voxel.
+        coarsest: metres of a voxel of the network's last level.
+    """
+    n = len(coord)
+    if voxels < _LEAST:
+        have = f"{n:,} point{'s' * (n != 1)} in {voxels:,} voxel{'s' * (voxels != 1)} of {size:g} m"
+        warn(f"the scan has {have}, too few to show what things are: its features say little.")
+        return
+    low, high = _bulk(_sample(coord))
+    span = high - low
+    if max(span[:2]) < 6 * coarsest and span[2] < coarsest < 6 * span[2]:
+        spans = " x ".join(f"{float(f'{x:.2g}'):g}" for x in span)
+        warn(
+            f"the scan spans {spans} m, a table top perhaps: the network knows rooms, and of so small a scan its "
+            f"features say little. If it is larger, {either('pass', 'give')} {option('units')}."
+        )
+
+
+def warn_of_units(coord: np.ndarray, units: str) -> None:
+    """Warn where the bulk of the points, without 2 % of outliers, spans what no indoor scan does."""
+    if len(coord) < 100:
+        return
+    low, high = _bulk(_sample(coord))
+    span = float((high - low).max())
+    if span == 0 or 0.05 <= span <= 200:
+        return
+    raw = span / UNITS[units]
+    likely = next((name for name in ("m", "mm", "cm", "in") if name != units and 2 <= raw * UNITS[name] <= 100), None)
+    cure = (
+        f"if these are {UNIT_WORDS[likely]}, pass {option('units', likely)}"
+        if likely
+        else f"pass {option('units')}, or scale the coordinates"
+    )
+    warn(f"the points span {float(f'{span:.3g}'):g} m with {option('units', units)}; {cure}.")
+
+
+def warn_of_up(coord: np.ndarray, up: str) -> None:
+    """Warn where another axis than z looks vertical, after `up` was applied."""
+    found = _upward(coord)
+    if found is None:
+        return
+    axis, sign = found
+    axes, signs = UPS[up]  # back to the axes of the data
+    name = ("-" if sign * signs[axis] < 0 else "") + "xyz"[axes[axis]]
+    cure = f"pass {option('up', name)}" if name in UPS else f"turn the coordinates so that {name} becomes z"
+    warn(f"the points look as if {name} were up, not {up}; if so, {cure}.")
+
+
+def _warn_of_feet(coord: np.ndarray) -> None:
+    """Warn of a room that is as wide as rooms are, but 7 to 10 high, from its floor to its ceiling or to its top."""
+    sample = _sample(coord)
+    low, high = _bulk(sample)
+    wide, tall = (high - low)[:2], float(high[2] - low[2])
+    if len(sample) < 500 or not (wide.min() > 6 and wide.max() < 27 and 6.5 < tall < 10.5):
+        return
+    cells = np.unique(np.floor((sample - low) / 0.2).astype(np.int64), axis=0)
+    heights = np.bincount(np.clip(cells[:, 2], 0, None)) / len(cells)
+    pairs = heights[:-1] + heights[1:]
+    if pairs[: len(pairs) // 4].max() < 0.1:  # no floor
+        return
+    top = 33 + pairs[33:].argmax() if len(pairs) > 33 else 0
+    height = 0.2 * float(top - pairs[:10].argmax()) if top and pairs[top] > 0.05 else tall
+    if 7.2 < height < 10.2:
+        warn(
+            f"the scan is about {height:.0f} m high and {wide.max():.0f} m wide, which would be usual in feet: "
+            f"if these are feet, pass {option('units', 'ft')}."
+        )
+
+
+def _warn_of_unit_size(coord: np.ndarray) -> None:
+    """Warn of a scan that fills a box of edge 1 or 2, or a ball of radius 1, to the last digit."""
+    if len(coord) < _LEAST:
+        return
+    low, high = coord.min(0), coord.max(0)
+    axis = int((high - low).argmax())
+    first, last = float(low[axis]), float(high[axis])
+    boxes = ((0, 1), (-0.5, 0.5), (-1, 1))
+    box = next((b for b in boxes if abs(first - b[0]) < 1e-5 and abs(last - b[1]) < 1e-5), None)
+    ball = 1 <= last - first <= 2 and np.abs(coord.mean(0)).max() < 1e-4
+    if box is not None:
+        shape = f"run from {box[0]:g} to {box[1]:g}"
+    elif ball and abs(np.sqrt(np.square(coord).sum(1).max()) - 1) < 1e-5:
+        shape = "fill a ball of radius 1"
+    else:
+        return
+    warn(f"the coordinates {shape}, as if normalised: features hang on size in metres, scale them back.")
+
+
+def _warn_of_steps(raw: np.ndarray, units: str, spacing: float) -> None:
+    """Warn of coordinates so large that single precision cannot tell neighbouring voxels apart."""
+    sample = _sample(raw)
+    if len(sample) < _LEAST or raw.dtype.kind != "f":
+        return
+    sizes = np.median(np.abs(sample.astype(np.float64)), axis=0)
+    axis = int(sizes.argmax())
+    kind, least, most = (np.float16, 0, 6e4) if raw.dtype == np.float16 else (np.float32, 1 << 17, 1e30)
+    size = kind(min(sizes[axis], most))
+    step = float(np.spacing(size)) * UNITS[units]
+    with np.errstate(over="ignore"):  # what no float32 holds is no float32
+        held = (sample[:, axis].astype(kind) == sample[:, axis]).all()
+    if step <= spacing or size < least or not held:
+        return
+    warn(
+        f"the coordinates are stored in {size.dtype}: at {size * UNITS[units]:.0f} m their step is {step:.2g} m, more "
+        f"than a voxel of {spacing:g} m; export them as doubles, or subtract an offset before saving."
+    )
+
+
+def _upward(coord: np.ndarray) -> tuple[int, int] | None:
+    """Return the axis, and its sign, that looks vertical, where that is clearly not z. Says None rather than guess.
+
+    The signs, read from a thinned sample: the points fill a cone seen from the origin, so they are in a camera's
+    frame; most of the scan is one slab, a floor, across another axis or on top; or the scan is as high as a room
+    along another axis and much larger along z.
+    """
+    sample = _sample(coord)
+    low, high = _bulk(sample)
+    span = high - low
+    if len(sample) < 500 or not 0.5 < span.max() < 300:
+        return None
+    if 0 < max(low[2], -high[2]) < 2 * span[2]:  # all in front of the origin
+        depth = np.abs(sample[:, 2]).clip(1e-3)
+        wide, tall = np.abs(sample[:, :2] / depth[:, None]).T
+        inside = np.mean((wide < 1.2) & (tall < 1.2))
+        if inside > 0.999 and np.quantile(wide, 0.98) > 0.35 and np.quantile(tall, 0.98) > 0.25:
+            return 1, -1 if low[2] > 0 else 1
+    sample = sample[((sample >= low) & (sample <= high)).all(1)]
+    cells = np.floor((sample - low) / 0.05).astype(np.int64)  # a dense patch counts no more than a sparse one
+    cells = cells[np.unique(cells @ np.array([1, 1 << 20, 1 << 40]), return_index=True)[1]]
+    if len(cells) < 500:
+        return None
+    share = [_slab(cells[:, axis]) for axis in range(3)]
+    heights = (cells / cells.max(0).clip(1)).mean(0)  # below the middle where furniture stands on a floor
+    for axis in (0, 1):
+        floor = share[axis] > 0.4 and share[axis] > 3 * share[2]
+        room = 2 < span[axis] < 4 and span[2] > 1.8 * span[axis] < 1.5 * span[1 - axis] and share[axis] > share[2]
+        if floor or room:
+            return axis, 1 if heights[axis] < 0.5 else -1
+    return (2, -1) if share[2] > 0.5 and heights[2] > 0.8 else None  # a ceiling alone may hold 0.45
+
+
+def _slab(heights: np.ndarray) -> float:
+    """Return the largest share of cells that two neighbouring layers hold."""
+    share = np.bincount(heights, minlength=2) / len(heights)
+    return float((share[:-1] + share[1:]).max())
+
+
+def _sample(coord: np.ndarray) -> np.ndarray:
+    """Return at most about 100,000 points, evenly taken."""
+    return coord[:: max(1, len(coord) // 50_000)]
+
+
+def _bulk(sample: np.ndarray) -> np.ndarray:
+    """Return the lower and upper corner of the box without the outermost percent on each side."""
+    return np.quantile(sample, [0.01, 0.99], axis=0)

@@ -1,0 +1,292 @@
+"""Weights by name: what is released, what is on this machine, and how the rest gets here.
+
+The file format itself is `store`'s, whose functions are offered here too.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .._util.words import choices
+from ..errors import InputError, WeightsError, quoted
+from . import hub
+from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, sha256, verify
+from .store import load_state as load_state
+from .store import read as read
+from .store import require_fit as require_fit
+from .store import write as write
+
+DEFAULT = "rooms"
+"""The release that comes with the package, and that `load()` returns."""
+_RELEASES = Path(__file__).with_name("releases.json")
+_BUNDLED = Path(__file__).with_name("bundled")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What is known about some weights without loading them."""
+
+    name: str
+    """What `load` calls them: a release's name, or a path."""
+    status: str
+    """`bundled`, `installed`, `downloadable` or `needs convert` for a release; `directory` for a path."""
+    licence: str
+    """The licence of the weights, not of the code."""
+    data: str
+    """What they were trained on."""
+    source: str
+    """Who made them, and where they are described."""
+    dims: tuple[int, ...]
+    """Channels per level, fine to coarse; a descriptor is all of them."""
+    voxel_size: float
+    """Edge of a finest voxel in metres."""
+    parameters: int
+    """Number of trained values."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Measured results by name."""
+    scores_source: str = ""
+    """Who measured them."""
+    sha256: str | None = None
+    """Hash of model.safetensors, or None where no file is pinned yet."""
+    path: Path | None = None
+    """The directory on this machine, if there is one."""
+
+    @property
+    def channels(self) -> int:
+        """Width of a descriptor."""
+        return sum(self.dims)
+
+
+def list_models() -> list[str]:
+    """Return the names that `load` knows; `info(name)` says which of them are on this machine.
+
+    >>> "scannet" in list_models()
+    True
+    """
+    return sorted(releases())
+
+
+def info(source: Source) -> ModelInfo:
+    """Return licence, data, dims, voxel size, scores and hash of a release or of a model's directory.
+
+    >>> scannet = info("scannet")
+    >>> scannet.dims, scannet.channels, scannet.voxel_size
+    ((64, 96, 128, 256, 384), 928, 0.02)
+
+    Args:
+        source: a release's name, a directory, or a repository of the Hub that is in the cache already.
+
+    Raises:
+        WeightsError: there is no such release or directory, or it holds no model.
+    """
+    release = releases().get(source) if isinstance(source, str) else None
+    if release is None:
+        return _info(os.fspath(source), "directory", {}, resolve(source, local_files_only=True))
+    name = str(source)
+    for status, path in _local(name).items():
+        return _info(name, status, release, path)
+    return _info(name, "downloadable" if release["repo"] else "needs convert", release, None)
+
+
+def resolve(
+    source: Source | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    refresh: bool = False,
+    cache_dir: Source | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Return the directory of some weights, downloaded into the Hugging Face cache where needed.
+
+    A plain name is always a release, even beside a directory of that name: type ./NAME for the directory. What has
+    been downloaded once is used without the network, whatever its branch does later, until `refresh` asks again.
+
+    Args:
+        source: a release's name, a directory, or `owner/repository` on the Hub; None is the bundled release.
+        revision: branch, tag or commit of a Hub repository; a release pins its own.
+        local_files_only: never use the network.
+        refresh: ask the Hub whether the branch has moved.
+        cache_dir: cache to use instead of `HF_HUB_CACHE`.
+        token: access token instead of `HF_TOKEN`.
+
+    Raises:
+        WeightsError: the weights are unknown, unavailable or damaged; the message says what to type next.
+    """
+    if source is None:
+        source = DEFAULT
+    if not isinstance(source, (str, os.PathLike)):
+        raise WeightsError(f"weights are named by text or a path, not by {type(source).__name__}; see list_models().")
+    options: dict[str, Any] = {
+        "refresh": refresh,
+        "local_files_only": local_files_only,
+        "cache_dir": cache_dir,
+        "token": token,
+    }
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(
+            f"{quoted(source)} names no weights; choose one of {', '.join(list_models())}, or give a path."
+        )
+    text = os.path.expanduser(os.fspath(source))
+    is_text = isinstance(source, str)  # a Path is never a name
+    if is_text and (release := releases().get(text)):
+        for directory in _local(text).values():
+            _refuse(revision, text)
+            return directory
+        if release["repo"] is None:
+            raise WeightsError(release["unavailable"])
+        pinned = release["sha256"] if revision is None else None
+        return _fetch(release["repo"], revision or release["revision"], pinned, **options)
+    if os.path.isfile(text) and text.endswith((".pth", ".pt", ".ckpt")):
+        raise WeightsError(
+            f"{text} is a checkpoint, not a directory of msm3d; run `msm3d convert {text} -o DIR`, then give DIR."
+        )
+    if is_text and _NAME.fullmatch(text):
+        if os.path.isdir(text):
+            raise WeightsError(
+                f"{text!r} is not a release of msm3d, but a directory here has this name; type ./{text} for it."
+            )
+        end = choices(text, list_models())
+        end = end if end.endswith("?") else f"{end[:-1]}, or give ./DIRECTORY or OWNER/REPOSITORY."
+        raise WeightsError(f"unknown weights {text!r}; {end}")
+    if os.path.isdir(text):
+        _refuse(revision, text)
+        return Path(text)
+    if is_text and _REPO.fullmatch(text):
+        return _fetch(text, revision, None, **options)
+    raise WeightsError(f"there is no directory {text!r}; give one that holds {CONFIG} and {MODEL}.")
+
+
+def download(source: Source, out_dir: Source | None = None, **options: Any) -> Path:
+    """Fetch some weights, check them, and return their directory; later `load`s need no network.
+
+    Args:
+        source: a release's name or `owner/repository`.
+        out_dir: also copy them here, to carry to a machine without a network; `load("./DIR")` reads them there.
+        options: `revision`, `cache_dir` and `token` of `resolve`.
+
+    Raises:
+        WeightsError: as `resolve`, or the files do not agree with each other.
+    """
+    directory = resolve(source, refresh=True, **options)
+    verify(directory, metadata(directory))
+    return directory if out_dir is None else copy(directory, Path(out_dir))
+
+
+def installed(name: str) -> Path:
+    """Return where `install` keeps the release `name`: `HF_HOME/msm3d/NAME`; it need not exist."""
+    _require_name(name)
+    return hub.home() / "msm3d" / name
+
+
+def install(directory: Source, name: str) -> Path:
+    """Make `load(name)` find a converted model without a network, replacing an earlier one; return where it lies.
+
+    Files are hard links where the disk allows it, so nothing is stored twice.
+
+    Raises:
+        WeightsError: `name` is not one of `list_models()`, or `directory` holds no intact model.
+    """
+    if name not in list_models():
+        raise WeightsError(f"{name!r} is not a release of msm3d; choose one of {', '.join(list_models())}.")
+    directory = Path(directory)
+    verify(directory, metadata(directory))
+    return copy(directory, installed(name))
+
+
+def push(
+    directory: Source,
+    repo: str,
+    *,
+    private: bool = False,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+) -> str:
+    """Upload a model's directory with its card to the Hub in one commit and return the commit's URL.
+
+    Raises:
+        WeightsError: the directory holds no intact model, or the Hub refuses.
+    """
+    if not _REPO.fullmatch(repo):
+        raise InputError(f"{repo!r} cannot name a repository of the Hugging Face Hub; give owner/name.")
+    directory = Path(directory)
+    read(directory)
+    message = commit_message or "Upload a model of msm3d"
+    return hub.upload(directory, repo, files=[CONFIG, MODEL, CARD], private=private, token=token, message=message)
+
+
+def releases() -> dict[str, dict[str, Any]]:
+    """Return the table of releases; their names become directories, so a name may not be a path."""
+    table = json.loads(_RELEASES.read_text(encoding="utf-8"))
+    for name in table:
+        _require_name(name)
+    return table
+
+
+def _require_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} cannot name weights; use letters, digits, '.', '_' and '-'.")
+
+
+def _local(name: str) -> dict[str, Path]:
+    """Return status → directory of a release on this machine, the one to use first."""
+    places = {"bundled": _BUNDLED / name, "installed": installed(name)}
+    return {status: path for status, path in places.items() if (path / CONFIG).is_file()}
+
+
+def _refuse(revision: str | None, source: str) -> None:
+    if revision is not None:
+        raise InputError(
+            f"revision is {revision!r}, but {source!r} is a directory on this machine; leave revision out."
+        )
+
+
+def _info(name: str, status: str, known: Mapping[str, Any], path: Path | None) -> ModelInfo:
+    if path is not None:  # what is there counts, not what the release would be
+        meta = metadata(path)
+        config = backbone(path, meta)
+        known = {**known, **meta, "dims": config.decoder_channels, "voxel_size": config.voxel_size}
+    return ModelInfo(
+        name=name,
+        status=status,
+        licence=known.get("licence") or "not stated",
+        data=known.get("data") or "not stated",
+        source=known.get("source") or "not stated",
+        dims=tuple(known["dims"]),
+        voxel_size=known["voxel_size"],
+        parameters=known.get("parameters") or 0,
+        scores=dict(known.get("scores") or {}),
+        scores_source=known.get("scores_source") or "",
+        sha256=known.get("sha256"),
+        path=path,
+    )
+
+
+def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:
+    """Download both files of one commit; a damaged one is downloaded again, once, where the network may be used."""
+    config = hub.file(repo, CONFIG, revision, refresh=refresh, **options)
+    meta = metadata(config.parent)  # before the large file: other programs' models end here
+    commit, expected = config.parent.name, pinned or meta["sha256"]
+    model = hub.file(repo, MODEL, commit, **options)
+    found = sha256(model)
+    if found == expected:
+        return config.parent
+    if options["local_files_only"] or hub.offline():
+        raise WeightsError(
+            f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
+            f"fetch it again with `msm3d download {repo}` while online."
+        )
+    model = hub.file(repo, MODEL, commit, force=True, **options)
+    if (found := sha256(model)) != expected:
+        deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
+        raise WeightsError(
+            f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
+            f"download it again, and if that does not help, tell the owner of {repo}."
+        )
+    return config.parent
