@@ -42,9 +42,9 @@ def stages(
     hierarchy = Hierarchy.of(voxels.keys, model.config.levels, ops)
     done("hierarchy")
     with torch.no_grad():
-        encoded = model.unet.encode(voxels.features, hierarchy, ops)
+        encoded = model.backbone.encode(voxels.features, hierarchy, ops)
         done("encoder")
-        decoded = model.unet.decode(encoded, hierarchy, ops)
+        decoded = model.backbone.decode(encoded, hierarchy, ops)
         done("decoder")
         levels = range(model.config.levels)
         out = descriptors(decoded, hierarchy, levels, "published", ops, voxels.owner, out=out)
@@ -93,7 +93,7 @@ def main() -> None:
     for stage in best["new memory"]:
         print(f"| {stage} | {' | '.join(f'{seconds[stage]:.2f}' for seconds in best.values())} |")
     voxels = voxelize([completed(msm3d.PointCloud.of(scan))], model.config.voxel_size, model.ops)
-    gflop = network_gflop(model.unet, voxels.features, Hierarchy.of(voxels.keys, model.config.levels, model.ops))
+    gflop = network_gflop(model.backbone, voxels.features, Hierarchy.of(voxels.keys, model.config.levels, model.ops))
     rate = gflop / min(seconds["network"] for seconds in best.values())
     print(f"\nthe network: {gflop:.0f} GFLOP, {rate:.0f} per second, {rate / fastest:.0%} of {fastest:.0f} (fp32)")
     print(f"{shape[0] / best['new memory']['total']:,.0f} points/s")

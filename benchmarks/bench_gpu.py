@@ -225,7 +225,7 @@ def whole(options: argparse.Namespace, batches: dict[int, Voxels]) -> None:
 
             def run(model=model, keys=keys, features=features, owner=owner, copies=copies) -> Tensor:
                 hierarchy = Hierarchy.of(keys, model.config.levels, model.ops, copies)
-                levels = model.unet(features, hierarchy, model.ops)
+                levels = model.backbone(features, hierarchy, model.ops)
                 return descriptors(levels, hierarchy, range(5), "published", model.ops, owner)
 
             try:
@@ -262,7 +262,7 @@ def whole(options: argparse.Namespace, batches: dict[int, Voxels]) -> None:
 
         def step(model=model, features=features, hierarchy=hierarchy) -> None:
             model.zero_grad(set_to_none=True)
-            sum(level.square().mean() for level in model.unet(features, hierarchy, model.ops)).backward()
+            sum(level.square().mean() for level in model.backbone(features, hierarchy, model.ops)).backward()
 
         torch.cuda.reset_peak_memory_stats()
         try:

@@ -1,7 +1,7 @@
 """Time and memory per point from 10,000 to 5,000,000 points, on 1 and 2 threads, without tiles.
 
 Each size runs in a process of its own, so that its peak is its own. The last column is what
-`msm3d.describe.bytes_per_voxel` promises to be an upper estimate of.
+`Shape.cost` promises to be an upper estimate of.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from machine import machine, network, peak, reset_peak
 from room import room
 
 import msm3d
-from msm3d.describe import bytes_per_voxel
 
 SIZES = 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 5_000_000
 
@@ -53,7 +52,7 @@ def main() -> None:
             micro = got["seconds"] / points * 1e6
             print(f"| {points:,} | {got['voxels']:,} | {threads} | {got['seconds']:.2f} | {micro:.1f} | {each:,.0f} |")
             if points >= 300_000:  # below that, what any run takes outweighs the voxels
-                assert each < bytes_per_voxel(msm3d.BackboneConfig()), "bytes_per_voxel is too low"
+                assert each < msm3d.BackboneConfig().cost.bytes_per_voxel, "bytes_per_voxel is too low"
 
 
 if __name__ == "__main__":

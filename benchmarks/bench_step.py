@@ -50,7 +50,7 @@ def main() -> None:
 
     voxels = voxelize([completed(msm3d.PointCloud.of(room(options.points)))], 0.02, backend("cpu"))
     torch.manual_seed(0)
-    unet = msm3d.Model(SMALL if options.small else msm3d.BackboneConfig()).eval().unet
+    unet = msm3d.Model(SMALL if options.small else msm3d.BackboneConfig()).eval().backbone
     hierarchy = Hierarchy.of(voxels.keys, unet.config.levels, backend("cpu"))
     print(machine(), f"voxels {[len(grid) for grid in hierarchy.grids]}\n", sep=", ")
     gflop = 3 * network_gflop(unet, voxels.features, hierarchy)

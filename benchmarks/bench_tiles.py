@@ -8,8 +8,6 @@ from machine import machine
 from room import room
 
 import msm3d
-from msm3d.describe import bytes_per_voxel
-from msm3d.sparse.tiles import HALO, reach
 
 
 def main() -> None:
@@ -25,10 +23,10 @@ def main() -> None:
         model = msm3d.Model(config).eval()
         chosen = dict(at="voxels", levels=None)
         whole, _ = model.extract(scan, max_memory="1TB", **chosen)
-        tiled, _ = model.extract(scan, max_memory=options.tile * bytes_per_voxel(config), **chosen)
+        tiled, _ = model.extract(scan, max_memory=options.tile * config.cost.bytes_per_voxel, **chosen)
         what = "with attention" if any(attention) else "convolutions only"
         print(f"\n{what}: {len(whole):,} voxels in tiles of {options.tile:,}")
-        print(f"halo {HALO} coarsest cells, reach {reach(config):.1f} m\n")
+        print(f"halo {config.cost.halo} coarsest cells, reach {config.cost.reach:.1f} m\n")
         print("| level | relative error | rows with the same bits | largest row error |\n|---|---|---|---|")
         for info in model.feature_info:
             a, b = whole[:, info.slice], tiled[:, info.slice]

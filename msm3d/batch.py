@@ -208,7 +208,7 @@ def extract(
         OSError: the disk is full or read-only, which stops the others, too.
     """
     kept = {"levels": levels, "sampling": sampling, "max_memory": max_memory, "progress": progress}
-    options = replace(options or ReadOptions(), spacing=model.config.voxel_size)
+    options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
     width = model.channels(levels)
     for job in jobs:
         outcome = Outcome(job=job, channels=width, dtype=dtype)

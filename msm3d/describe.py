@@ -13,8 +13,7 @@ from ._util import memory
 from ._util.copies import collect
 from ._util.progress import bar
 from ._util.words import either
-from .backbones.hunet.config import BackboneConfig
-from .backbones.hunet.net import UNet
+from .backbones import Backbone
 from .errors import InputError
 from .ops import curves
 from .sparse.hierarchy import Hierarchy, extents
@@ -53,16 +52,8 @@ def joined(scenes: Sequence[Voxels]) -> Voxels:
     )
 
 
-def bytes_per_voxel(config: BackboneConfig) -> int:
-    """Return what a finest voxel and its share of the coarser levels take at the peak: tables and live features.
-
-    An upper estimate; `benchmarks/bench_scaling.py` measures it.
-    """
-    return 2500 + 32 * max(config.channels[0], config.decoder_channels[0])
-
-
 def describe(
-    unet: UNet,
+    backbone: Backbone,
     voxels: Voxels,
     reading: Reading,
     ops: ModuleType,
@@ -75,7 +66,7 @@ def describe(
     """Return the rows of one scene, computed at once where that takes at most `limit` bytes, else tile by tile.
 
     Args:
-        unet: the network, in evaluation.
+        backbone: the network, in evaluation.
         voxels: of one scene, or of a batch, see `joined`, which is never cut into tiles.
         reading: which levels, how, and at what.
         ops: the backend.
@@ -89,8 +80,8 @@ def describe(
         InputError: `out` does not fit, or it is needed because the rows do not fit into memory.
     """
     n = len(voxels.owner) if reading.per_point else len(voxels.keys)
-    shape = n, sum(unet.config.decoder_channels[level] for level in reading.levels)
-    most = max(limit // bytes_per_voxel(unet.config), 1)
+    shape = n, sum(backbone.config.widths[level] for level in reading.levels)
+    most = max(limit // backbone.config.cost.bytes_per_voxel, 1)
     size = shape[0] * shape[1] * reading.dtype.itemsize
     if out is not None:
         require_fit(out, shape, reading.dtype)
@@ -109,30 +100,30 @@ def describe(
     at_once = len(voxels.keys) <= most or scenes > 1
     if at_once and (device.type == "cpu" or (target is None and to == device)):
         direct = target if target is not None and target.is_contiguous() and device == target.device else None
-        with bar(unet.steps(), [len(voxels.keys)], progress):
-            rows = _rows(unet, *whole, reading, ops, device, direct)
+        with bar(backbone.steps(), [len(voxels.keys)], progress):
+            rows = _rows(backbone, *whole, reading, ops, device, direct)
         return rows if target is None or direct is not None else target.copy_(rows)
 
     target = torch.empty(shape, dtype=reading.dtype) if target is None else target
     points = _Points(voxels) if reading.per_point and not at_once else None
-    parts = [] if at_once else list(tiles(voxels.keys, unet.config.levels, most))
+    parts = [] if at_once else list(tiles(voxels.keys, backbone.config.levels, most, backbone.config.cost.halo))
     block = None if device.type == "cpu" else BLOCK
 
     def described() -> Iterator[tuple[slice | Tensor, Tensor]]:
         if at_once:
-            yield from _blocks(unet, *whole, reading, ops, device, block)
+            yield from _blocks(backbone, *whole, reading, ops, device, block)
         for tile in parts:
             keys, features, core = voxels.keys[tile.rows], voxels.features[tile.rows], tile.core.nonzero()[:, 0]
             places, owner = (tile.rows[core], None) if points is None else points.of(tile.rows[core])
-            for part, rows in _blocks(unet, keys, features, extent, core, owner, reading, ops, device, block):
+            for part, rows in _blocks(backbone, keys, features, extent, core, owner, reading, ops, device, block):
                 yield places[part], rows
 
-    with bar(unet.steps(), [len(tile.rows) for tile in parts] or [len(voxels.keys)], progress):
+    with bar(backbone.steps(), [len(tile.rows) for tile in parts] or [len(voxels.keys)], progress):
         return collect(described(), target)
 
 
 def _rows(
-    unet: UNet,
+    backbone: Backbone,
     keys: Tensor,
     features: Tensor,
     extent: Tensor,
@@ -145,13 +136,13 @@ def _rows(
 ) -> Tensor:
     """Run the network on voxels and read it at the `core` of them, for each point its `owner` in the core."""
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
-    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, len(extent), extent.to(device))
-    levels = unet(features.to(device), hierarchy, ops)
+    hierarchy = Hierarchy.of(keys.to(device), backbone.config.levels, ops, len(extent), extent.to(device))
+    levels = backbone(features.to(device), hierarchy, ops)
     return descriptors(levels, hierarchy, reading.levels, reading.sampling, ops, owner, reading.dtype, core, out)
 
 
 def _blocks(
-    unet: UNet,
+    backbone: Backbone,
     keys: Tensor,
     features: Tensor,
     extent: Tensor,
@@ -164,11 +155,11 @@ def _blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield what `_rows` returns, at once, or `block` rows at a time, so that few are in the device's memory."""
     if block is None:
-        yield slice(None), _rows(unet, keys, features, extent, core, owner, reading, ops, device)
+        yield slice(None), _rows(backbone, keys, features, extent, core, owner, reading, ops, device)
         return
     core, owner = (None if x is None else x.to(device) for x in (core, owner))
-    hierarchy = Hierarchy.of(keys.to(device), unet.config.levels, ops, len(extent), extent.to(device))
-    levels = unet(features.to(device), hierarchy, ops)
+    hierarchy = Hierarchy.of(keys.to(device), backbone.config.levels, ops, len(extent), extent.to(device))
+    levels = backbone(features.to(device), hierarchy, ops)
     read = [corners(hierarchy, level, reading.sampling, ops, core) for level in reading.levels]
     tables, weights = zip(*read, strict=True)
     chosen = [levels[level] for level in reading.levels]

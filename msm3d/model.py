@@ -16,9 +16,10 @@ from . import weights
 from ._util import atomic, memory
 from ._util.devices import device_of
 from ._util.words import require_one_of
-from .backbones.hunet.config import SAMPLINGS, BackboneConfig
-from .backbones.hunet.net import UNet
-from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
+from .backbones import LevelInfo as LevelInfo
+from .backbones import Shape, build
+from .backbones.hunet.config import SAMPLINGS
+from .describe import Reading, describe, joined, require_fit
 from .errors import InputError, quoted
 from .ops import backend, curves
 from .ops.usual import as_usual
@@ -35,20 +36,6 @@ from .sparse.voxels import Voxels, voxelize
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
 _NO_BFLOAT16 = "numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor."
-
-
-@dataclass(frozen=True)
-class LevelInfo:
-    """One level of a descriptor."""
-
-    level: int
-    """0 is the finest."""
-    channels: int
-    """Width."""
-    voxel_size: float
-    """Edge of the level's voxels in metres."""
-    slice: slice
-    """Its columns in a descriptor of all levels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +73,10 @@ class Model(nn.Module):
     `train()` and `requires_grad_()`, and `forward` is differentiable then.
     """
 
-    def __init__(
-        self, config: BackboneConfig, *, backend: str | None = None, meta: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, config: Shape, *, backend: str | None = None, meta: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.config = config
-        self.unet = UNet(config)
+        self.backbone = build(config)
         self.meta = dict(meta or {})
         self.backend = backend
 
@@ -100,7 +85,7 @@ class Model(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are, and so where the work is done."""
-        return self.unet.bottleneck.spec[1].device
+        return self.backbone.weight.device
 
     @property
     def ops(self) -> ModuleType:
@@ -111,22 +96,19 @@ class Model(nn.Module):
     def feature_info(self) -> list[LevelInfo]:
         """Channels, voxel size and columns of each level of a descriptor, fine to coarse.
 
+        >>> from .backbones.hunet import BackboneConfig
         >>> [(info.channels, info.voxel_size, info.slice.start) for info in Model(BackboneConfig()).feature_info[:2]]
         [(64, 0.02, 0), (96, 0.04, 64)]
         """
-        stops = np.cumsum(self.config.decoder_channels).tolist()
-        return [
-            LevelInfo(level, width, self.config.voxel_size * 2**level, slice(stop - width, stop))
-            for level, (width, stop) in enumerate(zip(self.config.decoder_channels, stops, strict=True))
-        ]
+        return self.config.feature_info
 
     def __repr__(self) -> str:
         """Say which weights these are, what comes out and what computes it."""
-        dtype = self.unet.stem.linear.weight.dtype
+        dtype = self.backbone.weight.dtype
         precision = next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype)[len("torch.") :])
         return (
             f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
-            f"{self.config.levels} levels, {self.config.voxel_size:g} m voxels, {self.device}, "
+            f"{self.config.levels} levels, {self.config.inputs.voxel_size:g} m voxels, {self.device}, "
             f"backend {self.ops.NAME}, {precision})"
         )
 
@@ -154,6 +136,7 @@ class Model(nn.Module):
     ) -> Any:
         """Return one descriptor per point: row i belongs to point i, whatever the order of the points.
 
+        >>> from .backbones.hunet import BackboneConfig
         >>> model = Model(BackboneConfig(channels=(16, 16), decoder_channels=(8, 16), conv_blocks=(1, 1),
         ...                              attention_blocks=(0, 1), heads=(0, 2))).eval()
         >>> points = np.random.default_rng(0).random((500, 9))  # xyz in metres, rgb within 0-1, normals
@@ -285,7 +268,7 @@ class Model(nn.Module):
 
     def _most(self, limit: int) -> int:
         """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
-        return limit // bytes_per_voxel(self.config) if self.device.type == "cuda" else 0
+        return limit // self.config.cost.bytes_per_voxel if self.device.type == "cuda" else 0
 
     def _described(
         self,
@@ -303,7 +286,7 @@ class Model(nn.Module):
         voxels = [scene.voxels for scene in batch]
         devices = {None if scene.like is None else scene.like.device for scene in batch}
         to = devices.pop() if len(devices) == 1 else None
-        found = describe(self.unet, joined(voxels), reading, self.ops, self.device, limit, first, progress, to)
+        found = describe(self.backbone, joined(voxels), reading, self.ops, self.device, limit, first, progress, to)
         if out is not None and gaps is not None:
             spread(out, gaps.numpy())
         done = []
@@ -315,7 +298,7 @@ class Model(nn.Module):
         return done
 
     def _width(self, reading: Reading) -> int:
-        return sum(self.config.decoder_channels[level] for level in reading.levels)
+        return sum(self.config.widths[level] for level in reading.levels)
 
     @as_usual
     def forward(
@@ -358,16 +341,16 @@ class Model(nn.Module):
 
     def _features(self, voxels: Voxels, generator: torch.Generator | None = None) -> tuple[Hierarchy, list[Tensor]]:
         hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
-        return hierarchy, self.unet(voxels.features.to(self.device), hierarchy, self.ops, generator)
+        return hierarchy, self.backbone(voxels.features.to(self.device), hierarchy, self.ops, generator)
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
-        size = self.config.voxel_size
-        voxels = voxelize([completed(cloud)], size, self.ops, self.config.origin)
+        size = self.config.inputs.voxel_size
+        voxels = voxelize([completed(cloud)], size, self.ops, self.config.inputs.origin)
         warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
         return voxels
 
     def _options(self, **given: Any) -> ReadOptions:
-        return ReadOptions(**given, spacing=self.config.voxel_size)
+        return ReadOptions(**given, spacing=self.config.inputs.voxel_size)
 
     def _sampling(self, sampling: str | None) -> str:
         sampling = self.config.sampling if sampling is None else sampling
@@ -376,7 +359,7 @@ class Model(nn.Module):
 
     def channels(self, levels: int | Sequence[int] | None = None) -> int:
         """Return the width of a descriptor of `levels`, all by default."""
-        return sum(self.config.decoder_channels[level] for level in self._levels(levels))
+        return sum(self.config.widths[level] for level in self._levels(levels))
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         n = self.config.levels
@@ -423,9 +406,9 @@ class Model(nn.Module):
         weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
-        model.unet.to_empty(device="cpu")
-        weights.load_state(model.unet, tensors, directory)
-        for parameter in model.unet.parameters():
+        model.backbone.to_empty(device="cpu")
+        weights.load_state(model.backbone, tensors, directory)
+        for parameter in model.backbone.parameters():
             if parameter.dim() > 1:
                 parameter.data = parameter.data.to(PRECISIONS[precision])
         model = model.to(device).eval().requires_grad_(False)
@@ -434,7 +417,7 @@ class Model(nn.Module):
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> Path:
         """Write config.json and model.safetensors, which `load` reads; whole files or nothing."""
-        return weights.write(directory, self.config, self.unet.state_dict(), self.meta)
+        return weights.write(directory, self.config, self.backbone.state_dict(), self.meta)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model to the Hugging Face Hub and return its address.

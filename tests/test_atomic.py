@@ -20,7 +20,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither 
 WRITER = """
 import sys, time
 from pathlib import Path
-from msm3d import atomic
+from msm3d._util import atomic
 with atomic.on_termination(), getattr(atomic, sys.argv[1])(Path(sys.argv[2])) as partial:
     (partial / "part" if partial.is_dir() else partial).write_text("half")
     print("ready", flush=True)

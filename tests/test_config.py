@@ -78,7 +78,7 @@ def test_numbers_are_of_the_kind_that_is_meant():
 
 def test_a_network_is_built_of_whole_numbers():
     widths = {"channels": (8,), "decoder_channels": (8,), "conv_blocks": (1,), "attention_blocks": (0,), "heads": (0,)}
-    assert msm3d.Model(BackboneConfig(**widths, layer_scale=1, voxel_size=1)).unet.encoder[0].convs[0].gamma[0] == 1
+    assert msm3d.Model(BackboneConfig(**widths, layer_scale=1, voxel_size=1)).backbone.encoder[0].convs[0].gamma[0] == 1
 
 
 def test_an_unknown_field_is_an_error_with_the_nearest_name():

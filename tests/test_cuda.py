@@ -122,7 +122,7 @@ def test_extract_in_tiles_in_blocks_and_to_memory_of_ones_own(both, monkeypatch)
     place = np.empty_like(whole)
     assert gpu.extract(scene, out=place) is place
     assert np.array_equal(place, whole)
-    tiled = gpu.extract(scene, max_memory=2000 * describe.bytes_per_voxel(gpu.config))
+    tiled = gpu.extract(scene, max_memory=2000 * gpu.config.cost.bytes_per_voxel)
     assert np.isfinite(tiled).all()
     assert np.median(np.abs(tiled - whole)) < 0.05 * np.abs(whole).mean()
 
@@ -142,7 +142,7 @@ def test_a_batch_equals_its_scenes(both):
 
     def run(voxels, scenes):
         hierarchy = Hierarchy.of(voxels.keys.to(CUDA), gpu.config.levels, gpu.ops, scenes)
-        return gpu.unet(voxels.features.to(CUDA), hierarchy, gpu.ops)[0]
+        return gpu.backbone(voxels.features.to(CUDA), hierarchy, gpu.ops)[0]
 
     together = run(voxels, 2)
     assert_close(together, torch.cat([run(v, 1) for v in alone]), rtol=1e-4, atol=1e-4)

@@ -52,7 +52,7 @@ def test_rows_are_the_models_descriptors_of_every_point(model, cloud):
 
 def test_training_mode_is_refused_before_and_after(model, cloud):
     features = ModelFeatures(model, name="mine")
-    model.unet.decoder[1].train()
+    model.backbone.decoder[1].train()
     with pytest.raises(InputError) as error:
         features(cloud)
     assert str(error.value) == (
@@ -65,7 +65,7 @@ def test_training_mode_is_refused_before_and_after(model, cloud):
 
 def test_features_beyond_half_precision_are_refused(model, cloud):
     with torch.no_grad():
-        model.unet.decoder[0].gamma.fill_(1e9)
+        model.backbone.decoder[0].gamma.fill_(1e9)
     with pytest.raises(InputError, match=r"^features of untrained are not finite, or above 65504, the largest number"):
         ModelFeatures(model)(cloud)
 
@@ -97,10 +97,10 @@ def test_hashes_change_with_what_they_stand_for(model, config, cloud):
     assert input_hash(painted) != input_hash(cloud)
     before = model_hash(model)
     with torch.no_grad():
-        model.unet.decoder[0].gamma[0] += 1e-6
+        model.backbone.decoder[0].gamma[0] += 1e-6
     assert model_hash(model) != before
     bf16 = random_network(config, 0)
-    for parameter in bf16.unet.parameters():
+    for parameter in bf16.backbone.parameters():
         parameter.data = parameter.data.bfloat16()
     assert model_hash(bf16) != model_hash(random_network(config, 0))
 

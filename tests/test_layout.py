@@ -96,7 +96,7 @@ def test_the_package_shows_its_good_names_and_they_all_work_after_one_import():
         "list_models load pretrain read rooms visualize"
     )
     assert kinds == (
-        "type type type type type str module module function function function module function module module"
+        "ABCMeta type type type type str module module function function function module function module module"
     )
 
 

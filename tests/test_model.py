@@ -147,7 +147,7 @@ def test_forward_reaches_the_weights(config, scene):
     out = model(scene)
     assert np.allclose(out.detach().numpy(), model.extract(scene), atol=1e-5)
     out.square().mean().backward()
-    assert model.unet.stem.linear.weight.grad.abs().sum() > 0
+    assert model.backbone.stem.linear.weight.grad.abs().sum() > 0
     with pytest.raises(InputError, match="pass generator="):
         model.train()(scene)
     assert model(scene, generator=torch.Generator().manual_seed(0)).shape == out.shape

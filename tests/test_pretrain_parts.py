@@ -56,7 +56,7 @@ def view(cloud, seed=0, strength=STILL, levels=3):
 def networks(config, seed=0):
     torch.manual_seed(seed)
     student = Student(config.backbone, config.predictor, config.prototypes, config.classes if config.labels else 0)
-    return student, Teacher(student, config.backbone, config.prototypes), Moments(config.backbone.decoder_channels)
+    return student, Teacher(student, config.backbone, config.prototypes), Moments(config.backbone.widths)
 
 
 # --- configuration ---

@@ -220,7 +220,7 @@ def test_two_writers_at_once_do_not_mix(tmp_path, name):
 LIMITED = """
 import resource, sys
 import numpy as np
-from msm3d import results
+from msm3d.io import results
 from msm3d.scan.cloud import PointCloud
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cloud = PointCloud(coord=np.zeros((5000, 3)))

@@ -1,7 +1,5 @@
 """Tiles: every voxel once, halos as wide as said, and rows that equal the untiled ones as far as the network sees."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,9 @@ from hypothesis import strategies as st
 
 import msm3d
 from msm3d._util import memory
-from msm3d.describe import bytes_per_voxel
 from msm3d.errors import InputError
 from msm3d.ops import curves
-from msm3d.sparse.tiles import reach, tiles
+from msm3d.sparse.tiles import tiles
 from tests.conftest import make_scene, voxel_keys
 
 
@@ -50,13 +47,14 @@ def convolutions_only(config):
 
 
 def few_voxels(model, n):
-    return n * bytes_per_voxel(model.config)
+    return n * model.config.cost.bytes_per_voxel
 
 
 def test_without_attention_a_halo_beyond_its_reach_gives_the_same_rows(config, long_scene, monkeypatch):
     model = convolutions_only(config)
     coarsest = model.config.voxel_size * 2 ** (model.config.levels - 1)
-    monkeypatch.setattr("msm3d.describe.tiles", partial(tiles, halo=int(np.ceil(reach(model.config) / coarsest))))
+    halo = int(np.ceil(model.config.cost.reach / coarsest))
+    monkeypatch.setattr("msm3d.describe.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, halo))
     whole = model.extract(long_scene)
     tiled = model.extract(long_scene, max_memory=few_voxels(model, 3000))
     assert np.array_equal(tiled, whole) if model.ops.NAME == "native" else np.allclose(tiled, whole, atol=1e-5)
@@ -64,7 +62,7 @@ def test_without_attention_a_halo_beyond_its_reach_gives_the_same_rows(config, l
 
 def test_with_a_narrow_halo_only_rows_near_seams_differ(config, long_scene, monkeypatch):
     model = convolutions_only(config)
-    monkeypatch.setattr("msm3d.describe.tiles", partial(tiles, halo=1))
+    monkeypatch.setattr("msm3d.describe.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, 1))
     whole = model.extract(long_scene)
     tiled = model.extract(long_scene, max_memory=few_voxels(model, 4000))
     differ = np.abs(tiled - whole).max(1) > 1e-5
@@ -138,7 +136,7 @@ def test_rows_in_blocks_are_the_rows_at_once(model, scene, per_point, cored):
     core = torch.arange(0, len(voxels.keys), 2) if cored else None
     owner = torch.randint(0, 300, (1000,), generator=torch.Generator().manual_seed(0)) if per_point else None
     reading = Reading(levels=[0, 2], sampling="centered", per_point=per_point, dtype=torch.float32)
-    arguments = model.unet, voxels.keys, voxels.features, extents(voxels.cells), core, owner, reading, model.ops
+    arguments = model.backbone, voxels.keys, voxels.features, extents(voxels.cells), core, owner, reading, model.ops
     whole = _rows(*arguments, torch.device("cpu"))
     parts = list(_blocks(*arguments, torch.device("cpu"), 170))
     assert [part.start for part, _ in parts] == list(range(0, len(whole), 170))

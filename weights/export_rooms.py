@@ -36,7 +36,7 @@ meta = {
     "scores": options.scores,
     "scores_source": options.scores_source,
 }
-half = {name: tensor.half() for name, tensor in trained.unet.state_dict().items()}
+half = {name: tensor.half() for name, tensor in trained.backbone.state_dict().items()}
 store.write(BUNDLE, trained.config, half, meta)
 (BUNDLE / store.CARD).unlink()  # the card is weights/rooms/MODEL_CARD.md
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 import msm3d
-from msm3d.describe import bytes_per_voxel
 
 SLACK = 16e6  # bytes: what the allocator may keep more of at the end than after the first quarter
 
@@ -50,7 +49,7 @@ def main() -> int:
     )
     torch.manual_seed(0)
     model = msm3d.Model(config).eval().requires_grad_(False)
-    per_point = bytes_per_voxel(config) // 5  # some tiles
+    per_point = config.cost.bytes_per_voxel // 5  # some tiles
     folder = guard.HOME / "scans"
     folder.mkdir()
     path = folder / "scan.ply"

@@ -100,7 +100,7 @@ def prepare(folder: Path) -> None:
         np.savez(folder / f"{name}.npz", coord=points, color=rng.integers(1, 255, (n, 3)).astype("u1"), normal=normal)
     torch.manual_seed(0)
     coarse = replace(CONFIG, voxel_size=0.1)
-    weights.write(folder / "model", coarse, msm3d.Model(coarse).unet.state_dict(), META)
+    weights.write(folder / "model", coarse, msm3d.Model(coarse).backbone.state_dict(), META)
     state = {"student." + theirs: torch.rand(shape) for theirs, (_, shape) in conversion.table(CONFIG).items()}
     torch.save({"state_dict": state}, folder / "model.pth")
     (folder / "told.json").write_text(json.dumps(TOLD))

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..backbones.hunet.config import BackboneConfig
+from ..backbones import Shape
 from ..errors import InputError
 from ..model import Model
 from ..scan.cloud import PointCloud
@@ -130,7 +130,7 @@ class RawFeatures:
         return {"name": self.name, "channels": 7}
 
 
-def random_network(config: BackboneConfig, seed: int, *, like: Model | None = None) -> Model:
+def random_network(config: Shape, seed: int, *, like: Model | None = None) -> Model:
     """Return a network that has learned nothing: weights drawn as training would start with, from `seed`.
 
     Args:

@@ -28,7 +28,7 @@ def input_hash(cloud: PointCloud) -> str:
 def model_hash(model: Model) -> str:
     """Return 64 hexadecimal digits of a model's shape and weights."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
-    for name, tensor in sorted(model.unet.state_dict().items()):
+    for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

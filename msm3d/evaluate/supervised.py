@@ -119,7 +119,7 @@ def supervised_model(
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         config = BackboneConfig.from_dict(state["run"]["config"])
         model = Model(config, backend=backend, meta={"name": "supervised", "step": state["step"]})
-        model.unet.load_state_dict(state["model"])
+        model.backbone.load_state_dict(state["model"])
     except Exception as error:
         raise InputError(f"{checkpoint} is not a checkpoint of train_supervised; give the file it wrote.") from error
     return model.to(device).eval().requires_grad_(False)
@@ -141,7 +141,7 @@ class _Run:
             torch.manual_seed(settings.seed)
             self.model = Model(config, backend=backend, meta={"name": "supervised", "data": train.name})
             self.levels = list(range(config.levels)) if settings.head == "all" else [0]
-            width = sum(config.decoder_channels[level] for level in self.levels)
+            width = sum(config.widths[level] for level in self.levels)
             self.head = nn.Linear(width, len(train.classes))
         self.model.to(device).train()
         self.head.to(device)
@@ -165,9 +165,9 @@ class _Run:
     def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
         """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
         model, device = self.model, self.model.device
-        voxels = voxelize(clouds, model.config.voxel_size, self.ops, model.config.origin)
+        voxels = voxelize(clouds, model.config.inputs.voxel_size, self.ops, model.config.inputs.origin)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, self.ops, len(clouds))
-        features = model.unet(voxels.features.to(device), hierarchy, self.ops, generator)
+        features = model.backbone(voxels.features.to(device), hierarchy, self.ops, generator)
         read = descriptors(features, hierarchy, self.levels, model.config.sampling, self.ops)
         logits = self.head(read)
         labels = torch.cat([torch.from_numpy(cloud.segment) for cloud in clouds])
@@ -192,14 +192,14 @@ class _Run:
         state = {
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "model": self.model.unet.state_dict(),
+            "model": self.model.backbone.state_dict(),
         }
         training.save(path, self._identity(), step, state)
 
     def resume(self, path: Path) -> int:
         """Take over a checkpoint and return the step to go on with."""
         state = training.resume(path, self._identity(), self.model.device)
-        self.model.unet.load_state_dict(state["model"])
+        self.model.backbone.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])

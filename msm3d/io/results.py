@@ -93,15 +93,15 @@ def provenance(
         `licence` (of the weights) and `source`.
     """
     kept = model._levels(levels)
-    weight = model.unet.stem.linear.weight.dtype
+    weight = model.backbone.weight.dtype
     return {
         "msm3d": __version__,
         "model": model.meta.get("name") or "untrained",
         "sha256": model.meta.get("sha256"),
         "precision": next((name for name, kind in PRECISIONS.items() if kind == weight), str(weight)),
         "levels": kept,
-        "channels": [model.config.decoder_channels[level] for level in kept],
-        "voxel_size": model.config.voxel_size,
+        "channels": [model.config.widths[level] for level in kept],
+        "voxel_size": model.config.inputs.voxel_size,
         "sampling": model._sampling(sampling),
         "dtype": dtype,
         "units": "m",

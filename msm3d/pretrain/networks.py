@@ -84,7 +84,7 @@ class Student(nn.Module):
 
     def __init__(self, config: BackboneConfig, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
-        widths = config.decoder_channels
+        widths = config.widths
         self.backbone = MaskedBackbone(config)
         self.predictor = Heads(widths, predictor, widths)
         self.clusters = Clusters(widths, prototypes) if prototypes else None
@@ -97,7 +97,7 @@ class Teacher(nn.Module):
     def __init__(self, student: Student, config: BackboneConfig, prototypes: int) -> None:
         super().__init__()
         self.unet = UNet(config)
-        self.clusters = Clusters(config.decoder_channels, prototypes) if prototypes else None
+        self.clusters = Clusters(config.widths, prototypes) if prototypes else None
         self.follow(student, 0.0)
         self.eval().requires_grad_(False)
 

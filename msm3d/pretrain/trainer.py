@@ -103,7 +103,7 @@ def pretrain(
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
     device = device_of(device)
-    weights = None if start is None else start.unet.state_dict()
+    weights = None if start is None else start.backbone.state_dict()
     run = _Run(scenes, config, Path(folder), device, backend, data, weights)
     first = run.begin(resume)
     monitor = Monitor()
@@ -177,7 +177,7 @@ class _Run:
             self.teacher = Teacher(self.student, config.backbone, config.prototypes)
         self.student.to(self.device).train()
         self.teacher.to(self.device)
-        self.moments = Moments(config.backbone.decoder_channels).to(self.device)
+        self.moments = Moments(config.backbone.widths).to(self.device)
         self.optimizer = training.optimizer(self.student.parameters(), config.lr, config.weight_decay)
 
     # --- one step ---
@@ -283,7 +283,7 @@ class _Run:
         }
         with torch.random.fork_rng(devices=[]):
             model = Model(self.config.backbone, meta=meta if step is None else meta | {"steps": step})
-        model.unet.load_state_dict(unet.state_dict())
+        model.backbone.load_state_dict(unet.state_dict())
         return model.to(self.device).eval().requires_grad_(False)
 
     def _parts(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Hierarchy:
     ) -> "Hierarchy":
         """Build `levels` grids over ascending Morton `keys` (m,) with the backend `ops`.
 
-        >>> from .ops import reference
+        >>> from ..ops import reference
         >>> cells = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 4, 0, 0]])
         >>> [len(grid) for grid in Hierarchy.of(curves.morton(cells), 3, reference).grids]
         [3, 2, 2]
@@ -116,7 +116,7 @@ class Hierarchy:
         A coarser voxel stays if any voxel below it does. Tables are restricted, not built anew: this is what a student
         that sees only the visible voxels costs.
 
-        >>> from .ops import reference
+        >>> from ..ops import reference
         >>> whole = Hierarchy.of(torch.tensor([0, 1, 9]), 2, reference)
         >>> part, rows = whole.subset(torch.tensor([False, True, True]))
         >>> [r.tolist() for r in rows], part.grids[1].children.tolist()[0]

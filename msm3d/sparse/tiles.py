@@ -1,8 +1,8 @@
 """Scenes of any size: boxes of coarse cells, each with a halo around it that is computed and thrown away.
 
 Tiles keep the scene's cells, so that every voxel has the neighbours, the parents and the place on the curves that it
-has in the whole. What a tile lacks is what lies beyond its halo: a voxel further from there than `reach` has the same
-features as without tiles, but for attention, whose windows fill up with other voxels near a seam.
+has in the whole. What a tile lacks is what lies beyond its halo: a voxel further from there than the convolutions reach
+has the same features as without tiles, but for attention, whose windows fill up with other voxels near a seam.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..backbones.hunet.config import BackboneConfig
 from ..ops import curves
-
-HALO = 6
-"""Coarsest cells around a tile: 1.9 m with the published network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +24,7 @@ class Tile:
     """(k,) bool: those whose descriptors are kept; every voxel is in the core of one tile."""
 
 
-def reach(config: BackboneConfig) -> float:
-    """Return how far, in metres, a voxel's convolutions see at most: beyond it nothing but attention does.
-
-    >>> round(reach(BackboneConfig()), 2)
-    6.2
-    """
-    cells = sum((4 * blocks + 2) * 2**level for level, blocks in enumerate(config.conv_blocks))
-    return cells * config.voxel_size
-
-
-def tiles(keys: Tensor, levels: int, most: int, halo: int = HALO) -> Iterator[Tile]:
+def tiles(keys: Tensor, levels: int, most: int, halo: int) -> Iterator[Tile]:
     """Cut a scene into tiles of at most `most` voxels, halo included, where one coarsest cell allows it.
 
     Args:

@@ -65,7 +65,7 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType, origin:
     Source: the published shift and cells are those of the authors' preprocessing, to 10 nm; it takes one random point
     per cell, where ours is the nearest to the centre, for determinism.
 
-    >>> from .ops import reference
+    >>> from ..ops import reference
     >>> up = np.array([[0, 0, 1]] * 3)
     >>> cloud = PointCloud.of(np.array([[0, 0, 0], [0.05, 0, 0], [0.003, 0, 0]]), color=up, normal=up)
     >>> voxels = voxelize([cloud], 0.02, reference)

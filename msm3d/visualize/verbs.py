@@ -195,7 +195,7 @@ def _described(
 ) -> Iterator[tuple[list[PointCloud], list[np.ndarray]]]:
     """Yield the scans and their descriptors in float16, which lie in a file beside the output where they are large."""
     clouds, features, width = [], [], model.channels(levels)
-    options = replace(options or ReadOptions(), spacing=model.config.voxel_size)
+    options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
     with ExitStack() as stack:
         for i, scan in enumerate(scans):
             with stages.of(scan):

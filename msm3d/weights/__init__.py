@@ -251,7 +251,7 @@ def _info(name: str, status: str, known: Mapping[str, Any], path: Path | None) -
     if path is not None:  # what is there counts, not what the release would be
         meta = metadata(path)
         config = backbone(path, meta)
-        known = {**known, **meta, "dims": config.decoder_channels, "voxel_size": config.voxel_size}
+        known = {**known, **meta, "dims": config.widths, "voxel_size": config.inputs.voxel_size}
     return ModelInfo(
         name=name,
         status=status,

@@ -305,6 +305,7 @@ def _backbone(
         )
     try:
         backbone = store.described({"sampling": "published", **_inferred(shapes), **given})
+        assert isinstance(backbone, BackboneConfig)
     except (LookupError, ValueError, ArithmeticError) as error:
         if isinstance(error, Msm3dError):
             raise

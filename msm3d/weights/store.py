@@ -1,6 +1,6 @@
 """A model on disk: a directory of config.json + model.safetensors, checked before it is believed.
 
-`config.json` holds `format` ("msm3d"), `format_version`, `backbone` (the fields of `BackboneConfig`), `sha256` of
+`config.json` holds `format` ("msm3d"), `format_version`, `backbone` (the fields of its shape), `sha256` of
 `model.safetensors`, and what a reader wants to know: `name`, `licence`, `data`, `source`, `scores`, `parameters`.
 """
 
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.atomic import staged
-from ..backbones.hunet.config import BackboneConfig
-from ..backbones.hunet.net import UNet
+from ..backbones import Shape, build, shape_of
 from ..errors import InputError, Msm3dError, WeightsError, cut, quoted
 from .hub import ONLY_OURS
 
@@ -35,7 +34,7 @@ _WIDEST = 1 << 20  # channels, or voxels of a window: far beyond any network, an
 _COMPLAINTS = 12  # that a message lists
 
 
-def read(directory: Source) -> tuple[BackboneConfig, dict[str, Tensor], dict[str, Any]]:
+def read(directory: Source) -> tuple[Shape, dict[str, Tensor], dict[str, Any]]:
     """Read a model's directory: the network's shape, its tensors as they are stored, and config.json as a dict.
 
     Raises:
@@ -57,7 +56,7 @@ def read(directory: Source) -> tuple[BackboneConfig, dict[str, Tensor], dict[str
 
 
 def write(
-    directory: Source, config: BackboneConfig, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None
+    directory: Source, config: Shape, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None
 ) -> Path:
     """Write a model's directory and return it; other files in it, and a model card already there, are left alone.
 
@@ -111,29 +110,22 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) 
     module.load_state_dict(dict(tensors), strict=True)
 
 
-def require_fit(config: BackboneConfig, tensors: Mapping[str, Tensor], where: Source) -> None:
+def require_fit(config: Shape, tensors: Mapping[str, Tensor], where: Source) -> None:
     """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it.
 
     A config.json of a stranger may ask for any number of blocks and any width. As many tensors and values as they need
     must be in the file, so what the file holds bounds what is built to compare it with, which takes no memory.
     """
-    blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
-    widest = max(*config.channels, *config.decoder_channels)
-    hidden = config.mlp_ratio * widest if any(config.attention_blocks) else 0
-    values = sum(tensor.numel() for tensor in tensors.values())
-    for asked, name, there in (
-        (config.levels, "levels", len(tensors)),
-        (blocks, "blocks", len(tensors)),
-        (max(widest, hidden, config.in_channels), "channels", values),
-    ):
+    found = {"tensors": len(tensors), "values": sum(tensor.numel() for tensor in tensors.values())}
+    for asked, name, kind in config.least():
+        there = found[kind]
         if asked > there:
-            kind = "values" if name == "channels" else "tensors"
             raise WeightsError(
                 f"the weights in {os.fspath(where)} do not fit the network: {CONFIG} asks for {quoted(asked)} {name}, "
                 f"but {MODEL} holds {there} {kind}; use the {CONFIG} that was saved with them."
             )
     with torch.device("meta"):
-        _refuse_what_does_not_fit(UNet(config), tensors, where)
+        _refuse_what_does_not_fit(build(config), tensors, where)
 
 
 def _refuse_what_does_not_fit(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) -> None:
@@ -173,10 +165,10 @@ def disagreements(wanted: Shapes, given: Shapes) -> list[str]:
     )
 
 
-def card(config: BackboneConfig, meta: Mapping[str, Any]) -> str:
+def card(config: Shape, meta: Mapping[str, Any]) -> str:
     """Return a model card in Markdown: what goes in, what comes out, from which data, under which licence."""
     name = meta.get("name") or "A model of msm3d"
-    widths = " + ".join(map(str, config.decoder_channels))
+    widths = " + ".join(map(str, config.widths))
     scores = "\n".join(f"| {key} | {value} |" for key, value in (meta.get("scores") or {}).items())
     return f"""---
 library_name: msm3d
@@ -190,7 +182,7 @@ One vector per point of an indoor 3D scan: `pip install msm3d`, then `msm3d.load
 
 | | |
 |---|---|
-| input | coordinates in metres, colour, normals; voxels of {config.voxel_size} m |
+| input | coordinates in metres, colour, normals; voxels of {config.inputs.voxel_size} m |
 | output | {config.descriptor_channels} channels per point: {widths}, fine to coarse |
 | parameters | {meta.get("parameters", "not stated")} |
 | trained on | {meta.get("data") or "not stated"} |
@@ -250,7 +242,7 @@ def _is_count(value: Any) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62)
 
 
-def backbone(directory: Path, meta: Mapping[str, Any]) -> BackboneConfig:
+def backbone(directory: Path, meta: Mapping[str, Any]) -> Shape:
     """Return the shape of the network that config.json describes."""
     try:
         return described(meta["backbone"])
@@ -258,7 +250,7 @@ def backbone(directory: Path, meta: Mapping[str, Any]) -> BackboneConfig:
         raise WeightsError(f"{directory / CONFIG} does not describe a network: {error}") from error
 
 
-def described(values: Mapping[str, Any]) -> BackboneConfig:
+def described(values: Mapping[str, Any]) -> Shape:
     """Return the shape of a network from fields that a stranger may have written.
 
     >>> described({"channels": [32, 10**30]})
@@ -273,7 +265,7 @@ def described(values: Mapping[str, Any]) -> BackboneConfig:
         if any(isinstance(number, int) and abs(number) > _WIDEST for number in numbers):
             raise InputError(f"{cut(name)} is {quoted(value)}; the largest number is {_WIDEST}.")
     try:
-        return BackboneConfig.from_dict(dict(values))
+        return shape_of(values)
     except InputError:
         raise
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:

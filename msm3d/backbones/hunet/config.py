@@ -1,21 +1,25 @@
 """The shape of the network. Knows no file format."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import inf, isfinite
 from numbers import Integral, Real
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar, get_args, get_origin
 
 from ...errors import InputError, quoted, require
+from ..base import Cost, Inputs, Shape
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
 SAMPLINGS = ("centered", "published")
 ORIGINS = ("published", "anchored")
+HALO = 6
+"""Coarsest cells around a tile: 1.9 m with the published network."""
 CURVES = ("xyz-z", "yxz-z", "xyz-hilbert", "yxz-hilbert")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneConfig:
+class BackboneConfig(Shape):
     """Shape of the U-Net; the defaults are the published 67.6 M network. Every tuple runs fine to coarse.
 
     >>> BackboneConfig().descriptor_channels
@@ -25,6 +29,7 @@ class BackboneConfig:
     msm3d.errors.InputError: channels has 5 levels but heads has 3; give one entry per level.
     """
 
+    architecture: ClassVar[str] = "hunet"
     channels: tuple[int, ...] = (32, 64, 128, 256, 384)
     """Encoder width per level [paper, Table 12]."""
     decoder_channels: tuple[int, ...] = (64, 96, 128, 256, 384)
@@ -113,21 +118,42 @@ class BackboneConfig:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
-    def levels(self) -> int:
-        """Number of resolutions."""
-        return len(self.channels)
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each level in a descriptor: the decoder's."""
+        return self.decoder_channels
 
     @property
-    def descriptor_channels(self) -> int:
-        """Width of a point's descriptor when every level is used."""
-        return sum(self.decoder_channels)
+    def inputs(self) -> Inputs:
+        """Colour and normal of the point nearest to the centre of a voxel."""
+        return Inputs(voxel_size=self.voxel_size, origin=self.origin)
+
+    @property
+    def cost(self) -> Cost:
+        """Measured by `benchmarks/bench_scaling.py`; the bytes are an upper estimate.
+
+        >>> round(BackboneConfig().cost.reach, 2)
+        6.2
+        """
+        cells = sum((4 * blocks + 2) * 2**level for level, blocks in enumerate(self.conv_blocks))
+        widest = max(self.channels[0], self.decoder_channels[0])
+        return Cost(bytes_per_voxel=2500 + 32 * widest, reach=cells * self.voxel_size, halo=HALO)
+
+    def least(self) -> list[tuple[int, str, str]]:
+        """Return how many tensors or values its weights have at least."""
+        widest = max(*self.channels, *self.decoder_channels)
+        hidden = self.mlp_ratio * widest if any(self.attention_blocks) else 0
+        return [
+            (self.levels, "levels", "tensors"),
+            (sum(self.conv_blocks) + sum(self.attention_blocks), "blocks", "tensors"),
+            (max(widest, hidden, self.in_channels), "channels", "values"),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "BackboneConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "BackboneConfig":
         """Build from `to_dict`'s values; a name that is not a field is an error, never dropped.
 
         >>> BackboneConfig.from_dict({"chanels": [32]})

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ...sparse.hierarchy import Grid, Hierarchy
+from ..base import Backbone
 from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
 from .config import BackboneConfig
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """The network of `config`, weights drawn from torch's generator until some are loaded."""
+
+    Config = BackboneConfig
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
