@@ -72,11 +72,15 @@ def test_every_example_is_a_recipe():
     assert sorted(re.findall(r"{include examples/(\w+\.py)}", recipes)) == examples
 
 
-def test_the_network_is_drawn_as_it_is(monkeypatch):
+def test_drawings_are_as_their_programs_make_them(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     import figures
 
     assert figures.network(msm3d.BackboneConfig()) == (ROOT / "docs/figures/network-scannet.svg").read_text()
+    import floors
+
+    for name, (title, columns) in floors.PICTURES.items():
+        assert floors.drawn(title, columns) == (ROOT / f"docs/figures/floor-{name}.svg").read_text()
     assert figures.network(figures.ROOMS.backbone) == (ROOT / "docs/figures/network-rooms.svg").read_text()
 
 
