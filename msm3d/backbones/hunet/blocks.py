@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...ops import Table
+from ...ops import Table, contract
 from ...sparse.hierarchy import Grid
 from .config import BackboneConfig
 
@@ -25,9 +25,10 @@ class Norm(nn.Module):
             self.bias = nn.Parameter(torch.zeros(channels))
 
     @property
-    def spec(self) -> tuple[str, Tensor, Tensor | None]:
-        """What `ops` calls a norm."""
-        return ("rmsnorm", self.scale, None) if self.kind == "rmsnorm" else ("layernorm", self.weight, self.bias)
+    def spec(self) -> contract.Norm:
+        """The norm as `ops` takes it."""
+        scale, shift = (self.scale, None) if self.kind == "rmsnorm" else (self.weight, self.bias)
+        return contract.Norm(self.kind, scale, shift)
 
 
 class SparseConv(nn.Module):
