@@ -215,11 +215,12 @@ MSM3D_EXPORT int32_t msm3d_finish_gradient(int64_t isa, const FinishGradient* a)
 }
 
 // out[i]: what a norm by the root mean square multiplies row i of x (n, c) by.
-MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, float eps, const float* x,
+                                       float* out) {
     const Kernels* set = kernels(isa);
     if (!set) return NO_SUCH_ISA;
     if (threads < 1 || n < 0 || c < 1) return BAD_ARGUMENT;
-    return set->inverse_rms(threads, n, c, x, out);
+    return set->inverse_rms(threads, n, c, eps, x, out);
 }
 
 static bool good(const Attend& a) {

@@ -31,9 +31,9 @@ int32_t finish(const FinishGradient& a, float* out) {
     return OK;
 }
 
-int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* x, float* out) {
 #pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + EPS);
+    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + eps);
     return OK;
 }
 

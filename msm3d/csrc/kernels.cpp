@@ -9,7 +9,7 @@ int32_t product(const Product&);
 int32_t weight_gradient(const WeightGradient&);
 int32_t finish(const FinishGradient&, float*);
 int32_t finish_gradient(const FinishGradient&);
-int32_t inverse_rms(int64_t, int64_t, int64_t, const float*, float*);
+int32_t inverse_rms(int64_t, int64_t, int64_t, float, const float*, float*);
 int32_t attend(const Attend&);
 int32_t attend_gradient(const Attend&);
 int32_t blend(const Blend&);

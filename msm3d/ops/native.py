@@ -11,7 +11,7 @@ import ctypes
 import functools
 import os
 from collections.abc import Sequence
-from ctypes import byref, c_int64, c_void_p
+from ctypes import byref, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -487,6 +487,7 @@ class _Rule:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
         kept = [None if p is None else _dense("parameter", p, torch.float32) for p in parameters]
         finish.channels, finish.activation, finish.norm = channels, _ACTIVATIONS[self.activation], _NORMS[self.norm]
+        finish.eps = reference.EPS
         for name, parameter in zip(("bias", "scale", "shift", "gamma", "residual"), kept, strict=False):
             setattr(finish, name, address(parameter))
         return kept
@@ -506,7 +507,7 @@ def _prepared(x: Tensor, weight: Tensor, pre_norm: Norm | None, isa: str | None)
         return normalize(x, pre_norm, isa=isa), _Rule(isa)
     rows = _dense("x", x, torch.float32)
     factor = library.empty((len(rows),))
-    library.call("inverse_rms", _isa(isa), _threads(), *rows.shape, rows, factor)
+    library.call("inverse_rms", _isa(isa), _threads(), *rows.shape, c_float(reference.EPS), rows, factor)
     return x, _Rule(isa, factor=factor, scale=_dense("scale", scale, torch.float32))
 
 
