@@ -158,7 +158,8 @@ void* workspace(int64_t bytes) {
 }
 
 static bool good(const Finish& f) {
-    if (f.channels < 0 || f.activation < NONE || f.activation > GEGLU || f.norm < NO_NORM || f.norm > LAYERNORM) return false;
+    if (f.channels < 0 || f.activation < NONE || f.activation > GEGLU) return false;
+    if (f.norm < NO_NORM || f.norm > LAYERNORM) return false;
     return f.activation != GEGLU || f.channels % 2 == 0;
 }
 
@@ -168,8 +169,9 @@ using namespace msm3d;
 
 // The version of abi.h for 0, then the sizes of its structures in the order of STRUCTURES in library.py, then -1.
 MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
-    constexpr size_t all[] = {size_t(ABI),            sizeof(Finish), sizeof(Pairs), sizeof(Product), sizeof(WeightGradient),
-                              sizeof(FinishGradient), sizeof(Attend), sizeof(Blend)};
+    constexpr size_t all[] = {size_t(ABI),     sizeof(Finish),         sizeof(Pairs),
+                              sizeof(Product), sizeof(WeightGradient), sizeof(FinishGradient),
+                              sizeof(Attend),  sizeof(Blend)};
     return which >= 0 && which < int64_t(sizeof all / sizeof *all) ? int64_t(all[which]) : -1;
 }
 
