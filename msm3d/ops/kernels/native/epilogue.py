@@ -1,7 +1,7 @@
 """What precedes and follows a product, and its gradients; a norm alone is a product's epilogue without the product."""
 
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import byref, c_float
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class Rule:
     isa: str | None
     activation: str | None = None
     norm: str | None = None
+    eps: float = 0.0
     factor: Tensor | None = None
     """(n,) of each row of the input."""
     scale: Tensor | None = None
@@ -31,8 +32,8 @@ class Rule:
     @classmethod
     def of(cls, epilogue: Epilogue, isa: str | None, *around: Tensor | None) -> "Rule":
         """Return the rule of what follows a product, and of the factor and the scale around it, if there are any."""
-        norm = epilogue.norm
-        return cls(isa, epilogue.activation, norm and norm.kind, *around)
+        kind, eps = (None, 0.0) if epilogue.norm is None else (epilogue.norm.kind, epilogue.norm.eps)
+        return cls(isa, epilogue.activation, kind, eps, *around)
 
     def is_plain(self, parameters: Sequence[Tensor | None]) -> bool:
         """Return whether a bias and a residual are all that follows: then the sums' gradient is the result's."""
@@ -41,7 +42,7 @@ class Rule:
     def fill(self, finish: Any, channels: int, parameters: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Fill the structure; return the tensors that it points to, to be kept during the call."""
         kept = [None if p is None else dense("parameter", p, torch.float32) for p in parameters]
-        finish.channels = channels
+        finish.channels, finish.eps = channels, self.eps
         finish.activation, finish.norm = code(self.activation, ACTIVATIONS), code(self.norm, NORMS)
         for name, parameter in zip(PARAMETERS, kept, strict=False):
             setattr(finish, name, address(parameter))
@@ -74,7 +75,7 @@ def prepared(
         return normalize(x, pre_norm, isa), None, None
     rows = dense("x", x, torch.float32)
     factor = library.empty((len(rows),))
-    library.call("inverse_rms", chosen(isa), threads(), *rows.shape, rows, factor)
+    library.call("inverse_rms", chosen(isa), threads(), *rows.shape, c_float(pre_norm.eps), rows, factor)
     return x, factor, dense("scale", pre_norm.scale, torch.float32)
 
 
