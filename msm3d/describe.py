@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from ._util.words import either
 from .backbones.hunet.config import BackboneConfig
 from .backbones.hunet.net import UNet
 from .errors import InputError
-from .ops import curves
+from .ops import Backend, curves
 from .sparse.hierarchy import Hierarchy, extents
 from .sparse.interpolate import corners, descriptors
 from .sparse.tiles import tiles
@@ -65,7 +64,7 @@ def describe(
     unet: UNet,
     voxels: Voxels,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     limit: int,
     out: np.ndarray | None = None,
@@ -139,7 +138,7 @@ def _rows(
     core: Tensor | None,
     owner: Tensor | None,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -158,7 +157,7 @@ def _blocks(
     core: Tensor | None,
     owner: Tensor | None,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     block: int | None,
 ) -> Iterator[tuple[slice, Tensor]]:

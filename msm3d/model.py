@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from .backbones.hunet.config import SAMPLINGS, BackboneConfig
 from .backbones.hunet.net import UNet
 from .describe import Reading, bytes_per_voxel, describe, joined, require_fit
 from .errors import InputError, quoted
-from .ops import backend, curves
+from .ops import Backend, backend, curves
 from .ops.usual import as_usual
 from .scan.cloud import PointCloud
 from .scan.normals import completed
@@ -103,7 +102,7 @@ class Model(nn.Module):
         return self.unet.bottleneck.spec[1].device
 
     @property
-    def ops(self) -> ModuleType:
+    def ops(self) -> Backend:
         """The backend in use: the one named, or the best for the device."""
         return backend(self.device, self.backend)
 

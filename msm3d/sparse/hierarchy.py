@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from ..ops import Table, curves
+from ..ops import Backend, Table, curves
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +93,10 @@ class Hierarchy:
     """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
 
     @classmethod
-    def of(
-        cls, keys: Tensor, levels: int, ops: ModuleType, scenes: int = 1, extent: Tensor | None = None
-    ) -> "Hierarchy":
+    def of(cls, keys: Tensor, levels: int, ops: Backend, scenes: int = 1, extent: Tensor | None = None) -> "Hierarchy":
         """Build `levels` grids over ascending Morton `keys` (m,) with the backend `ops`.
 
-        >>> from .ops import reference
+        >>> from ..ops import reference
         >>> cells = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 4, 0, 0]])
         >>> [len(grid) for grid in Hierarchy.of(curves.morton(cells), 3, reference).grids]
         [3, 2, 2]
@@ -116,7 +113,7 @@ class Hierarchy:
         A coarser voxel stays if any voxel below it does. Tables are restricted, not built anew: this is what a student
         that sees only the visible voxels costs.
 
-        >>> from .ops import reference
+        >>> from ..ops import reference
         >>> whole = Hierarchy.of(torch.tensor([0, 1, 9]), 2, reference)
         >>> part, rows = whole.subset(torch.tensor([False, True, True]))
         >>> [r.tolist() for r in rows], part.grids[1].children.tolist()[0]
