@@ -14,6 +14,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
+	$(VENV)/bin/clang-format --dry-run --Werror msm3d/csrc/*.h msm3d/csrc/*.cpp tests/csrc/*.cpp
 
 docs: $(VENV)/installed
 	$(VENV)/bin/mkdocs build --strict

@@ -18,6 +18,7 @@ from machine import machine
 from torch import Tensor
 
 from msm3d.ops import native, reference
+from msm3d.ops.kernels.native import instructions
 
 SHAPES = [(5507, 32), (1197, 48)]
 """Rows and heads of eight channels, as in the published network on the room."""
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = process_time if options.cpu_time else perf_counter
-    print(machine(), native.ISAS[native._best()], f"window {WINDOW}\n", sep=", ")
+    print(machine(), instructions.ISAS[instructions.best()], f"window {WINDOW}\n", sep=", ")
     names = ["native", "reference", "torch"] + ["flex"] * options.flex
     print(
         "| rows x heads | pass | "

@@ -23,6 +23,7 @@ from room import room
 from torch import Tensor
 
 from msm3d.ops import Table, curves, native, reference
+from msm3d.ops.kernels.native import instructions
 
 SHAPES = [(32, 0), (64, 0), (64, 1), (96, 1), (128, 2), (256, 3), (384, 4)]
 """Channels and level of the published network's submanifold convolutions."""
@@ -111,7 +112,7 @@ def main() -> None:
         torch.set_grad_enabled(False)
         measure(options)
         return
-    print(machine(), f"{native.ISAS[native._best()]}, room of {options.points:,} points\n", sep=", ")
+    print(machine(), f"{instructions.ISAS[instructions.best()]}, room of {options.points:,} points\n", sep=", ")
     head = ["channels @ voxels", "threads", "multiply-adds", "torch.mm", *COLUMNS, "share", "over spconv, wrong rows"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
     for threads in options.threads:  # spconv reads its number of threads once, from the environment

@@ -137,7 +137,7 @@ def convolutions(options: argparse.Namespace, levels: list, rates: dict[str, flo
 
 def tune(options: argparse.Namespace, levels: list) -> None:
     """Time other block sizes of each convolution; the best belong into products.block_sizes."""
-    from msm3d.ops.triton import products
+    from msm3d.ops.kernels.triton import products
 
     head("Block sizes of convolutions, best five", "channels @ voxels", "precision", "ms", "sizes")
     for (channels, level), name in itertools.product(SHAPES, options.precision):

@@ -23,7 +23,8 @@ from triton.compiler import ASTSource
 
 from msm3d.ops import reference
 from msm3d.ops import triton as ops
-from msm3d.ops.triton import products
+from msm3d.ops.contract import Epilogue, Norm
+from msm3d.ops.kernels.triton import products
 
 TYPES = {
     torch.float32: "*fp32",
@@ -122,15 +123,10 @@ def launches(dtype: torch.dtype, precision: str, quick: bool) -> Iterator[tuple[
     def finish(activation: str | None, e: int, norm: bool) -> None:
         d = 2 * e if activation == "geglu" else e
         x, weight = torch.randn(64, d).requires_grad_(), torch.ones(e).requires_grad_()
-        ops._finished(
-            x,
-            x.dtype,
-            torch.ones(d),
-            activation,
-            ("rmsnorm", weight, None) if norm else None,
-            weight,
-            torch.ones(64, e),
-        ).sum().backward()
+        epilogue = Epilogue(
+            torch.ones(d), activation, Norm("rmsnorm", weight) if norm else None, weight, torch.ones(64, e)
+        )
+        ops.kernels._finished(x, x.dtype, epilogue).sum().backward()
 
     for activation, e, norm in ((None, 64, True), (None, 384, True), ("geglu", 1536, False), ("gelu", 1536, True)):
         yield f"{activation}, {e} channels{', norm' if norm else ''}", lambda a=(activation, e, norm): finish(*a)

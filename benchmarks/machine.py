@@ -8,14 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import msm3d
-from msm3d.ops import library, native
+from msm3d.ops import Backend, Table, library, native
+from msm3d.ops.kernels.native import instructions
 from msm3d.sparse.hierarchy import Hierarchy
 
 
@@ -56,7 +56,9 @@ def most_multiply_adds(clock: Callable[[], float] = perf_counter) -> float:
     entry = library.load().msm3d_multiply_add
     entry.restype = ctypes.c_double
     start = clock()
-    done = entry(ctypes.c_int64(native._best()), ctypes.c_int64(torch.get_num_threads()), ctypes.c_int64(3_000_000))
+    done = entry(
+        ctypes.c_int64(instructions.best()), ctypes.c_int64(torch.get_num_threads()), ctypes.c_int64(3_000_000)
+    )
     return done / (clock() - start) / 1e9
 
 
@@ -75,14 +77,14 @@ def network_gflop(unet: torch.nn.Module, features: Tensor, hierarchy: Hierarchy)
 class _Counting:
     """A backend that counts."""
 
-    def __init__(self, ops: ModuleType) -> None:
+    def __init__(self, ops: Backend) -> None:
         self._ops, self.operations = ops, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ops, name)
 
-    def conv(self, x: Tensor, weight: Tensor, table: Tensor, *rest: Any, **named: Any) -> Tensor:
-        self.operations += 2 * int((table >= 0).sum()) * weight.shape[1] * weight.shape[2]
+    def conv(self, x: Tensor, weight: Tensor, table: Table | Tensor, *rest: Any, **named: Any) -> Tensor:
+        self.operations += 2 * int((Table.of(table).rows >= 0).sum()) * weight.shape[1] * weight.shape[2]
         return self._ops.conv(x, weight, table, *rest, **named)
 
     def linear(self, x: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ._util.progress import bar
 from ._util.words import either
 from .backbones import Backbone
 from .errors import InputError
-from .ops import curves
+from .ops import Backend, curves
 from .sparse.hierarchy import Hierarchy, extents
 from .sparse.interpolate import corners, descriptors
 from .sparse.tiles import tiles
@@ -56,7 +55,7 @@ def describe(
     backbone: Backbone,
     voxels: Voxels,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     limit: int,
     out: np.ndarray | None = None,
@@ -130,7 +129,7 @@ def _rows(
     core: Tensor | None,
     owner: Tensor | None,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -149,7 +148,7 @@ def _blocks(
     core: Tensor | None,
     owner: Tensor | None,
     reading: Reading,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     block: int | None,
 ) -> Iterator[tuple[slice, Tensor]]:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from .backbones import Shape, build
 from .backbones.hunet.config import SAMPLINGS
 from .describe import Reading, describe, joined, require_fit
 from .errors import InputError, quoted
-from .ops import backend, curves
+from .ops import Backend, backend, curves
 from .ops.usual import as_usual
 from .scan.cloud import PointCloud
 from .scan.normals import completed
@@ -88,7 +87,7 @@ class Model(nn.Module):
         return self.backbone.weight.device
 
     @property
-    def ops(self) -> ModuleType:
+    def ops(self) -> Backend:
         """The backend in use: the one named, or the best for the device."""
         return backend(self.device, self.backend)
 

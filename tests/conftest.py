@@ -1,6 +1,5 @@
 """What several tests share: every backend that can run here, seeded randomness, a small scene and a small network."""
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -34,7 +33,7 @@ def interpreted() -> str | None:
 )
 def ops(request):
     """Each backend that can run on this machine's CPU, and Triton's kernels interpreted where it is installed."""
-    module = importlib.import_module(BACKENDS[request.param])
+    module = BACKENDS[request.param]
     reason = interpreted() if request.param == "triton" else module.why_not(torch.device("cpu"))
     if reason:
         pytest.skip(reason)

@@ -1,9 +1,9 @@
 """Which backend runs where, and what is said where one cannot."""
 
-import importlib
 import shutil
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,10 @@ import msm3d
 from msm3d.cli.check import report
 from msm3d.errors import BackendError, Msm3dWarning
 from msm3d.ops import BACKENDS, backend, library, native, reference, spconv, triton
+from msm3d.ops.kernels import native as native_kernels
+from msm3d.ops.kernels import spconv as spconv_kernels
+from msm3d.ops.kernels import triton as triton_kernels
+from msm3d.ops.operations import OPERATIONS
 
 CUDA = torch.device("cuda", 0)
 
@@ -26,31 +30,23 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Test Card")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
-    for module in (triton, spconv):
+    for module in (triton_kernels, spconv_kernels):
         module._why_not_on.cache_clear()
     yield monkeypatch
-    for module in (triton, spconv):
+    for module in (triton_kernels, spconv_kernels):
         module._why_not_on.cache_clear()
 
 
-def test_every_backend_has_the_functions_of_the_reference():
-    names = (
-        "NAME",
-        "why_not",
-        "lookup",
-        "group",
-        "octree",
-        "corners",
-        "normalize",
-        "linear",
-        "conv",
-        "attend",
-        "blend",
-    )
-    for name, place in BACKENDS.items():
-        module = importlib.import_module(place)
-        assert module.NAME == name
-        assert all(hasattr(module, function) for function in names)
+def test_every_backends_kernels_take_the_arguments_of_the_references():
+    for name, ops in BACKENDS.items():
+        assert ops.NAME == name
+        assert callable(ops.kernels.why_not)
+        own = [operation for operation in OPERATIONS if hasattr(ops.kernels, operation)]
+        assert own if name == "spconv" else len(own) >= 5
+        for operation in own:
+            taken, given = (list(signature(getattr(k.kernels, operation)).parameters) for k in (ops, reference))
+            assert taken[: len(given)] == given
+            assert set(taken[len(given) :]) <= {"isa", "precision"}
 
 
 def test_on_a_cpu_nothing_changes():
@@ -69,13 +65,13 @@ def test_without_a_gpu_it_says_so(monkeypatch):
 
 
 def test_what_is_not_installed_is_named_with_its_cure(gpu):
-    gpu.setattr(triton, "find_spec", lambda name: None)
+    gpu.setattr(triton_kernels, "find_spec", lambda name: None)
     assert "triton is not installed; pip install triton" in str(triton.why_not(CUDA))
 
     def missing():
         raise ImportError("No module named 'spconv'")
 
-    gpu.setattr(spconv, "_spconv", missing)
+    gpu.setattr(spconv_kernels, "_spconv", missing)
     assert "spconv cannot be imported: No module named 'spconv'; pip install 'msm3d[cu126]'" in str(
         spconv.why_not(CUDA)
     )
@@ -83,7 +79,7 @@ def test_what_is_not_installed_is_named_with_its_cure(gpu):
 
 
 def test_old_and_other_gpus_are_named(gpu):
-    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(triton_kernels, "find_spec", lambda name: name)
     gpu.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
     assert "Test Card is older than compute capability 8.0" in str(triton.why_not(CUDA))
     gpu.setattr(torch.version, "cuda", None)
@@ -98,14 +94,14 @@ def test_old_and_other_gpus_are_named(gpu):
     ],
 )
 def test_a_gpu_that_fails_the_check_is_not_used_with_one_warning_and_a_named_backend_raises(gpu, outcome, sentence):
-    from msm3d.ops.triton import agreement
+    from msm3d.ops.kernels.triton import agreement
 
     def disagreement(ops, device):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(triton_kernels, "find_spec", lambda name: name)
     gpu.setattr(agreement, "disagreement", disagreement)
     with pytest.warns(Msm3dWarning, match=sentence) as caught:
         assert backend(CUDA) is reference
@@ -116,16 +112,16 @@ def test_a_gpu_that_fails_the_check_is_not_used_with_one_warning_and_a_named_bac
 
 
 def test_a_gpu_that_passes_is_used(gpu):
-    from msm3d.ops.triton import agreement
+    from msm3d.ops.kernels.triton import agreement
 
-    gpu.setattr(triton, "find_spec", lambda name: name)
+    gpu.setattr(triton_kernels, "find_spec", lambda name: name)
     gpu.setattr(agreement, "disagreement", lambda ops, device: None)
     assert backend(CUDA) is triton
     assert backend(CUDA, "triton") is triton
 
 
 def test_an_spconv_that_fails_says_so(gpu):
-    gpu.setattr(spconv, "_spconv", lambda: SimpleNamespace())
+    gpu.setattr(spconv_kernels, "_spconv", lambda: SimpleNamespace())
     with pytest.warns(Msm3dWarning, match="spconv cannot run on Test Card: .* Use the triton or the reference backend"):
         assert "spconv cannot run on Test Card" in str(spconv.why_not(CUDA))
 
@@ -137,12 +133,12 @@ def test_an_spconv_that_fails_says_so(gpu):
 def built(tmp_path, monkeypatch):
     """A place where another library is found, and a function that puts it there."""
     place = tmp_path / f"_native{library.SUFFIX}"
-    for cached in (library.load, native._unusable):
+    for cached in (library.load, native_kernels._unusable):
         cached.cache_clear()
     own = next(path for path in (Path(p) / place.name for p in msm3d.__path__) if path.exists()).read_bytes()
     monkeypatch.setattr(msm3d, "__path__", [str(tmp_path)])
     yield place, own
-    for cached in (library.load, native._unusable):
+    for cached in (library.load, native_kernels._unusable):
         cached.cache_clear()
 
 

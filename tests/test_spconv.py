@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from msm3d.errors import InputError
-from msm3d.ops import reference, spconv
+from msm3d.ops import reference
+from msm3d.ops import spconv as ours
+from msm3d.ops.kernels import spconv
 from tests.conftest import voxel_keys
 from tests.test_native import random_table
 
@@ -55,9 +56,9 @@ def test_conv_equals_reference_at_once_and_in_parts(products, rng, monkeypatch, 
     table, way = random_table(rng, n, m, k), torch.randn(m, d, generator=rng)
     parts = len(list(spconv._parts(x, weight, table)))
     assert parts == (m > 0) if limit > 300 else (parts > 1 or m == 0)
-    results = [ops.conv(x, weight, table, bias, activation="gelu") for ops in (spconv, reference)] if m else []
+    results = [ops.conv(x, weight, table, bias, activation="gelu") for ops in (ours, reference)] if m else []
     if not results:
-        assert spconv.conv(x, weight, table, bias).shape == (0, d)
+        assert ours.conv(x, weight, table, bias).shape == (0, d)
         return
     assert_close(*results, rtol=1e-4, atol=1e-4)
     for a, b in zip(*(torch.autograd.grad(y, (x, weight, bias), way) for y in results), strict=True):
@@ -85,27 +86,7 @@ def test_pairs_are_those_of_the_table(rng):
 
 def test_all_else_comes_from_the_best_other_backend(rng):
     keys = voxel_keys(rng, 60)
-    for a, b in zip(spconv.octree(keys, 2), reference.octree(keys, 2), strict=True):
+    for a, b in zip(ours.octree(keys, 2), reference.octree(keys, 2), strict=True):
         assert torch.equal(a[3], b[3])
     x, weight = torch.randn(10, 6, generator=rng), torch.randn(4, 6, generator=rng)
-    assert_close(spconv.linear(x, weight, activation="gelu"), reference.linear(x, weight, activation="gelu"))
-
-
-X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, dtype=torch.int32)
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (
-            lambda: spconv.conv(X, WEIGHT.bfloat16(), TABLE),
-            "weight is torch.bfloat16, for which spconv has no products",
-        ),
-        (lambda: spconv.conv(X, WEIGHT, TABLE.long()), "table is .* of torch.int64; it must be"),
-        (lambda: spconv.conv(X, WEIGHT, TABLE[:, :1]), r"weight is \(2, 16, 8\); it needs \(1, channels of x, d\)"),
-    ],
-)
-def test_a_bad_argument_is_one_sentence(call, sentence):
-    with pytest.raises(InputError, match=sentence) as caught:
-        call()
-    assert "\n" not in str(caught.value)
+    assert_close(ours.linear(x, weight, activation="gelu"), reference.linear(x, weight, activation="gelu"))

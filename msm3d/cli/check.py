@@ -1,15 +1,13 @@
 """What this machine has, in a form to paste into an issue."""
 
-import importlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 
 import torch
 
 from .. import __version__, weights
 from ..errors import Msm3dError
-from ..ops import BACKENDS
+from ..ops import BACKENDS, Backend
 
 EXTRAS = {
     "laspy": "LAS and LAZ files: pip install 'msm3d[las]'",
@@ -33,8 +31,7 @@ def report() -> str:
     ]
     for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS, *(["triton"] if _gpus() else [])):
         lines.append(f"{name:15} {_version(name)}")
-    for name, module in BACKENDS.items():
-        ops = importlib.import_module(module)
+    for name, ops in BACKENDS.items():
         states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *_gpus())]
         lines.append(f"{'backend':15} {name}: {'; '.join(states)}")
     for name in weights.list_models():
@@ -43,7 +40,7 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def _state(ops: ModuleType, device: str) -> str:
+def _state(ops: Backend, device: str) -> str:
     try:
         return ops.why_not(torch.device(device)) or "ready"
     except Msm3dError as e:

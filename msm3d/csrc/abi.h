@@ -13,21 +13,20 @@
 
 namespace msm3d {
 
-constexpr int64_t ABI = 1;  // raised here and in library.py whenever a function or a structure changes
+constexpr int64_t ABI = 2;  // raised here and in library.py whenever a function or a structure changes
 
-enum Error : int32_t { OK = 0, NO_MEMORY = 1, ROW_OUT_OF_RANGE = 2, NOT_ASCENDING = 3, NO_SUCH_ISA = 4, BAD_ARGUMENT = 5 };
+enum Error : int32_t { OK, NO_MEMORY, ROW_OUT_OF_RANGE, NOT_ASCENDING, NO_SUCH_ISA, BAD_ARGUMENT };
 enum Activation : int64_t { NONE = 0, GELU = 1, GEGLU = 2 };
 enum Norm : int64_t { NO_NORM = 0, RMSNORM = 1, LAYERNORM = 2 };
 enum Dtype : int64_t { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2, FLOAT64 = 3, UINT8 = 4 };
 
 enum Isa : int64_t { PORTABLE, NEON, AVX2, AVX512, AVX512BF16, AMX, ISAS };  // in the order of ISAS in native.py
 
-constexpr float EPS = 1e-4f;  // of every norm [released code]
-
 // What follows a product, row by row, in this order; a null pointer leaves its step out.
 struct Finish {
     int64_t channels;  // of the product; the result has half as many after GEGLU
     int64_t activation, norm;
+    float eps;  // of the norm: added to the variance by LAYERNORM, to the root mean square by RMSNORM
     const float *bias, *scale, *shift, *gamma, *residual;
 };
 
@@ -43,8 +42,8 @@ struct Pairs {
 // out[i] = finish(sum over the pairs (j, i) of each slot s of factor[j] * (x[j] * scale) * weight[s]).
 struct Product {
     int64_t threads, n, m, k, c;  // rows of x, rows of out, slots, channels of x
-    int64_t dtype, x_dtype;       // of weight and x; AVX512BF16 takes x in the type of weight, AMX in any, others FLOAT32
-    int64_t stride;               // values from one row of x to the next, even for AVX512BF16
+    int64_t dtype, x_dtype;  // of weight and x; AVX512BF16 takes x in the type of weight, AMX in any, others FLOAT32
+    int64_t stride;          // values from one row of x to the next, even for AVX512BF16
     int64_t slot_stride, c_stride, d_stride;  // values between neighbours in weight
     const void *x, *weight;
     const float *factor, *scale;  // (n) and (c), or null for ones; with weights that are widened only
@@ -101,7 +100,7 @@ struct Kernels {
     int32_t (*weight_gradient)(const WeightGradient&);
     int32_t (*finish)(const FinishGradient&, float* out);
     int32_t (*finish_gradient)(const FinishGradient&);
-    int32_t (*inverse_rms)(int64_t threads, int64_t n, int64_t c, const float* x, float* out);
+    int32_t (*inverse_rms)(int64_t threads, int64_t n, int64_t c, float eps, const float* x, float* out);
     int32_t (*attend)(const Attend&);
     int32_t (*attend_gradient)(const Attend&);
     int32_t (*blend)(const Blend&);

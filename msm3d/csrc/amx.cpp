@@ -1,7 +1,7 @@
 // Products of bfloat16 on an AMX processor, and the gradient of their weights.
 //
-// The rows that a slot reads are copied side by side, rounded if need be; tiles multiply them by the slot's weights, and
-// what comes out is added to the sums of their rows. Each sum is taken slot by slot, whatever the number of threads.
+// The rows that a slot reads are copied side by side, rounded if need be; tiles multiply them by the slot's weights,
+// and what comes out is added to their rows' sums. Each sum is taken slot by slot, whatever the number of threads.
 #include "amx.h"
 #include "finish.h"
 #include "pairs.h"
@@ -13,7 +13,7 @@ constexpr int64_t ROWS_AT_ONCE = 256;  // at most: their sums stay in the second
 constexpr int64_t SHARE = 2;           // tiles of rows per thread at least, so that threads end together
 constexpr int64_t PANEL = 2 * SIDE;    // channels of the product that two tiles of weights give
 
-// --- weights: per panel, slot and 32 channels of x two tiles, of words that hold channels 2 q and 2 q + 1 -------------
+// --- weights: per panel, slot and 32 channels of x two tiles, of words that hold channels 2 q and 2 q + 1 ------------
 
 static void pack(const Product& a, int64_t panel, int64_t slot, bf16* out) {
     const bf16* weight = static_cast<const bf16*>(a.weight) + slot * a.slot_stride;
@@ -24,8 +24,8 @@ static void pack(const Product& a, int64_t panel, int64_t slot, bf16* out) {
         if (a.d_stride == 1) {
             for (int64_t q = 0; q < SIDE; q++) {
                 const bf16 *even = corner + 2 * q * a.c_stride, *odd = even + a.c_stride;
-                const Woven woven = weave(read(even, 2 * q < channels ? columns : 0),
-                                          read(odd, 2 * q + 1 < channels ? columns : 0));
+                const Woven woven =
+                    weave(read(even, 2 * q < channels ? columns : 0), read(odd, 2 * q + 1 < channels ? columns : 0));
                 _mm512_storeu_si512(out + q * STEP, woven.first);
                 _mm512_storeu_si512(out + TILE + q * STEP, woven.second);
             }
@@ -97,7 +97,10 @@ static inline void multiply_group(const bf16* a, int64_t depth, const bf16* weig
     store_tiles<H>(group, PANEL);
     for (int64_t r = 0; r < count; r++) {
         float* to = sums + (rows[r] - first) * wide;
-        UNROLL for (int64_t j = 0; j < PANEL; j += W) store(to + j, load(to + j) + load(group + r * PANEL + j));
+        UNROLLED(v, PANEL / W) {
+            const V product = load(group + r * PANEL + v * W);
+            store(to + v * W, load(to + v * W) + product);
+        }
     }
 }
 

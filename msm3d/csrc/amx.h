@@ -8,9 +8,9 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SIDE = 16;          // rows of a tile, and its sums per row
-constexpr int64_t STEP = 2 * SIDE;    // bfloat16 of a row: what one product sums over
-constexpr int64_t TILE = SIDE * STEP; // bfloat16 of a tile
+constexpr int64_t SIDE = 16;           // rows of a tile, and its sums per row
+constexpr int64_t STEP = 2 * SIDE;     // bfloat16 of a row: what one product sums over
+constexpr int64_t TILE = SIDE * STEP;  // bfloat16 of a tile
 
 struct Tiles {
     Tiles() {
@@ -26,6 +26,7 @@ struct Tiles {
 };
 
 // `stride` in bytes from row to row.
+// clang-format off
 #define TILE_ZERO(t) asm volatile("tilezero %%tmm" #t ::: "memory")
 #define TILE_LOAD(t, p, stride) \
     asm volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"(int64_t(stride)) : "memory")
@@ -33,6 +34,7 @@ struct Tiles {
     asm volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"(int64_t(stride)) : "memory")
 // sums += a * b: rows of a, and of b the rows in pairs, as VNNI has them.
 #define TILE_DOT(sums, a, b) asm volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #sums ::: "memory")
+// clang-format on
 
 // Up to 32 values of a row, rounded to bfloat16; zeros behind the last.
 static inline __m512i read(const bf16* p, int64_t count) {
@@ -47,7 +49,7 @@ static inline __m512i read(const float* p, int64_t count) {
 
 // Swaps the blocks that `pick` names between rows r and r + apart, for every r: one stage of a transposition.
 template <int APART> static inline void exchange(__m512i (&rows)[16], __m512i low, __m512i high) {
-    UNROLL for (int r = 0; r < 16; r++) {
+    UNROLLED(r, 16) {
         if (r & APART) continue;
         const __m512i a = rows[r], b = rows[r + APART];
         rows[r] = _mm512_permutex2var_epi32(a, low, b);

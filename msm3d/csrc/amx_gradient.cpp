@@ -1,15 +1,15 @@
 // The gradient of a product's weights on an AMX processor, from rows rounded to bfloat16.
 //
-// A job owns one slot and some channels of `a`, and walks the rows in order, slab by slab, so that all jobs read the same
-// part of the table. No two jobs add to the same number, and the order of the sums does not depend on the jobs.
+// A job owns one slot and some channels of `a`, and walks the rows in order, slab by slab, so that all jobs read the
+// same part of the table. No two jobs add to the same number, and the order of the sums does not depend on the jobs.
 #include "amx.h"
 #include "pairs.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SLAB = 8192;   // rows: what all slots read of them stays in the caches
-constexpr int64_t GROUP = 512;   // pairs that are laid out at once
+constexpr int64_t SLAB = 8192;  // rows: what all slots read of them stays in the caches
+constexpr int64_t GROUP = 512;  // pairs that are laid out at once
 constexpr int64_t JOBS_PER_THREAD = 4;
 
 // Lays `count` rows of x out, channels [start, stop), as tiles [step][tile] of 32 rows and 16 channels: pairs of rows
@@ -33,9 +33,9 @@ static void lay_out(const X* x, int64_t c, const int32_t* rows, int64_t count, i
             if constexpr (TRANSPOSED) {
                 for (int64_t half = 0; half < (width > SIDE ? 2 : 1); half++, tile += TILE) {
                     __m512i words[SIDE];
-                    UNROLL for (int q = 0; q < SIDE; q++) words[q] = _mm512_load_si512(tile + q * STEP);
+                    UNROLLED(q, SIDE) words[q] = _mm512_load_si512(tile + q * STEP);
                     transpose(words);
-                    UNROLL for (int q = 0; q < SIDE; q++) _mm512_store_si512(tile + q * STEP, words[q]);
+                    UNROLLED(q, SIDE) _mm512_store_si512(tile + q * STEP, words[q]);
                 }
             }
         }
@@ -44,7 +44,8 @@ static void lay_out(const X* x, int64_t c, const int32_t* rows, int64_t count, i
 
 // H x N tiles of the gradient: adds the products of `steps` tiles of a and b, which are `next_a` and `next_b` apart.
 template <int H, int N>
-static inline void add(const bf16* a, int64_t next_a, const bf16* b, int64_t next_b, int64_t steps, float* sums, int64_t wide) {
+static inline void add(const bf16* a, int64_t next_a, const bf16* b, int64_t next_b, int64_t steps, float* sums,
+                       int64_t wide) {
     float* low = sums + SIDE * wide;
     TILE_LOAD(0, sums, wide * 4);
     if constexpr (N == 2) TILE_LOAD(1, sums + SIDE, wide * 4);
@@ -88,7 +89,9 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
             int32_t* same = all_same + thread() * SLAB;
             bf16 *a = all_a + thread() * GROUP * share, *b = all_b + thread() * GROUP * wide;
 #pragma omp for schedule(static)
-            for (int64_t slot = 0; slot < g.k; slot++) memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * 4);
+            for (int64_t slot = 0; slot < g.k; slot++) {
+                memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * sizeof(float));
+            }
             for (int64_t first = 0; first < g.m; first += SLAB) {
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {

@@ -8,11 +8,11 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t KEYS = 352;       // keys of a block at most: they and their scores stay in the first-level cache
-constexpr int64_t SEGMENT = 4096;   // queries of one job: bounds the transposed keys and feeds many cores
+constexpr int64_t KEYS = 352;      // keys of a block at most: they and their scores stay in the first-level cache
+constexpr int64_t SEGMENT = 4096;  // queries of one job: bounds the transposed keys and feeds many cores
 constexpr int64_t AHEAD = 24;      // rows that are fetched before they are read: one head's are far from each other
 constexpr float LOG2_E = 1.44269504f;
-constexpr float TAME = 60.0f;       // powers of two of scores up to it are summed as they are: none is lost
+constexpr float TAME = 60.0f;  // powers of two of scores up to it are summed as they are: none is lost
 
 // scores[r, j] = sum over i of q[i, r] * k[i, j], for ROWS queries and `keys` keys (a multiple of COLS * W); or two to
 // the power of that, if all are tame.
@@ -20,19 +20,19 @@ template <bool POWER>
 static void score(const float* q, const float* k, int64_t e, int64_t stride, int64_t keys, float* scores) {
     for (int64_t j = 0; j < keys; j += COLS * W) {
         V total[ROWS][COLS];
-        UNROLL for (int r = 0; r < ROWS; r++) {
-            UNROLL for (int v = 0; v < COLS; v++) total[r][v] = splat(0.0f);
+        UNROLLED(r, ROWS) {
+            UNROLLED(v, COLS) total[r][v] = splat(0.0f);
         }
         for (int64_t i = 0; i < e; i++) {
             V key[COLS];
-            UNROLL for (int v = 0; v < COLS; v++) key[v] = load(k + i * stride + j + v * W);
-            UNROLL for (int r = 0; r < ROWS; r++) {
+            UNROLLED(v, COLS) key[v] = load(k + i * stride + j + v * W);
+            UNROLLED(r, ROWS) {
                 const V a = splat(q[i * ROWS + r]);
-                UNROLL for (int v = 0; v < COLS; v++) total[r][v] = fma(a, key[v], total[r][v]);
+                UNROLLED(v, COLS) total[r][v] = fma(a, key[v], total[r][v]);
             }
         }
-        UNROLL for (int r = 0; r < ROWS; r++) {
-            UNROLL for (int v = 0; v < COLS; v++) {
+        UNROLLED(r, ROWS) {
+            UNROLLED(v, COLS) {
                 store(scores + r * KEYS + j + v * W, POWER ? exp2_tame(total[r][v]) : total[r][v]);
             }
         }
@@ -43,19 +43,19 @@ static void score(const float* q, const float* k, int64_t e, int64_t stride, int
 template <int R, int E>
 static inline void weigh(const float* weights, const float* k, int64_t stride, int64_t keys, int64_t e, float* total) {
     V t[R][E];
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int i = 0; i < E; i++) t[r][i] = load(total + (r * e + i) * W);
+    UNROLLED(r, R) {
+        UNROLLED(i, E) t[r][i] = load(total + (r * e + i) * W);
     }
     for (int64_t j = 0; j < keys; j += W) {
         V w[R];
-        UNROLL for (int r = 0; r < R; r++) w[r] = load(weights + r * KEYS + j);
-        UNROLL for (int i = 0; i < E; i++) {
+        UNROLLED(r, R) w[r] = load(weights + r * KEYS + j);
+        UNROLLED(i, E) {
             const V x = load(k + i * stride + j);
-            UNROLL for (int r = 0; r < R; r++) t[r][i] = fma(w[r], x, t[r][i]);
+            UNROLLED(r, R) t[r][i] = fma(w[r], x, t[r][i]);
         }
     }
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int i = 0; i < E; i++) store(total + (r * e + i) * W, t[r][i]);
+    UNROLLED(r, R) {
+        UNROLLED(i, E) store(total + (r * e + i) * W, t[r][i]);
     }
 }
 
@@ -64,9 +64,11 @@ static void weigh_all(const float* weights, const float* k, int64_t e, int64_t s
     static_assert(ROWS % R == 0, "queries come in groups of three");
     for (int r = 0; r < ROWS; r += R) {
         int64_t i = 0;
-        for (; i + E <= e; i += E) weigh<R, E>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
-        for (; E > 4 && i + 4 <= e; i += 4) weigh<R, 4>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
-        for (; i < e; i++) weigh<R, 1>(weights + r * KEYS, k + i * stride, stride, keys, e, total + (r * e + i) * W);
+        const float* w = weights + r * KEYS;
+        float* t = total + r * e * W;
+        for (; i + E <= e; i += E) weigh<R, E>(w, k + i * stride, stride, keys, e, t + i * W);
+        for (; E > 4 && i + 4 <= e; i += 4) weigh<R, 4>(w, k + i * stride, stride, keys, e, t + i * W);
+        for (; i < e; i++) weigh<R, 1>(w, k + i * stride, stride, keys, e, t + i * W);
     }
 }
 
@@ -74,10 +76,10 @@ static void weigh_all(const float* weights, const float* k, int64_t e, int64_t s
 static void spread(const float* weights, const float* x, int64_t e, int64_t stride, int64_t keys, float* k) {
     for (int64_t j = 0; j < keys; j += W) {
         V w[ROWS];
-        UNROLL for (int r = 0; r < ROWS; r++) w[r] = load(weights + r * KEYS + j);
+        UNROLLED(r, ROWS) w[r] = load(weights + r * KEYS + j);
         for (int64_t i = 0; i < e; i++) {
             V total = load(k + i * stride + j);
-            UNROLL for (int r = 0; r < ROWS; r++) total = fma(w[r], splat(x[i * ROWS + r]), total);
+            UNROLLED(r, ROWS) total = fma(w[r], splat(x[i * ROWS + r]), total);
             store(k + i * stride + j, total);
         }
     }
@@ -190,7 +192,8 @@ int32_t attend(const Attend& a) {
         const int64_t rows = a.offsets[scene + 1] - a.offsets[scene];
         longest = larger(longest, smaller(rows, SEGMENT + 2 * smaller(a.window, rows)));
     }
-    const int64_t stride = padded(longest + KEYS, W), size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
+    const int64_t stride = padded(longest + KEYS, W);
+    const int64_t size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
     float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
     if (!all) return NO_MEMORY;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
@@ -222,11 +225,11 @@ int32_t attend(const Attend& a) {
                     float *s = scores + r * KEYS, *t = total + r * e * W;
                     if (!tame) highest[r] = soften(s, count, highest[r], sums[r], t, e);
                     V share[COLS];
-                    UNROLL for (int v = 0; v < COLS; v++) share[v] = splat(0.0f);
+                    UNROLLED(v, COLS) share[v] = splat(0.0f);
                     for (int64_t j = 0; j < count; j += COLS * W) {
-                        UNROLL for (int v = 0; v < COLS; v++) share[v] = share[v] + load(s + j + v * W);
+                        UNROLLED(v, COLS) share[v] = share[v] + load(s + j + v * W);
                     }
-                    UNROLL for (int v = 0; v < COLS; v++) sums[r] = sums[r] + share[v];
+                    UNROLLED(v, COLS) sums[r] = sums[r] + share[v];
                     if (a.dropout > 0.0) {
                         keep(a, job.head, b.query(r), at, count, kept);
                         for (int64_t j = 0; j < count; j++) s[j] *= kept[j];
@@ -249,7 +252,9 @@ int32_t attend_gradient(const Attend& a) {
     const int64_t e = a.e, row = 3 * a.h * e;
     const float scale = 1.0f / sqrtf(float(e));
     int64_t longest = 0;
-    for (int64_t scene = 0; scene < a.scenes; scene++) longest = larger(longest, a.offsets[scene + 1] - a.offsets[scene]);
+    for (int64_t scene = 0; scene < a.scenes; scene++) {
+        longest = larger(longest, a.offsets[scene + 1] - a.offsets[scene]);
+    }
     // A job is a head of a whole scene: what its queries send back to the keys is added up in their order.
     const int64_t stride = padded(longest + KEYS, W), jobs = a.scenes * a.h;
     const int64_t size = padded(4 * e * stride + ROWS * (2 * KEYS + 2 * e + e * W) + KEYS, 16);

@@ -43,12 +43,12 @@ static bool blend_row(const Blend& a, int64_t level, int64_t i, float* out) {
     int64_t j = 0;
     for (; j + 4 * W <= c; j += 4 * W) {
         V total[4];
-        UNROLL for (int v = 0; v < 4; v++) total[v] = splat(0.0f);
+        UNROLLED(v, 4) total[v] = splat(0.0f);
         for (int k = 0; k < count; k++) {
             const V w = splat(weights[k]);
-            UNROLL for (int v = 0; v < 4; v++) total[v] = fma(load(rows[k] + j + v * W), w, total[v]);
+            UNROLLED(v, 4) total[v] = fma(load(rows[k] + j + v * W), w, total[v]);
         }
-        UNROLL for (int v = 0; v < 4; v++) store(out + j + v * W, total[v]);
+        UNROLLED(v, 4) store(out + j + v * W, total[v]);
     }
     for (; j + W <= c; j += W) {
         V total = splat(0.0f);
@@ -164,7 +164,8 @@ int32_t blend_gradient(const Blend& a) {
                     for (int64_t p = a.owner ? first[i] : i; p < stop; p++) {
                         const float* from = a.grad_out + (a.owner ? points[p] : p) * size + offset;
                         int64_t j = 0;
-                        for (; j + W <= c; j += W) store(total + j, fma(load(from + j), splat(weight), load(total + j)));
+                        for (; j + W <= c; j += W)
+                            store(total + j, fma(load(from + j), splat(weight), load(total + j)));
                         for (; j < c; j++) total[j] += from[j] * weight;
                     }
                 }

@@ -13,33 +13,33 @@ constexpr int64_t SUMS = 1 << 18;  // and about as many sums: they stay in the s
 constexpr int64_t SHARE = 2;       // tiles per thread at least, so that threads end together
 constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache, too
 
-// --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ----------
+// --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ---------
 
 template <int R, int N>
 static inline void multiply(const float* const* x, const float* factors, const float* weight, int64_t depth,
                             float* const* sums) {
     constexpr int STEP = 4;  // channels per turn: so few turns that the processor foresees the last
     V total[R][N];
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) total[r][j] = splat(0.0f);
+    UNROLLED(r, R) {
+        UNROLLED(j, N) total[r][j] = splat(0.0f);
     }
     const auto add = [&](int64_t i) {
         V w[N];
-        UNROLL for (int j = 0; j < N; j++) w[j] = load(weight + j * W);
-        UNROLL for (int r = 0; r < R; r++) {
+        UNROLLED(j, N) w[j] = load(weight + j * W);
+        UNROLLED(r, R) {
             const V a = splat(x[r][i]);
-            UNROLL for (int j = 0; j < N; j++) total[r][j] = fma(a, w[j], total[r][j]);
+            UNROLLED(j, N) total[r][j] = fma(a, w[j], total[r][j]);
         }
         weight += N * W;
     };
     int64_t i = 0;
     for (; i + STEP <= depth; i += STEP) {
-        UNROLL for (int s = 0; s < STEP; s++) add(i + s);
+        UNROLLED(s, STEP) add(i + s);
     }
     for (; i < depth; i++) add(i);
-    UNROLL for (int r = 0; r < R; r++) {
+    UNROLLED(r, R) {
         const V factor = splat(factors[r]);
-        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
+        UNROLLED(j, N) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
     }
 }
 
@@ -55,20 +55,20 @@ template <int R, int N>
 static inline void multiply(const bf16* const* x, const float* factors, const bf16* weight, int64_t depth,
                             float* const* sums) {
     V total[R][N];
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int j = 0; j < N; j++) total[r][j] = splat(0.0f);
+    UNROLLED(r, R) {
+        UNROLLED(j, N) total[r][j] = splat(0.0f);
     }
     for (int64_t i = 0; i < depth; i += 2, weight += 2 * N * W) {
         B w[N];
-        UNROLL for (int j = 0; j < N; j++) w[j] = load_pairs(weight + 2 * j * W);
-        UNROLL for (int r = 0; r < R; r++) {
+        UNROLLED(j, N) w[j] = load_pairs(weight + 2 * j * W);
+        UNROLLED(r, R) {
             const B a = splat_pair(pair_at(x[r] + i));
-            UNROLL for (int j = 0; j < N; j++) total[r][j] = dot(a, w[j], total[r][j]);
+            UNROLLED(j, N) total[r][j] = dot(a, w[j], total[r][j]);
         }
     }
-    UNROLL for (int r = 0; r < R; r++) {
+    UNROLLED(r, R) {
         const V factor = splat(factors[r]);
-        UNROLL for (int j = 0; j < N; j++) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
+        UNROLLED(j, N) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
     }
 }
 #endif
@@ -99,9 +99,9 @@ NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride,
     };
     int64_t p = 0;
     for (; p + R <= pairs.count; p += R) {
-        UNROLL for (int r = 0; r < R; r++) point(p, r);
+        UNROLLED(r, R) point(p, r);
         if (p + 2 * R <= pairs.count) {  // the next rows, of which the processor foresees what is behind two lines
-            UNROLL for (int r = 0; r < R; r++) {
+            UNROLLED(r, R) {
                 const X* next = x + pairs.in[p + R + r] * stride;
                 prefetch(next);
                 prefetch(next + LINE / sizeof(X));
@@ -146,7 +146,8 @@ static void pack(const Product& a, const T* weight, int64_t columns, int64_t dep
 }
 
 static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, float* panel) {
-    const int64_t start = slot * a.slot_stride + first * a.d_stride, columns = smaller(width, a.finish.channels - first);
+    const int64_t start = slot * a.slot_stride + first * a.d_stride;
+    const int64_t columns = smaller(width, a.finish.channels - first);
     if (a.dtype == FLOAT32) {
         pack(a, static_cast<const float*>(a.weight) + start, columns, depth, width, panel);
     } else {
@@ -156,7 +157,8 @@ static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t de
 
 #if defined(MSM3D_BF16) && !defined(MSM3D_AMX)
 static void pack_panel(const Product& a, int64_t slot, int64_t first, int64_t depth, int64_t width, bf16* panel) {
-    const int64_t start = slot * a.slot_stride + first * a.d_stride, columns = smaller(width, a.finish.channels - first);
+    const int64_t start = slot * a.slot_stride + first * a.d_stride;
+    const int64_t columns = smaller(width, a.finish.channels - first);
     pack(a, static_cast<const bf16*>(a.weight) + start, columns, depth, width, panel);
 }
 #endif
@@ -168,7 +170,8 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
     const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
     const int64_t wide = panels * width + W;  // of a row of sums: as much as the finisher may read
     const int64_t most = larger(smaller(TILE, SUMS / wide), fewest);
-    const int64_t tiles = larger(a.threads * blocks(a.m, most * a.threads), SHARE * a.threads);  // as many for each thread
+    // As many tiles for each thread.
+    const int64_t tiles = larger(a.threads * blocks(a.m, most * a.threads), SHARE * a.threads);
     const int64_t tile = larger(padded(blocks(a.m, tiles), PAIR_ROWS), fewest);
     Arena arena{};
     for (int pass = 0; pass < 2; pass++) {

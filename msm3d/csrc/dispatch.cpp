@@ -158,7 +158,8 @@ void* workspace(int64_t bytes) {
 }
 
 static bool good(const Finish& f) {
-    if (f.channels < 0 || f.activation < NONE || f.activation > GEGLU || f.norm < NO_NORM || f.norm > LAYERNORM) return false;
+    if (f.channels < 0 || f.activation < NONE || f.activation > GEGLU) return false;
+    if (f.norm < NO_NORM || f.norm > LAYERNORM) return false;
     return f.activation != GEGLU || f.channels % 2 == 0;
 }
 
@@ -168,8 +169,9 @@ using namespace msm3d;
 
 // The version of abi.h for 0, then the sizes of its structures in the order of STRUCTURES in library.py, then -1.
 MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
-    constexpr size_t all[] = {size_t(ABI),            sizeof(Finish), sizeof(Pairs), sizeof(Product), sizeof(WeightGradient),
-                              sizeof(FinishGradient), sizeof(Attend), sizeof(Blend)};
+    constexpr size_t all[] = {size_t(ABI),     sizeof(Finish),         sizeof(Pairs),
+                              sizeof(Product), sizeof(WeightGradient), sizeof(FinishGradient),
+                              sizeof(Attend),  sizeof(Blend)};
     return which >= 0 && which < int64_t(sizeof all / sizeof *all) ? int64_t(all[which]) : -1;
 }
 
@@ -215,11 +217,12 @@ MSM3D_EXPORT int32_t msm3d_finish_gradient(int64_t isa, const FinishGradient* a)
 }
 
 // out[i]: what a norm by the root mean square multiplies row i of x (n, c) by.
-MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, float eps, const float* x,
+                                       float* out) {
     const Kernels* set = kernels(isa);
     if (!set) return NO_SUCH_ISA;
     if (threads < 1 || n < 0 || c < 1) return BAD_ARGUMENT;
-    return set->inverse_rms(threads, n, c, x, out);
+    return set->inverse_rms(threads, n, c, eps, x, out);
 }
 
 static bool good(const Attend& a) {

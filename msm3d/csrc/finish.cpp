@@ -31,9 +31,9 @@ int32_t finish(const FinishGradient& a, float* out) {
     return OK;
 }
 
-int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, const float* x, float* out) {
+int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* x, float* out) {
 #pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + EPS);
+    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + eps);
     return OK;
 }
 
@@ -50,7 +50,8 @@ static inline void add(float* sums, int64_t j, V x) {
     if (sums) store(sums + j, load(sums + j) + x);
 }
 
-static void gradient_row(const FinishGradient& a, const Finisher& f, const Parameters& p, int64_t i, Lines l, Sums sums) {
+static void gradient_row(const FinishGradient& a, const Finisher& f, const Parameters& p, int64_t i, Lines l,
+                         Sums sums) {
     memcpy(l.u, a.x + i * f.d, size_t(f.d) * sizeof(float));
     for (int64_t j = f.d; j < f.line(); j++) l.u[j] = 0.0f;
     for (int64_t j = 0; f.bias && j < f.wide_d; j += W) store(l.u + j, load(l.u + j) + load(f.bias + j));

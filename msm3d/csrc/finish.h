@@ -26,6 +26,7 @@ static inline float mean_square(const float* row, int64_t c, float middle) {
 struct Finisher {
     int64_t d, e, wide_d, wide_e;  // channels before and after the activation, and their whole vectors
     int64_t activation, norm;
+    float eps;
     float *bias, *scale, *shift;  // scale and shift include gamma; null when there is nothing to do
 
     static Finisher cut(const Finish& f, Arena& arena) {
@@ -36,6 +37,7 @@ struct Finisher {
         s.wide_e = padded(s.e, W);
         s.activation = f.activation;
         s.norm = f.norm;
+        s.eps = f.eps;
         if (f.bias) s.bias = arena.take<float>(s.wide_d);
         if (f.scale || f.gamma) s.scale = arena.take<float>(s.wide_e);
         if (f.shift) s.shift = arena.take<float>(s.wide_e);
@@ -77,7 +79,7 @@ struct Finisher {
             mean = sum(total) / float(e);
         }
         const float variance = mean_square(line, e, mean), rms = sqrtf(variance);
-        return {mean, norm == LAYERNORM ? 1.0f / sqrtf(variance + EPS) : 1.0f / (rms + EPS), rms};
+        return {mean, norm == LAYERNORM ? 1.0f / sqrtf(variance + eps) : 1.0f / (rms + eps), rms};
     }
 
     // Writes the finished row; `line` holds its d sums and is used up. `residual` may be null.

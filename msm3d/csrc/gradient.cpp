@@ -34,27 +34,27 @@ template <int R, int N>
 static void outer(const float* a, const float* b, const Places& places, int64_t count, int64_t columns, float* grad,
                   int64_t stride) {
     V total[R][N];
-    UNROLL for (int r = 0; r < R; r++) {
-        UNROLL for (int v = 0; v < N; v++) total[r][v] = splat(0.0f);
+    UNROLLED(r, R) {
+        UNROLLED(v, N) total[r][v] = splat(0.0f);
     }
     for (int64_t p = 0; p < count; p++) {
         const float *a_row = a + places.a[p], *b_row = b + places.b[p];
         V w[N];
-        UNROLL for (int v = 0; v < N; v++) w[v] = load(b_row + v * W);
-        UNROLL for (int r = 0; r < R; r++) {
+        UNROLLED(v, N) w[v] = load(b_row + v * W);
+        UNROLLED(r, R) {
             const V x = splat(a_row[r]);
-            UNROLL for (int v = 0; v < N; v++) total[r][v] = fma(x, w[v], total[r][v]);
+            UNROLLED(v, N) total[r][v] = fma(x, w[v], total[r][v]);
         }
     }
     if (columns == N * W) {
-        UNROLL for (int r = 0; r < R; r++) {
+        UNROLLED(r, R) {
             float* g = grad + r * stride;
-            UNROLL for (int v = 0; v < N; v++) store(g + v * W, load(g + v * W) + total[r][v]);
+            UNROLLED(v, N) store(g + v * W, load(g + v * W) + total[r][v]);
         }
     } else {
         float all[R][N * W];
-        UNROLL for (int r = 0; r < R; r++) {
-            UNROLL for (int v = 0; v < N; v++) store(all[r] + v * W, total[r][v]);
+        UNROLLED(r, R) {
+            UNROLLED(v, N) store(all[r] + v * W, total[r][v]);
         }
         for (int64_t r = 0; r < R; r++) {
             for (int64_t j = 0; j < columns; j++) grad[r * stride + j] += all[r][j];
@@ -64,8 +64,8 @@ static void outer(const float* a, const float* b, const Places& places, int64_t 
 
 // As above for the last `rows` <= R channels of a.
 template <int R, int N>
-static void outer_rest(int64_t rows, const float* a, const float* b, const Places& places, int64_t count, int64_t columns,
-                       float* grad, int64_t stride) {
+static void outer_rest(int64_t rows, const float* a, const float* b, const Places& places, int64_t count,
+                       int64_t columns, float* grad, int64_t stride) {
     if (rows == R) {
         outer<R, N>(a, b, places, count, columns, grad, stride);
     } else if constexpr (R > 1) {

@@ -11,7 +11,10 @@ namespace msm3d {
 
 constexpr int DIGITS = 11, BUCKETS = 1 << DIGITS;
 
-struct Item { uint64_t key; int64_t row; };
+struct Item {
+    uint64_t key;
+    int64_t row;
+};
 
 struct Column {
     const char* data;

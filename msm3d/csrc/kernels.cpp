@@ -9,7 +9,7 @@ int32_t product(const Product&);
 int32_t weight_gradient(const WeightGradient&);
 int32_t finish(const FinishGradient&, float*);
 int32_t finish_gradient(const FinishGradient&);
-int32_t inverse_rms(int64_t, int64_t, int64_t, const float*, float*);
+int32_t inverse_rms(int64_t, int64_t, int64_t, float, const float*, float*);
 int32_t attend(const Attend&);
 int32_t attend_gradient(const Attend&);
 int32_t blend(const Blend&);
@@ -24,12 +24,12 @@ static double multiply_add(int64_t threads, int64_t repeats) {
         V total[CHAINS];
         volatile float one = 1.0f, little = 1e-30f;  // so that no compiler sees through it
         const V x = splat(one), y = splat(little);
-        UNROLL for (int i = 0; i < CHAINS; i++) total[i] = splat(float(i));
+        UNROLLED(i, CHAINS) total[i] = splat(float(i));
         for (int64_t repeat = 0; repeat < repeats; repeat++) {
-            UNROLL for (int i = 0; i < CHAINS; i++) total[i] = fma(total[i], x, y);
+            UNROLLED(i, CHAINS) total[i] = fma(total[i], x, y);
         }
         float kept = 0.0f;
-        UNROLL for (int i = 0; i < CHAINS; i++) kept += sum(total[i]);
+        UNROLLED(i, CHAINS) kept += sum(total[i]);
         all += 2.0 * W * CHAINS * double(repeats) + (kept == 0.5f ? 1.0 : 0.0);  // so that no sum can be left out
     }
     return all;

@@ -98,7 +98,8 @@ static void fill(int64_t threads, int64_t levels, const int64_t* counts, int64_t
         upper_keys[level + 1].resize(size_t(counts[level + 1]));
         upper_parents[level].resize(size_t(counts[level]));
         upper_children[level + 1].resize(size_t(counts[level + 1]) * 8);
-        coarsen(below, counts[level], upper_keys[level + 1].data(), upper_parents[level].data(), upper_children[level + 1].data());
+        coarsen(below, counts[level], upper_keys[level + 1].data(), upper_parents[level].data(),
+                upper_children[level + 1].data());
         below = upper_keys[level + 1].data();
     }
     std::vector<int32_t> coarse(size_t(counts[BITS]) * 27, -1), fine;
@@ -176,8 +177,9 @@ MSM3D_EXPORT int32_t msm3d_lookup(int64_t threads, const int64_t* keys, int64_t 
     return OK;
 }
 
-// The eight voxels around the centre of each finest cell (scene, x, y, z), in units of a level's cells, times the scene's
-// scale or else half a cell lower: rows (r, 8) of the level and their weights. They are neighbours of the cell's ancestor.
+// The eight voxels around the centre of each finest cell (scene, x, y, z), in units of a level's cells, times the
+// scene's scale or else half a cell lower: rows (r, 8) of the level and their weights. They are neighbours of the
+// cell's ancestor.
 MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* cells, const int64_t* ancestors,
                                    const int32_t* neighbours, int64_t m, int64_t level, const double* scale,
                                    int64_t scenes, int32_t* rows, float* weights) {
@@ -192,7 +194,8 @@ MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* ce
         int64_t slot = 0;
         for (int axis = 0; good && axis < 3; axis++) {
             const double centre = (double(cell[axis + 1]) + 0.5) * unit;
-            const double position = scale ? centre * scale[cell[0] * 3 + axis] : centre - 0.5, low = std::floor(position);
+            const double position = scale ? centre * scale[cell[0] * 3 + axis] : centre - 0.5;
+            const double low = std::floor(position);
             const int64_t lowest = int64_t(low) - (cell[axis + 1] >> level) + 1;
             good = lowest == 0 || lowest == 1;
             slot = slot * 3 + lowest;

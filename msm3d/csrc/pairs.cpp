@@ -68,7 +68,8 @@ MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int
 }
 
 // The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).
-MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n, int32_t* turned) {
+MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n,
+                                int32_t* turned) {
     if (threads < 1) return BAD_ARGUMENT;
     int32_t error = OK;
 #pragma omp parallel num_threads(int(threads))

@@ -7,7 +7,10 @@ namespace msm3d {
 namespace MSM3D_ISA {
 
 // Row of x and row of the table, by the latter.
-struct Span { const int32_t *in, *row; int64_t count; };
+struct Span {
+    const int32_t *in, *row;
+    int64_t count;
+};
 
 // The pairs of one of k slots in `rows` rows from `first` on, a multiple of PAIR_ROWS, as is `rows` but at the end of
 // the table. `same` has room for as many, where each row is its own.

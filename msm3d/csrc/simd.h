@@ -23,6 +23,8 @@
 #else
 #define UNROLL
 #endif
+// A loop of a constant number of turns, written out: what it indexes stays in registers.
+#define UNROLLED(i, turns) UNROLL for (int i = 0; i < (turns); i++)
 
 #if defined(_MSC_VER)
 #define NOINLINE __declspec(noinline)
@@ -150,11 +152,11 @@ static inline V load(const float* p) {
 }
 static inline void store(float* p, V a) { memcpy(p, &a, sizeof a); }
 static inline void stream(float* p, V a) { store(p, a); }
-#define MSM3D_LANES(expression)          \
-    V r;                                 \
-    for (int i = 0; i < W; i++) {        \
-        r.v[i] = (expression);           \
-    }                                    \
+#define MSM3D_LANES(expression)   \
+    V r;                          \
+    for (int i = 0; i < W; i++) { \
+        r.v[i] = (expression);    \
+    }                             \
     return r;
 static inline float from_bits(uint32_t u) {
     float f;

@@ -1,40 +1,68 @@
-"""Backends: modules of operations on bare tensors, and the choice among them.
+"""Operations on sparse voxels, the backends that compute them, and the choice among these.
 
-A backend is a module with a `NAME`, `why_not(device)` (None, or a sentence that tells the user what is missing) and
-these functions. `reference` defines their numbers; each row below is documented there.
+A backend is a `Backend`: its methods are the operations, which check their arguments; behind them are the bare kernels
+of one module. `reference` defines the numbers of all.
 
-| geometry  | `lookup(keys, queries)`, `group(keys, columns)`, `octree(keys, levels)` |
-|           | `corners(cells, ancestors, neighbours, level, scale)` |
-| network   | `normalize(x, norm)`, `linear(x, weight, bias, **around)`, `conv(x, weight, table, bias, **around)` |
-|           | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
-
-`around` is what precedes a product, `pre_norm`, and what follows it while its rows are at hand, in this order:
-`activation` ("gelu" or "geglu"), `norm`, `gamma` (a weight per channel) and `residual`. The weight's dtype is the
-precision of the products; what goes in and out keeps the dtype of the features. A `table` is a bare tensor, or a
-`Table`, which keeps what a backend makes of it from one call to the next.
+| geometry | `lookup(keys, queries)`, `group(keys, columns)`, `octree(keys, levels)` |
+|          | `corners(cells, ancestors, neighbours, level, scale)` |
+| network  | `normalize(x, norm)`, `linear(x, weight, bias, **around)`, `conv(x, weight, table, bias, **around)` |
+|          | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
 """
 
-import importlib
+import functools
 from types import ModuleType
 
 import torch
 
 from ..errors import BackendError
 from . import forks
+from .contract import Norm as Norm
+from .operations import Backend as Backend
 from .table import Table as Table
 
-BACKENDS = {
-    "native": "msm3d.ops.native",
-    "triton": "msm3d.ops.triton",
-    "reference": "msm3d.ops.reference",
-    "spconv": "msm3d.ops.spconv",
-}
-"""Name to module, best first: native is for CPUs, triton for NVIDIA GPUs. spconv, after one that always runs, is used
-only where it is named: it is there for those who trust it, and adds nothing that triton does not have."""
+native = Backend("native", f"{__name__}.kernels.native")
+triton = Backend("triton", f"{__name__}.kernels.triton")
+reference = Backend("reference", f"{__name__}.kernels.reference")
+spconv = Backend("spconv", f"{__name__}.kernels.spconv")
+
+BACKENDS = {ops.NAME: ops for ops in (native, triton, reference, spconv)}
+"""Name to backend, best first: native is for CPUs, triton for NVIDIA GPUs. What comes after `reference`, which always
+runs, is used only where it is named: spconv, and what others register."""
 
 
-def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
-    """Return the module of operations for `device`: the one named, or else the first that can run there.
+def register(name: str, kernels: str | ModuleType) -> Backend:
+    """Add a backend of one's own, whose name users then give: `msm3d.load(..., backend=name)`.
+
+    A package that is installed registers its own without being imported, by an entry point in the group
+    `msm3d.backends`, with the same name and the module of its kernels.
+
+    Args:
+        name: of the backend.
+        kernels: the module, or its name; `Backend` says what is in it.
+
+    Returns:
+        the backend.
+
+    Raises:
+        BackendError: there is one of this name.
+    """
+    if name in BACKENDS:
+        raise BackendError(f"there is a backend {name!r} already; give yours another name.")
+    BACKENDS[name] = Backend(name, kernels)
+    return BACKENDS[name]
+
+
+@functools.cache
+def _register_installed() -> None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="msm3d.backends"):
+        if entry.name not in BACKENDS:
+            register(entry.name, entry.module)
+
+
+def backend(device: torch.device | str, name: str | None = None) -> Backend:
+    """Return the backend for `device`: the one named, or else the first that can run there.
 
     >>> backend("cpu", "reference").NAME
     'reference'
@@ -48,10 +76,12 @@ def backend(device: torch.device | str, name: str | None = None) -> ModuleType:
     forks.expected()
     device = torch.device(device)
     if name is not None and name not in BACKENDS:
+        _register_installed()
+    if name is not None and name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
     reasons = {}
     for candidate in BACKENDS if name is None else [name]:
-        ops = importlib.import_module(BACKENDS[candidate])
+        ops = BACKENDS[candidate]
         reasons[candidate] = ops.why_not(device)
         if reasons[candidate] is None:
             return ops

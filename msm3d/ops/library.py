@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from ctypes import Structure, c_double, c_int32, c_int64, c_void_p
+from ctypes import Structure, c_double, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..errors import BackendError, InputError
 from . import forks
 from .values import plain
 
-ABI = 1
+ABI = 2
 """Version of abi.h; raised there and here whenever a function or a structure changes."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20
@@ -52,6 +52,7 @@ def _fields(kind: Any, names: str) -> dict[str, Any]:
 Finish = _structure(
     "Finish",
     **_fields(c_int64, "channels activation norm"),
+    eps=c_float,
     **_fields(c_void_p, "bias scale shift gamma residual"),
 )
 Pairs = _structure("Pairs", **_fields(c_void_p, "slots starts in row"))

@@ -1,4 +1,4 @@
-"""Which rows an operation reads, as a value: a table, and what a backend has made of it."""
+"""Which rows an operation reads, as a value: a table, its pairs, its transpose, and what else a backend makes of it."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -31,12 +31,18 @@ class Table:
         """Return a table as it is, and bare rows as a table for one call."""
         return rows if isinstance(rows, Table) else cls(rows)
 
-    def made(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` has made for `key` when it was first asked for.
+    def transposed(self, n: int, turn: Callable[[Tensor, int], Tensor]) -> "Table":
+        """Return the table (n, k) of the opposite direction: where each of `n` input rows goes, slot by slot.
 
-        Raises:
-            InputError: the rows were changed in place.
+        `turn(rows, n)` is how a backend computes it. Whichever does, it is the same table, kept for all of them.
         """
+        return self._once(("transposed", n), lambda: Table(turn(self.rows, n)))
+
+    def pairs(self, of: Callable[..., Made], *arguments: Hashable) -> Made:
+        """Return `of(rows, *arguments)`: the pairs of rows that the slots join, listed as a backend reads them."""
+        return self._once((of, *arguments), lambda: of(self.rows, *arguments))
+
+    def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         if _version(self.rows) != self._version:
             raise InputError("a table was changed after its first use; make a new one: Table(rows).")
         if key not in self._made:

@@ -54,6 +54,8 @@ def plainly(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
 def _resolved(value: Any) -> Any:
     if isinstance(value, Tensor):
         return plain("a tensor", value) if value.is_neg() or value._is_zerotensor() else value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_resolved, value))
     if isinstance(value, (list, tuple)):
         return type(value)(map(_resolved, value))
     return value

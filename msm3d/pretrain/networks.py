@@ -1,7 +1,6 @@
 """The networks of the objective: a backbone that reads masked scenes, and the heads that only the student has."""
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from ..backbones.hunet.config import BackboneConfig
 from ..backbones.hunet.net import UNet
+from ..ops import Backend
 from .masking import Masked
 
 
@@ -23,7 +23,7 @@ class MaskedBackbone(nn.Module):
         self.unet = UNet(config)
         self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in config.channels)
 
-    def forward(self, x: Tensor, masked: Masked, ops: ModuleType, generator: torch.Generator) -> list[Tensor]:
+    def forward(self, x: Tensor, masked: Masked, ops: Backend, generator: torch.Generator) -> list[Tensor]:
         """Return per level the decoder's features (m_l, c_l) of the whole crop.
 
         Args:

@@ -8,7 +8,6 @@ teacher sees whole. The teacher is a slow average of the student.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from ..ops import Backend
 from ..scan.augment import cropped
 from ..scan.cloud import PointCloud
 from ..scan.rescan import rescanned
@@ -57,7 +57,7 @@ def prepare(
     cloud: PointCloud,
     config: PretrainConfig,
     share: float,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     generator: torch.Generator,
 ) -> Sample:
@@ -95,7 +95,7 @@ def loss(
     teacher: Teacher,
     moments: Moments,
     config: PretrainConfig,
-    ops: ModuleType,
+    ops: Backend,
     generator: torch.Generator,
 ) -> Outcome:
     """Return the loss of a scene, with gradients to the student alone.

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from ..backbones.hunet.config import BackboneConfig
+from ..ops import Backend
 from ..scan.augment import Augmentation, augmented
 from ..scan.cloud import PointCloud
 from ..sparse.hierarchy import Hierarchy
@@ -41,7 +41,7 @@ def view_of(
     cloud: PointCloud,
     strength: Augmentation,
     shape: BackboneConfig,
-    ops: ModuleType,
+    ops: Backend,
     device: torch.device,
     generator: torch.Generator,
 ) -> View:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from ..ops import Table, curves
+from ..ops import Backend, Table, curves
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +93,7 @@ class Hierarchy:
     """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
 
     @classmethod
-    def of(
-        cls, keys: Tensor, levels: int, ops: ModuleType, scenes: int = 1, extent: Tensor | None = None
-    ) -> "Hierarchy":
+    def of(cls, keys: Tensor, levels: int, ops: Backend, scenes: int = 1, extent: Tensor | None = None) -> "Hierarchy":
         """Build `levels` grids over ascending Morton `keys` (m,) with the backend `ops`.
 
         >>> from ..ops import reference

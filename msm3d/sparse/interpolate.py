@@ -1,11 +1,11 @@
 """Features per level to descriptors: trilinear reading at the centre of each finest voxel, never a dense grid."""
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from ..ops import Backend
 from .hierarchy import Hierarchy
 
 
@@ -14,7 +14,7 @@ def descriptors(
     hierarchy: Hierarchy,
     levels: Sequence[int],
     sampling: str,
-    ops: ModuleType,
+    ops: Backend,
     owner: Tensor | None = None,
     dtype: torch.dtype | None = None,
     rows: Tensor | None = None,
@@ -42,7 +42,7 @@ def descriptors(
 
 
 def corners(
-    hierarchy: Hierarchy, level: int, sampling: str, ops: ModuleType, at: Tensor | None = None
+    hierarchy: Hierarchy, level: int, sampling: str, ops: Backend, at: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the rows (r, 8 or 1) of `level` around the centres of the finest voxels `at` (r,), and their weights.
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from .._util.stages import stage
 from .._util.words import option
 from ..errors import InputError
-from ..ops import curves
+from ..ops import Backend, curves
 from ..scan.cloud import PointCloud
 from ..scan.origin import TICKS, anchor, ticks
 
@@ -43,7 +42,7 @@ class Voxels:
         return curves.cells(self.keys)
 
 
-def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType, origin: str = "published") -> Voxels:
+def voxelize(clouds: Sequence[PointCloud], size: float, ops: Backend, origin: str = "published") -> Voxels:
     """Put every point into the cubic cell `floor((coord - shift) / size)` of its scene.
 
     "published", the shift is the middle of the range in x and y and the lowest z, and cells count from the lowest: one
@@ -92,7 +91,7 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: ModuleType, origin:
     return Voxels(unique, owner, features, size)
 
 
-def _apart(keys: Tensor, owner: Tensor, picks: Tensor, scenes: int, ops: ModuleType) -> tuple[Tensor, Tensor, Tensor]:
+def _apart(keys: Tensor, owner: Tensor, picks: Tensor, scenes: int, ops: Backend) -> tuple[Tensor, Tensor, Tensor]:
     """Return keys, owner and picks with the strays of each scene moved by `curves.STRAY`, and so behind its others."""
     ends = torch.searchsorted(keys, torch.arange(scenes + 1) << 3 * curves.BITS).tolist()
     stray = torch.cat([_strays(keys[a:b], ops) for a, b in pairwise(ends)])
@@ -103,7 +102,7 @@ def _apart(keys: Tensor, owner: Tensor, picks: Tensor, scenes: int, ops: ModuleT
     return keys, place[owner], picks[order]
 
 
-def _strays(keys: Tensor, ops: ModuleType) -> Tensor:
+def _strays(keys: Tensor, ops: Backend) -> Tensor:
     """Return which voxels (m,) of a scene have none around them, where that is rare; none if it needs all the range.
 
     A network makes as much of a cell with one stray voxel as of a full one, at every level, and all around attend to
@@ -118,7 +117,7 @@ def _strays(keys: Tensor, ops: ModuleType) -> Tensor:
     return torch.zeros(len(keys), dtype=torch.bool)
 
 
-def _alone(keys: Tensor, level: int, ops: ModuleType) -> Tensor:
+def _alone(keys: Tensor, level: int, ops: Backend) -> Tensor:
     """Return which of the cells (m,) of a level have none of the 26 around them."""
     new = (keys[1:] ^ keys[:-1]) >> 3 != 0  # cells of one parent are each other's neighbours
     edge = torch.ones(1, dtype=torch.bool)

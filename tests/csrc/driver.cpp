@@ -23,9 +23,10 @@ int32_t msm3d_attend_gradient(int64_t, const Attend*);
 int32_t msm3d_blend(int64_t, const Blend*);
 int32_t msm3d_blend_gradient(int64_t, const Blend*);
 int32_t msm3d_octree_counts(const int64_t*, int64_t, int64_t*);
-int32_t msm3d_octree(int64_t, int64_t, const int64_t*, int64_t* const*, int32_t* const*, int32_t* const*, int32_t* const*);
+int32_t msm3d_octree(int64_t, int64_t, const int64_t*, int64_t* const*, int32_t* const*, int32_t* const*,
+                     int32_t* const*);
 int32_t msm3d_lookup(int64_t, const int64_t*, int64_t, const int64_t*, int64_t, int32_t*);
-int32_t msm3d_inverse_rms(int64_t, int64_t, int64_t, int64_t, const float*, float*);
+int32_t msm3d_inverse_rms(int64_t, int64_t, int64_t, int64_t, float, const float*, float*);
 int32_t msm3d_count_pairs(int64_t, const int32_t*, int64_t, int64_t, int64_t, int64_t*, int32_t*);
 int32_t msm3d_list_pairs(int64_t, const int32_t*, int64_t, int64_t, const int64_t*, const int32_t*, int32_t*, int32_t*);
 int32_t msm3d_turn(int64_t, const int32_t*, int64_t, int64_t, int64_t, int32_t*);
@@ -92,8 +93,10 @@ static Listed list(const int32_t* rows, int64_t m, int64_t k, int64_t n) {
 }
 
 static void products(int64_t isa) {
-    const int64_t n = between(1, 300), m = between(0, 600), k = between(1, 27), c = between(1, 70), d = 2 * between(1, 70);
-    Finish finish{d, below(3), below(3), nullptr, nullptr, nullptr, nullptr, nullptr};
+    const int64_t n = between(1, 300), m = between(0, 600), k = between(1, 27);
+    const int64_t c = between(1, 70), d = 2 * between(1, 70);
+    Finish finish{};
+    finish.channels = d, finish.activation = below(3), finish.norm = below(3), finish.eps = below(2) ? 1e-4f : 1e-2f;
     const int64_t e = finish.activation == GEGLU ? d / 2 : d;
     auto bias = numbers(d), scale = numbers(e), shift = numbers(e), gamma = numbers(e), residual = numbers(m * e);
     if (below(2)) finish.bias = bias.get();
@@ -104,11 +107,17 @@ static void products(int64_t isa) {
     auto rows = table(m, k, n);
     const Listed listed = list(rows.get(), m, k, n);
     auto factor = numbers(n), channel = numbers(c);
-    expect(msm3d_inverse_rms(isa, between(1, 4), n, c, x.get(), factor.get()), OK, "inverse_rms");
+    expect(msm3d_inverse_rms(isa, between(1, 4), n, c, finish.eps, x.get(), factor.get()), OK, "inverse_rms");
     auto plain_factor = numbers(n);
-    expect(msm3d_inverse_rms(PORTABLE, 1, n, c, x.get(), plain_factor.get()), OK, "the portable inverse_rms");
+    expect(msm3d_inverse_rms(PORTABLE, 1, n, c, finish.eps, x.get(), plain_factor.get()), OK,
+           "the portable inverse_rms");
     agree(factor.get(), plain_factor.get(), n, 1e-4f, "inverse_rms");
-    Product p{between(1, 4), n, m, k, c, FLOAT32, FLOAT32, c, c * d, d, 1, x.get(), weight.get(), nullptr, nullptr, listed.pairs(), out.get(), sums.get(), finish};
+    Product p{};
+    p.threads = between(1, 4), p.n = n, p.m = m, p.k = k, p.c = c;
+    p.dtype = p.x_dtype = FLOAT32;
+    p.stride = c, p.slot_stride = c * d, p.c_stride = d, p.d_stride = 1;
+    p.x = x.get(), p.weight = weight.get(), p.pairs = listed.pairs();
+    p.out = out.get(), p.product = sums.get(), p.finish = finish;
     if (below(2)) p.factor = factor.get(), p.scale = channel.get();
     expect(msm3d_product(isa, &p), OK, "product");
     auto plain = numbers(m * e), plain_sums = numbers(m * d);
@@ -134,7 +143,10 @@ static void products(int64_t isa) {
         agree(sums.get(), plain_sums.get(), m * d, 2e-2f, "product of bfloat16");
     }
     auto grad = numbers(k * c * d), b = numbers(m * d);
-    WeightGradient w{between(1, 4), n, m, k, c, d, FLOAT32, FLOAT32, FLOAT32, x.get(), b.get(), listed.pairs(), grad.get()};
+    WeightGradient w{};
+    w.threads = between(1, 4), w.n = n, w.m = m, w.k = k, w.c = c, w.d = d;
+    w.dtype = w.a_dtype = w.b_dtype = FLOAT32;
+    w.a = x.get(), w.b = b.get(), w.pairs = listed.pairs(), w.grad = grad.get();
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
     auto plain_grad = numbers(k * c * d);
     WeightGradient plain_w = w;
@@ -149,8 +161,12 @@ static void products(int64_t isa) {
         if (below(2)) v.b_dtype = BFLOAT16, v.b = half_b.get();
         expect(msm3d_weight_gradient(isa, &v), OK, "weight_gradient of bfloat16");
     }
-    auto grad_out = numbers(m * e), grad_x = numbers(m * d), gb = numbers(d), gs = numbers(e), gt = numbers(e), gg = numbers(e);
-    FinishGradient f{between(1, 4), m, sums.get(), grad_out.get(), grad_x.get(), gb.get(), gs.get(), gt.get(), gg.get(), finish};
+    auto grad_out = numbers(m * e), grad_x = numbers(m * d), grad_bias = numbers(d);
+    auto grad_scale = numbers(e), grad_shift = numbers(e), grad_gamma = numbers(e);
+    FinishGradient f{};
+    f.threads = between(1, 4), f.n = m, f.x = sums.get(), f.finish = finish;
+    f.grad_out = grad_out.get(), f.grad_x = grad_x.get(), f.grad_bias = grad_bias.get();
+    f.grad_scale = grad_scale.get(), f.grad_shift = grad_shift.get(), f.grad_gamma = grad_gamma.get();
     expect(msm3d_finish(isa, &f, out.get()), OK, "finish");
     expect(msm3d_finish_gradient(isa, &f), OK, "finish_gradient");
     FinishGradient plain_f = f;
@@ -163,10 +179,11 @@ static void products(int64_t isa) {
     expect(msm3d_turn(1, rows.get(), m, k, n, turned.get()), OK, "turn");
     if (m > 0) {
         rows[size_t(below(m * k))] = int32_t(n + below(1 << 30));
-        expect(msm3d_count_pairs(3, rows.get(), m, k, n, listed.slots.get(), listed.starts.get()), ROW_OUT_OF_RANGE, "count_pairs with a wrong row");
+        expect(msm3d_count_pairs(3, rows.get(), m, k, n, listed.slots.get(), listed.starts.get()), ROW_OUT_OF_RANGE,
+               "count_pairs with a wrong row");
         expect(msm3d_turn(3, rows.get(), m, k, n, turned.get()), ROW_OUT_OF_RANGE, "turn with a wrong row");
     }
-    p.pairs = {}, p.k = 1, p.m = n, p.finish = Finish{d, NONE, NO_NORM, nullptr, nullptr, nullptr, nullptr, nullptr};
+    p.pairs = {}, p.k = 1, p.m = n, p.finish = {}, p.finish.channels = d;
     auto all = numbers(n * d);
     p.out = all.get(), p.product = nullptr;
     expect(msm3d_product(isa, &p), OK, "a linear product");
@@ -180,8 +197,11 @@ static void attention(int64_t isa) {
     const int64_t n = offsets.back(), h = between(1, 3), e = between(1, 20);
     auto qkv = numbers(n * 3 * h * e), out = numbers(n * h * e), lse = numbers(n * h);
     auto grad_out = numbers(n * h * e), grad_qkv = numbers(n * 3 * h * e);
-    Attend a{between(1, 4), n, h, e, int64_t(offsets.size()) - 1, below(1000), 7, below(2) * 0.3,
-             offsets.data(), qkv.get(), out.get(), lse.get(), grad_out.get(), grad_qkv.get()};
+    Attend a{};
+    a.threads = between(1, 4), a.n = n, a.h = h, a.e = e, a.scenes = int64_t(offsets.size()) - 1;
+    a.window = below(1000), a.seed = 7, a.dropout = below(2) * 0.3, a.offsets = offsets.data();
+    a.qkv = qkv.get(), a.out = out.get(), a.lse = lse.get();
+    a.grad_out = grad_out.get(), a.grad_qkv = grad_qkv.get();
     expect(msm3d_attend(isa, &a), OK, "attend");
     expect(msm3d_attend_gradient(isa, &a), OK, "attend_gradient");
     auto plain_out = numbers(n * h * e), plain_grad = numbers(n * 3 * h * e);
@@ -207,7 +227,8 @@ static void blending(int64_t isa) {
     for (int64_t level = 0; level < levels; level++) {
         rows.push_back(between(1, 40)), channels.push_back(between(1, 70)), counts.push_back(between(1, 8));
         features.push_back(numbers(rows.back() * channels.back())), weights.push_back(numbers(m * counts.back()));
-        grads.push_back(numbers(rows.back() * channels.back())), corners.push_back(table(m, counts.back(), rows.back()));
+        grads.push_back(numbers(rows.back() * channels.back()));
+        corners.push_back(table(m, counts.back(), rows.back()));
         f.push_back(features.back().get()), w.push_back(weights.back().get());
         t.push_back(corners.back().get()), g.push_back(grads.back().get());
         size += channels.back();
@@ -217,8 +238,11 @@ static void blending(int64_t isa) {
     const bool owned = below(2);
     const int64_t points = owned ? n : m, dtype = below(3);
     auto out = numbers(dtype == FLOAT32 ? points * size : (points * size + 1) / 2), grad_out = numbers(points * size);
-    Blend b{between(1, 4), points, m, levels, dtype, rows.data(), channels.data(), counts.data(), f.data(), t.data(), w.data(),
-            owned ? owner.data() : nullptr, out.get(), grad_out.get(), g.data()};
+    Blend b{};
+    b.threads = between(1, 4), b.n = points, b.m = m, b.levels = levels, b.dtype = dtype;
+    b.rows = rows.data(), b.channels = channels.data(), b.counts = counts.data();
+    b.features = f.data(), b.corners = t.data(), b.weights = w.data(), b.owner = owned ? owner.data() : nullptr;
+    b.out = out.get(), b.grad_out = grad_out.get(), b.grad_features = g.data();
     expect(msm3d_blend(isa, &b), OK, "blend");
     expect(msm3d_blend_gradient(isa, &b), OK, "blend_gradient");
     if (dtype == FLOAT32) {
@@ -253,7 +277,9 @@ static void geometry() {
     const void* data[] = {column.get()};
     const int64_t dtypes[] = {FLOAT32}, strides[] = {4};
     int64_t m = 0;
-    expect(msm3d_group(between(1, 4), n, raw.data(), 1, data, dtypes, strides, unique.data(), owner.data(), picks.data(), &m), OK, "group");
+    const int32_t grouped = msm3d_group(between(1, 4), n, raw.data(), 1, data, dtypes, strides, unique.data(),
+                                        owner.data(), picks.data(), &m);
+    expect(grouped, OK, "group");
     expect(msm3d_octree_counts(unique.data(), m, counts.data()), OK, "octree_counts");
     std::vector<std::vector<int64_t>> keys;
     std::vector<std::unique_ptr<int32_t[]>> owned;
@@ -269,7 +295,9 @@ static void geometry() {
             all->push_back(owned.back().get());
         }
     }
-    expect(msm3d_octree(between(1, 4), levels, counts.data(), key_sets.data(), parents.data(), children.data(), neighbours.data()), OK, "octree");
+    const int32_t built = msm3d_octree(between(1, 4), levels, counts.data(), key_sets.data(), parents.data(),
+                                       children.data(), neighbours.data());
+    expect(built, OK, "octree");
     std::unique_ptr<int32_t[]> rows(new int32_t[size_t(n)]);
     expect(msm3d_lookup(between(1, 4), unique.data(), m, raw.data(), n, rows.get()), OK, "lookup");
     for (int64_t i = 0; i < n; i++) expect(rows[size_t(i)], int32_t(owner[size_t(i)]), "the row of a key");

@@ -1,13 +1,12 @@
 """The two residual blocks of the network, and their parameters. Every weight is multiplied by the backend `ops`."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...ops import Table
+from ...ops import Backend, Table, contract
 from ...sparse.hierarchy import Grid
 from .config import BackboneConfig
 
@@ -25,9 +24,10 @@ class Norm(nn.Module):
             self.bias = nn.Parameter(torch.zeros(channels))
 
     @property
-    def spec(self) -> tuple[str, Tensor, Tensor | None]:
-        """What `ops` calls a norm."""
-        return ("rmsnorm", self.scale, None) if self.kind == "rmsnorm" else ("layernorm", self.weight, self.bias)
+    def spec(self) -> contract.Norm:
+        """The norm as `ops` takes it."""
+        scale, shift = (self.scale, None) if self.kind == "rmsnorm" else (self.weight, self.bias)
+        return contract.Norm(self.kind, scale, shift)
 
 
 class SparseConv(nn.Module):
@@ -39,7 +39,7 @@ class SparseConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(slots * channels) ** -0.5)
 
-    def forward(self, x: Tensor, table: Table | Tensor, ops: ModuleType, **around) -> Tensor:
+    def forward(self, x: Tensor, table: Table | Tensor, ops: Backend, **around) -> Tensor:
         """Return (m, out) for `table` (m, slots) over `x` (n, in)."""
         return ops.conv(x, self.weight, table, self.bias, **around)
 
@@ -96,7 +96,7 @@ class ConvBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels,), config.layer_scale))
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, grid: Grid, ops: ModuleType, noise: Noise | None = None) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, ops: Backend, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`."""
         y = self.conv1(x, grid.across, ops, pre_norm=self.norm.spec, activation="gelu")
         y = self.conv2(y, grid.across, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
@@ -123,7 +123,7 @@ class AttentionBlock(nn.Module):
         self.heads, self.window, self.mlp = heads, config.window // 2, config.mlp
         self.dropout, self.drop_path = config.attention_dropout, drop_path
 
-    def forward(self, x: Tensor, grid: Grid, curve: str, ops: ModuleType, noise: Noise | None = None) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, curve: str, ops: Backend, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`, attending along `curve`."""
         order, place = grid.order(curve)
         along = ops.normalize(x, self.norm.spec)[order]

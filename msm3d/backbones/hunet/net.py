@@ -6,11 +6,11 @@ every decoder level is an output.
 """
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
+from ...ops import Backend
 from ...sparse.hierarchy import Grid, Hierarchy
 from ..base import Backbone
 from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
@@ -40,7 +40,7 @@ class UNet(Backbone):
             )
 
     def forward(
-        self, x: Tensor, hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         """Return per level, fine to coarse, (m_l, decoder_channels[l]) for `x` (m_0, in_channels)."""
         return self.decode(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)
@@ -50,7 +50,7 @@ class UNet(Backbone):
         return [module for module in self.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
 
     def encode(
-        self, x: Tensor, hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         """Return the encoder's features per level, fine to coarse: (m_l, channels[l])."""
         random = noise(self, generator)
@@ -62,7 +62,7 @@ class UNet(Backbone):
         return encoded
 
     def decode(
-        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         """Return the decoder's features per level, fine to coarse, from the encoder's on the same voxels."""
         random = noise(self, generator)
@@ -82,7 +82,7 @@ class Stem(nn.Module):
         self.linear = nn.Linear(config.in_channels, config.channels[0])
         self.norm = Norm(config.norm, config.channels[0])
 
-    def forward(self, x: Tensor, ops: ModuleType) -> Tensor:
+    def forward(self, x: Tensor, ops: Backend) -> Tensor:
         """Return (m, channels[0]) for `x` (m, in_channels)."""
         return ops.linear(x, self.linear.weight, self.linear.bias, norm=self.norm.spec)
 
@@ -124,7 +124,7 @@ class Stage(nn.Module):
         self.convs = nn.ModuleList(ConvBlock(channels, config, rate) for rate in drop_paths[:convs])
         self.attentions = nn.ModuleList(AttentionBlock(channels, heads, config, rate) for rate in drop_paths[convs:])
 
-    def blocks(self, x: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+    def blocks(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` (m, channels)."""
         for block in self.convs:
             x = block(x, grid, ops, random)
@@ -141,7 +141,7 @@ class EncoderStage(Stage):
         super().__init__(config, level, config.channels[level], drop_paths)
         self.down = Down(config.channels[level - 1], config.channels[level], config.norm) if level else None
 
-    def forward(self, x: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
         if self.down is not None:
             x = self.down.conv(x, grid.down, ops, norm=self.down.norm.spec)
@@ -159,7 +159,7 @@ class DecoderStage(Stage):
         self.skip = None if coarsest else Skip(config.channels[level], width, config.norm)
         self.gamma = None if coarsest else nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: ModuleType, random: Noise | None) -> Tensor:
+    def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
         if self.up is not None and self.skip is not None:
             linear = self.skip.linear

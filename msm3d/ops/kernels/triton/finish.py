@@ -3,16 +3,17 @@
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..derivatives import Closed, once
+from ...contract import Epilogue
+from ...derivatives import Closed, once
 from .launch import on, padded
 
-EPS = tl.constexpr(1e-4)  # of every norm, as in reference.py
 VALUES = 4096  # of one tile of rows
 PROGRAMS = 512  # that sum up the parameters' gradients, each its share of the rows
 
@@ -29,19 +30,21 @@ def _gelu_slope(x):
 
 
 @triton.jit
-def _moments(y, inside, E, NORM: tl.constexpr):
+def _moments(y, inside, E, eps, NORM: tl.constexpr):
     """Return what a norm takes away from each row of `y`, zero outside, and what it multiplies it by."""
     if NORM == "layernorm":
         mean = tl.sum(y, 1) / E
         spread = tl.where(inside, y - mean[:, None], 0.0)
-        return mean, 1 / tl.sqrt(tl.sum(spread * spread, 1) / E + EPS)
+        return mean, 1 / tl.sqrt(tl.sum(spread * spread, 1) / E + eps)
     else:
         rms = tl.sqrt(tl.sum(y * y, 1) / E)
-        return rms * 0, 1 / (rms + EPS)
+        return rms * 0, 1 / (rms + eps)
 
 
 @triton.jit
-def finished(y, rows, cols, inside, E, bias, scale, shift, gamma, residual, GELU: tl.constexpr, NORM: tl.constexpr):
+def finished(
+    y, rows, cols, inside, E, bias, scale, shift, gamma, residual, eps, GELU: tl.constexpr, NORM: tl.constexpr
+):  # fmt: skip
     """Return the tile `y` of whole rows (float32, E channels, zero outside) after all that follows but geglu."""
     there = cols < E
     if bias is not None:
@@ -49,7 +52,7 @@ def finished(y, rows, cols, inside, E, bias, scale, shift, gamma, residual, GELU
     if GELU:
         y = gelu(y)
     if NORM is not None:
-        away, by = _moments(y, inside, E, NORM)
+        away, by = _moments(y, inside, E, eps, NORM)
         y = (y - away[:, None]) * by[:, None] * tl.load(scale + cols, there, 0.0).to(tl.float32)[None]
         if shift is not None:
             y += tl.load(shift + cols, there, 0.0).to(tl.float32)[None]
@@ -73,7 +76,7 @@ def _gated(x, rows, cols, inside, E, bias):
 
 @triton.jit
 def _finish(
-    x, bias, scale, shift, gamma, residual, out, n, E,
+    x, bias, scale, shift, gamma, residual, out, n, E, eps,
     ACTIVATION: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -81,16 +84,56 @@ def _finish(
     inside = (rows < n)[:, None] & (cols < E)[None]
     if ACTIVATION == "geglu":
         gate, value = _gated(x, rows, cols, inside, E, bias)
-        y = finished(gelu(gate) * value, rows, cols, inside, E, None, scale, shift, gamma, residual, False, NORM)
+        y = finished(gelu(gate) * value, rows, cols, inside, E, None, scale, shift, gamma, residual, eps, False, NORM)
     else:
         y = tl.load(x + rows[:, None] * E + cols[None], inside, 0.0).to(tl.float32)
-        y = finished(y, rows, cols, inside, E, bias, scale, shift, gamma, residual, ACTIVATION == "gelu", NORM)
+        y = finished(y, rows, cols, inside, E, bias, scale, shift, gamma, residual, eps, ACTIVATION == "gelu", NORM)
     tl.store(out + rows[:, None] * E + cols[None], y, inside)
 
 
 @triton.jit
+def _activated(x, rows, cols, inside, E, bias, ACTIVATION: tl.constexpr):
+    """Return what an activation is given, bias included, the value that geglu gates, and the result, zero outside."""
+    if ACTIVATION == "geglu":
+        before, value = _gated(x, rows, cols, inside, E, bias)
+        y = gelu(before) * value
+    else:
+        before = tl.load(x + rows[:, None] * E + cols[None], inside, 0.0).to(tl.float32)
+        value = before
+        if bias is not None:
+            before += tl.load(bias + cols, cols < E, 0.0).to(tl.float32)[None]
+        y = gelu(before) if ACTIVATION == "gelu" else before
+        y = tl.where(inside, y, 0.0)
+    return before, value, y
+
+
+@triton.jit
+def _before_norm(g, unit, by, inside, E, eps, NORM: tl.constexpr):
+    """Return the gradient of a norm's rows from that of its unit rows, which are what it has made of them."""
+    if NORM == "layernorm":
+        along = tl.sum(g, 1)[:, None] / E + unit * (tl.sum(g * unit, 1)[:, None] / E)
+        g = by[:, None] * (g - along)
+    else:  # the root mean square's own slope is y / (E rms), and 0 for a row of zeros
+        rms = tl.maximum(1 / by - eps, 1e-30)
+        g = by[:, None] * (g - unit * (tl.sum(g * unit, 1) / (E * rms * by))[:, None])
+    return tl.where(inside, g, 0.0)
+
+
+@triton.jit
+def _before_activation(g, before, value, ACTIVATION: tl.constexpr):
+    """Return the gradients of what an activation was given, and of the value that geglu gates."""
+    of_value = g
+    if ACTIVATION == "geglu":
+        of_value = g * gelu(before)
+        g *= value * _gelu_slope(before)
+    elif ACTIVATION == "gelu":
+        g *= _gelu_slope(before)
+    return g, of_value
+
+
+@triton.jit
 def _finish_gradient(
-    x, bias, scale, shift, gamma, grad, grad_x, of_bias, of_scale, of_shift, of_gamma, n, E, share,
+    x, bias, scale, shift, gamma, grad, grad_x, of_bias, of_scale, of_shift, of_gamma, n, E, eps, share,
     ACTIVATION: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """Take `share` rows per program; each adds up its share of the parameters' gradients in a row of its own."""
@@ -104,17 +147,8 @@ def _finish_gradient(
         inside = ((rows < n) & (start + tl.arange(0, ROWS) < share))[:, None] & there[None]
         g = tl.load(grad + rows[:, None] * E + cols[None], inside, 0.0).to(tl.float32)
         # Forward again, up to what each step was given.
-        if ACTIVATION == "geglu":
-            before, value = _gated(x, rows, cols, inside, E, bias)
-            y = gelu(before) * value
-        else:
-            before = tl.load(x + rows[:, None] * E + cols[None], inside, 0.0).to(tl.float32)
-            value = before
-            if bias is not None:
-                before += tl.load(bias + cols, there, 0.0).to(tl.float32)[None]
-            y = gelu(before) if ACTIVATION == "gelu" else before
-            y = tl.where(inside, y, 0.0)
-        away, by = _moments(y, inside, E, NORM)
+        before, value, y = _activated(x, rows, cols, inside, E, bias, ACTIVATION)
+        away, by = _moments(y, inside, E, eps, NORM)
         unit, weight, last = y, 1.0, y
         if NORM is not None:
             weight = tl.load(scale + cols, there, 0.0).to(tl.float32)[None]
@@ -129,58 +163,65 @@ def _finish_gradient(
         if NORM is not None:
             sum_scale += tl.sum(g * unit, 0)
             sum_shift += tl.sum(g, 0)
-            g *= weight
-            if NORM == "layernorm":
-                along = tl.sum(g, 1)[:, None] / E + unit * (tl.sum(g * unit, 1)[:, None] / E)
-                g = by[:, None] * (g - along)
-            else:  # the root mean square's own slope is y / (E rms), and 0 for a row of zeros
-                rms = tl.maximum(1 / by - EPS, 1e-30)
-                g = by[:, None] * (g - unit * (tl.sum(g * unit, 1) / (E * rms * by))[:, None])
-            g = tl.where(inside, g, 0.0)
+            g = _before_norm(g * weight, unit, by, inside, E, eps, NORM)
+        g, of_value = _before_activation(g, before, value, ACTIVATION)
         if ACTIVATION == "geglu":
-            back = grad_x + rows[:, None] * (2 * E) + cols[None]
-            of_value = g * gelu(before)
-            g *= value * _gelu_slope(before)
-            tl.store(back, g, inside)
-            tl.store(back + E, of_value, inside)
             sum_value += tl.sum(of_value, 0)
+            tl.store(grad_x + rows[:, None] * (2 * E) + cols[None], g, inside)
+            tl.store(grad_x + rows[:, None] * (2 * E) + cols[None] + E, of_value, inside)
         else:
-            if ACTIVATION == "gelu":
-                g *= _gelu_slope(before)
             tl.store(grad_x + rows[:, None] * E + cols[None], g, inside)
         sum_bias += tl.sum(g, 0)
     if of_bias is not None:
+        width = E
         if ACTIVATION == "geglu":
-            tl.store(of_bias + program * (2 * E) + cols, sum_bias, there)
-            tl.store(of_bias + program * (2 * E) + E + cols, sum_value, there)
-        else:
-            tl.store(of_bias + program * E + cols, sum_bias, there)
-    if of_scale is not None:
-        tl.store(of_scale + program * E + cols, sum_scale, there)
-    if of_shift is not None:
-        tl.store(of_shift + program * E + cols, sum_shift, there)
-    if of_gamma is not None:
-        tl.store(of_gamma + program * E + cols, sum_gamma, there)
+            width = 2 * E
+            tl.store(of_bias + program * width + E + cols, sum_value, there)
+        tl.store(of_bias + program * width + cols, sum_bias, there)
+    _store(of_scale, program * E + cols, sum_scale, there)
+    _store(of_shift, program * E + cols, sum_shift, there)
+    _store(of_gamma, program * E + cols, sum_gamma, there)
+
+
+@triton.jit
+def _store(out, places, values, there):
+    if out is not None:
+        tl.store(out + places, values, there)
+
+
+class Rule(NamedTuple):
+    """What of an epilogue is not a tensor."""
+
+    activation: str | None
+    norm: str | None
+    eps: float
+
+    @classmethod
+    def of(cls, epilogue: Epilogue) -> "Rule":
+        """Return an epilogue's rule; without a norm eps is what nothing is divided by."""
+        norm = epilogue.norm
+        return cls(epilogue.activation, *((None, 1.0) if norm is None else (norm.kind, norm.eps)))
 
 
 class Finish(Closed):
     """All that follows a product in one pass over its rows; forwards, nothing but the product is kept."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, dtype: torch.dtype, activation: str | None, norm: str | None, *finish: Tensor | None):
-        """Return the rows (n, e) in `dtype`; `finish` is bias, scale, shift, gamma and residual."""
+    def forward(ctx, x: Tensor, dtype: torch.dtype, rule: Rule, *parameters: Tensor | None):
+        """Return the rows (n, e) in `dtype`; the parameters are those of an epilogue."""
         x = x.contiguous()
-        kept = [None if t is None else t.contiguous() for t in finish]
-        n, e = x.shape[0], x.shape[1] // (2 if activation == "geglu" else 1)
+        kept = [None if t is None else t.contiguous() for t in parameters]
+        n, e = x.shape[0], x.shape[1] // (2 if rule.activation == "geglu" else 1)
         out = x.new_empty(n, e, dtype=dtype)
-        ctx.rule = activation, norm
+        ctx.rule = rule
         ctx.save_for_backward(x, *kept[:4])
         if n:
             cols = padded(e)
             rows = max(VALUES // cols, 1)
             with on(x):
                 _finish[(triton.cdiv(n, rows),)](
-                    x, *kept, out, n, e, ACTIVATION=activation, NORM=norm, ROWS=rows, COLS=cols, num_warps=_warps(cols)
+                    x, *kept, out, n, e, rule.eps,
+                    ACTIVATION=rule.activation, NORM=rule.norm, ROWS=rows, COLS=cols, num_warps=_warps(cols),
                 )  # fmt: skip
         return out
 
@@ -189,14 +230,14 @@ class Finish(Closed):
     def backward(ctx, grad: Tensor):
         """Return the gradients of the product and of what followed."""
         x, bias, scale, shift, gamma = ctx.saved_tensors
-        activation, norm = ctx.rule
+        rule = ctx.rule
         n, e = grad.shape
         grad_x = torch.empty_like(x)
         cols = padded(e)
         rows = max(VALUES // cols // 2, 1)
         share = max(triton.cdiv(n, PROGRAMS), rows)
         programs = triton.cdiv(n, share)
-        needed = ctx.needs_input_grad[4:]
+        needed = ctx.needs_input_grad[3:]
         parts = [
             x.new_zeros(programs, len(p), dtype=torch.float32) if p is not None and need else None
             for p, need in zip((bias, scale, shift, gamma), needed, strict=False)
@@ -204,14 +245,14 @@ class Finish(Closed):
         if n:
             with on(x):
                 _finish_gradient[(programs,)](
-                    x, bias, scale, shift, gamma, grad.contiguous(), grad_x, *parts, n, e, share,
-                    ACTIVATION=activation, NORM=norm, ROWS=rows, COLS=cols, num_warps=_warps(cols),
+                    x, bias, scale, shift, gamma, grad.contiguous(), grad_x, *parts, n, e, rule.eps, share,
+                    ACTIVATION=rule.activation, NORM=rule.norm, ROWS=rows, COLS=cols, num_warps=_warps(cols),
                 )  # fmt: skip
         sums: Sequence[Tensor | None] = [
             None if part is None or p is None else part.sum(0).to(p.dtype)
             for part, p in zip(parts, (bias, scale, shift, gamma), strict=True)
         ]
-        return grad_x, None, None, None, *sums, grad if needed[4] else None
+        return grad_x, None, None, *sums, grad if needed[4] else None
 
 
 def _warps(cols: int) -> int:

@@ -7,17 +7,16 @@ so that the same input gives the same bits again.
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..derivatives import Closed, once
-from ..table import Table
+from ...contract import Epilogue
+from ...derivatives import Closed, once
+from ...table import Table
 from . import tables
-from .finish import finished
+from .finish import Rule, finished
 from .launch import on, padded
 
 FUSED = 128
@@ -27,7 +26,7 @@ FUSED = 128
 @triton.jit
 def _conv(
     x, weight, inputs, slots, counts, order, out, bias, scale, shift, gamma, residual,
-    n, m, c, d, k, slot_stride, c_stride, d_stride, columns,
+    n, m, c, d, k, slot_stride, c_stride, d_stride, columns, eps,
     GELU: tl.constexpr, NORM: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, CHANNELS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
@@ -56,7 +55,7 @@ def _conv(
     places = block * ROWS + tl.arange(0, ROWS)
     rows = tl.load(order + places, places < m, 0)
     inside = (places < m)[:, None] & there[None]
-    total = finished(total, rows, cols, inside, d, bias, scale, shift, gamma, residual, GELU, NORM)
+    total = finished(total, rows, cols, inside, d, bias, scale, shift, gamma, residual, eps, GELU, NORM)
     tl.store(out + rows[:, None] * d + cols[None], total, inside)
 
 
@@ -96,9 +95,7 @@ def product(
     table: Table,
     precision: str,
     dtype: torch.dtype,
-    gelu: bool = False,
-    norm: str | None = None,
-    finish: Sequence[Tensor | None] = (None,) * 5,
+    epilogue: Epilogue,
 ) -> Tensor:
     """Return (m, d): the sums over the slots of `table` (m, k) of rows of `x` (n, c) times `weight` (k, c, d).
 
@@ -108,22 +105,21 @@ def product(
         table: contiguous.
         precision: of products of float32.
         dtype: of the result.
-        gelu: whether it follows.
-        norm: which norm follows; rows of at most `FUSED` channels only.
-        finish: contiguous bias, scale, shift, gamma and residual.
+        epilogue: what follows but geglu; a norm of at most `FUSED` channels only.
     """
     (m, k), (_, c, d) = table.rows.shape, weight.shape
     out = x.new_empty(m, d, dtype=dtype)
     if not m:
         return out
     sizes = block_sizes(m, c, d, x.dtype, precision)
-    walk = tables.blocks(table, sizes["ROWS"])
+    walk, rule = tables.blocks(table, sizes["ROWS"]), Rule.of(epilogue)
+    parameters = [None if t is None else t.detach().contiguous() for t in epilogue.tensors]
     columns = triton.cdiv(d, sizes["COLS"])
     with on(x):
         _conv[(len(walk.counts) * columns,)](
-            x, weight, walk.inputs, walk.slots, walk.counts, walk.order, out, *finish,
-            len(x), m, c, d, k, *weight.stride(), columns,
-            GELU=gelu, NORM=norm, PRECISION=precision, **sizes,
+            x, weight, walk.inputs, walk.slots, walk.counts, walk.order, out, *parameters,
+            len(x), m, c, d, k, *weight.stride(), columns, rule.eps,
+            GELU=rule.activation == "gelu", NORM=rule.norm, PRECISION=precision, **sizes,
         )  # fmt: skip
     return out
 
@@ -157,7 +153,7 @@ def weight_gradient(x: Tensor, grad: Tensor, table: Table, precision: str) -> Te
     c_blocks, d_blocks = triton.cdiv(c, sizes["CHANNELS"]), triton.cdiv(d, sizes["COLS"])
     out = x.new_zeros(parts, k, c, d, dtype=torch.float32)
     if m:
-        listed, counts = tables.pairs(table)
+        listed, counts = table.pairs(tables.pairs)
         with on(x):
             _weight_gradient[(parts * k * c_blocks * d_blocks,)](
                 x, grad, table.rows, listed, counts, out, len(x), m, k, c, d, c_blocks, d_blocks, parts,
@@ -175,7 +171,7 @@ class Conv(Closed):
         rows = x.to(weight.dtype).contiguous()
         ctx.save_for_backward(rows, weight)
         ctx.table, ctx.precision, ctx.dtype = table, precision, x.dtype
-        return product(rows, weight, table, precision, x.dtype)
+        return product(rows, weight, table, precision, x.dtype, Epilogue())
 
     @staticmethod
     @once
@@ -185,8 +181,8 @@ class Conv(Closed):
         grad = grad.to(weight.dtype).contiguous()
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            back = weight.transpose(1, 2)
-            grad_x = product(grad, back, tables.turned(table, len(x)), ctx.precision, ctx.dtype)
+            back, turned = weight.transpose(1, 2), table.transposed(len(x), tables.turned)
+            grad_x = product(grad, back, turned, ctx.precision, ctx.dtype, Epilogue())
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(x, grad, table, ctx.precision).to(weight.dtype)
         return grad_x, grad_weight, None, None

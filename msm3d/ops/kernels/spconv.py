@@ -13,21 +13,23 @@ exact than with `triton`. Never on a CPU: with two threads its results are wrong
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .._util.words import warn
-from ..errors import InputError
-from . import reference
-from .derivatives import Closed, once
-from .reference import Norm
-from .table import Table
-from .values import plainly
+from ..._util.words import warn
+from ..contract import Epilogue, Norm
+from ..derivatives import Closed, once
+from ..table import Table
+from ..values import plainly
+from .reference.products import finish
 
-NAME = "spconv"
+if TYPE_CHECKING:
+    from .. import Backend
+
 DTYPES = (torch.float32, torch.float16)
 LIMIT = (1 << 31) - 2
 """Bytes of an operand that spconv takes."""
@@ -61,13 +63,16 @@ def _why_not_on(index: int) -> str | None:
 
 def _agrees(device: torch.device) -> bool:
     """Return whether a small convolution and its gradients are the reference's."""
+    from .. import reference
+    from .. import spconv as ours
+
     random = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(s, generator=random).to(device).requires_grad_() for s in ((90, 32), (27, 32, 48)))
     table = torch.stack([torch.randperm(90, generator=random) for _ in range(27)], 1).int()
     table = torch.where(torch.rand(table.shape, generator=random) < 0.4, table, -1).to(device)
     way = torch.randn(90, 48, generator=random).to(device)
     with torch.enable_grad():
-        results = [conv(x, weight, table), reference.conv(x, weight, table)]
+        results = [ours.conv(x, weight, table), reference.conv(x, weight, table)]
         pairs = [results, *zip(*(torch.autograd.grad(y, (x, weight), way) for y in results), strict=True)]
     return all(torch.allclose(a, b, rtol=1e-2, atol=1e-2 * float(b.detach().abs().max())) for a, b in pairs)
 
@@ -80,92 +85,18 @@ def _spconv() -> ModuleType:
     return ops
 
 
-def _rest(x: Tensor) -> ModuleType:
-    """Return the backend of all other operations."""
-    from . import backend
+def rest(device: torch.device) -> "Backend":
+    """Return the backend of all other operations: the best other one."""
+    from .. import backend
 
-    return backend(x.device)
-
-
-# --- what is not a convolution --------------------------------------------------------------------------------------
-
-
-def lookup(keys: Tensor, queries: Tensor) -> Tensor:
-    """Return for each query its row in `keys`, which ascend without repeats, or -1 where it is absent."""
-    return _rest(keys).lookup(keys, queries)
-
-
-def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Put what has the same key together, and pick from each group the row with the smallest `columns`."""
-    return _rest(keys).group(keys, columns)
-
-
-def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
-    """Build `levels` voxel sets over ascending Morton `keys`, fine to coarse, with the tables between them."""
-    return _rest(keys).octree(keys, levels)
-
-
-def corners(
-    cells: Tensor, ancestors: Tensor, neighbours: Tensor, level: int, scale: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the eight voxels of a level around the centres of finest cells, and their weights."""
-    return _rest(cells).corners(cells, ancestors, neighbours, level, scale)
-
-
-def normalize(x: Tensor, norm: Norm) -> Tensor:
-    """Scale each row of `x` (n, c) to unit root mean square, or to zero mean and unit variance."""
-    return _rest(x).normalize(x, norm)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, **finish) -> Tensor:
-    """Multiply each row of `x` (n, c) by `weight` (d, c), as `torch.nn.Linear` does, and finish."""
-    return _rest(x).linear(x, weight, bias, **finish)
-
-
-def attend(qkv: Tensor, offsets: Sequence[int], window: int, dropout: float = 0.0, seed: int = 0) -> Tensor:
-    """Softmax attention of each row to the `window` rows before it and as many after, within its scene."""
-    return _rest(qkv).attend(qkv, offsets, window, dropout, seed)
-
-
-def blend(features: Sequence[Tensor], rows: Sequence[Tensor], weights: Sequence[Tensor], *rest, **named) -> Tensor:
-    """Concatenate, level by level, the sums of rows of `features` times `weights`."""
-    return _rest(features[0]).blend(features, rows, weights, *rest, **named)
-
-
-# --- convolutions ---------------------------------------------------------------------------------------------------
+    return backend(device)
 
 
 @plainly
-def conv(
-    x: Tensor,
-    weight: Tensor,
-    table: Table | Tensor,
-    bias: Tensor | None = None,
-    *,
-    pre_norm: Norm | None = None,
-    activation: str | None = None,
-    norm: Norm | None = None,
-    gamma: Tensor | None = None,
-    residual: Tensor | None = None,
-) -> Tensor:
-    """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish."""
-    x = x if pre_norm is None else normalize(x, pre_norm)
-    rows = Table.of(table).rows
-    if torch.float64 in (x.dtype, weight.dtype):
-        finish = {"activation": activation, "norm": norm, "gamma": gamma, "residual": residual}
-        return reference.conv(x, weight, rows, bias, **finish)
-    if weight.dtype not in DTYPES:
-        raise InputError(
-            f"weight is {weight.dtype}, for which spconv has no products; use precision='fp32', or backend='triton'."
-        )
-    if rows.dim() != 2 or rows.dtype != torch.int32:
-        raise InputError(f"table is {tuple(rows.shape)} of {rows.dtype}; it must be (m, k) of torch.int32.")
-    if weight.dim() != 3 or x.dim() != 2 or weight.shape[:2] != (rows.shape[1], x.shape[1]):
-        raise InputError(
-            f"weight is {tuple(weight.shape)}; it needs ({rows.shape[1]}, channels of x, d) "
-            f"for table {tuple(rows.shape)} and x {tuple(x.shape)}."
-        )
-    return reference._finish(_Conv.apply(x, weight, rows), bias, activation, norm, gamma, residual)
+def conv(x: Tensor, weight: Tensor, table: Table, pre_norm: Norm | None, epilogue: Epilogue) -> Tensor:
+    """Return the sums over the slots of x[table] weight, finished."""
+    x = x if pre_norm is None else rest(x.device).normalize(x, pre_norm)
+    return finish(_Conv.apply(x, weight, table.rows), epilogue)
 
 
 def filters(weight: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """The comparison with `reference` that a GPU has to pass before the backend is used on it."""
 
 from collections.abc import Callable
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from .. import reference
+from ... import Backend, reference
 
 
-def disagreement(ops: ModuleType, device: torch.device) -> str | None:
+def disagreement(ops: Backend, device: torch.device) -> str | None:
     """Return the first operation of `ops` whose numbers or gradients differ from the reference's on `device`."""
     random = torch.Generator().manual_seed(0)
 

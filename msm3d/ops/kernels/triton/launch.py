@@ -8,7 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ...errors import InputError
+from ....errors import InputError
 
 PRECISIONS = ("ieee", "tf32", "tf32x3")
 

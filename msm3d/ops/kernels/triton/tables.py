@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..table import Table
+from ...table import Table
 
 BITS = 62
 """Slots that the sorting tells apart; those of one table are 27 at most in the network."""
@@ -36,7 +36,7 @@ class Blocks:
 
 def blocks(table: Table, rows: int) -> Blocks:
     """Return the blocks of `rows` output rows of a table (m, k), made at most once."""
-    return table.made(("triton blocks", rows), lambda: _blocks(table.rows, rows))
+    return table.pairs(_blocks, rows)
 
 
 def _blocks(table: Tensor, rows: int) -> Blocks:
@@ -51,24 +51,16 @@ def _blocks(table: Tensor, rows: int) -> Blocks:
     return Blocks(rows, order, inputs, slots.int().contiguous(), used.sum(1, dtype=torch.int32).contiguous())
 
 
-def turned(table: Table, n: int) -> Table:
-    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot; made at most once."""
-    return table.made(("triton turned", n), lambda: Table(_turned(table.rows, n)))
-
-
-def _turned(table: Tensor, n: int) -> Tensor:
+def turned(table: Tensor, n: int) -> Tensor:
+    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
     m, k = table.shape
     back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
     rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
     return back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
 
 
-def pairs(table: Table) -> tuple[Tensor, Tensor]:
+def pairs(table: Tensor) -> tuple[Tensor, Tensor]:
     """Return the output rows (k, m + 1) int32 that have each slot, ascending, and how many (k,) they are."""
-    return table.made("triton pairs", lambda: _pairs(table.rows))
-
-
-def _pairs(table: Tensor) -> tuple[Tensor, Tensor]:
     m, k = table.shape
     there = table.T >= 0
     places = torch.where(there, there.cumsum(1) - 1, m)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..derivatives import Closed, once
+from ...derivatives import Closed, once
 from .launch import on, padded
 
 ROWS = 16

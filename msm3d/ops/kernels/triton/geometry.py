@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
+from ..reference.geometry import root_neighbours
 from .launch import on
 
 ROWS = 64
@@ -48,7 +48,7 @@ def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tenso
         children = children.scatter_(0, parents * 8 + (fine & 7), rows).view(size, 8)
         fine = coarse
     chain.append((fine, None, children))
-    neighbours = reference._root_neighbours(fine, levels - 1)
+    neighbours = root_neighbours(fine, levels - 1)
     tables = [(*chain[-1], neighbours)]
     for (keys, parents, below), (_, _, children) in zip(chain[-2::-1], chain[:0:-1], strict=True):
         around = torch.empty(len(keys), 27, dtype=torch.int32, device=keys.device)
