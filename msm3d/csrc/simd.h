@@ -289,16 +289,5 @@ static inline int64_t thread() {
 #endif
 }
 
-// Cuts the workspace into arrays: first call `take` for each with base null to learn the size, then again to cut.
-struct Arena {
-    char* base;
-    int64_t used;
-    template <class T> T* take(int64_t count) {
-        T* array = base ? reinterpret_cast<T*>(base + used) : nullptr;
-        used += padded(count * int64_t(sizeof(T)), 64);
-        return array;
-    }
-};
-
 }  // namespace MSM3D_ISA
 }  // namespace msm3d
