@@ -83,7 +83,7 @@ template <int H> static inline void store_tiles(float* sums, int64_t stride) {
 // The rows of one slot, side by side, with zeros up to whole tiles.
 template <class X> static void gather(const Product& a, const int32_t* in, int64_t count, int64_t depth, bf16* out) {
     for (int64_t p = 0; p < count; p++) {
-        const X* x = static_cast<const X*>(a.x) + in[p] * a.stride;
+        const X* x = static_cast<const X*>(a.input) + in[p] * a.stride;
         for (int64_t i = 0; i < depth; i += STEP) _mm512_storeu_si512(out + p * depth + i, read(x + i, a.c - i));
     }
     memset(out + count * depth, 0, size_t((padded(count, PANEL) - count) * depth) * sizeof(bf16));
@@ -176,7 +176,7 @@ template <class X> static int32_t product_of(const Product& a) {
 }
 
 int32_t product_in_tiles(const Product& a) {
-    return a.x_dtype == BFLOAT16 ? product_of<bf16>(a) : product_of<float>(a);
+    return a.input_dtype == BFLOAT16 ? product_of<bf16>(a) : product_of<float>(a);
 }
 
 }  // namespace MSM3D_ISA

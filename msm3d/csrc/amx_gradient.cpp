@@ -119,8 +119,8 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
                     const Span found = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
                     for (int64_t p = 0; p < found.count; p += GROUP) {
                         const int64_t pairs = smaller(GROUP, found.count - p);
-                        lay_out<true>(static_cast<const A*>(g.a), g.c, found.in + p, pairs, start, stop, a);
-                        lay_out<false>(static_cast<const B*>(g.b), g.d, found.row + p, pairs, 0, g.d, b);
+                        lay_out<true>(static_cast<const A*>(g.left), g.c, found.in + p, pairs, start, stop, a);
+                        lay_out<false>(static_cast<const B*>(g.right), g.d, found.row + p, pairs, 0, g.d, b);
                         add_all(a, blocks(stop - start, SIDE), b, wide / SIDE, blocks(pairs, STEP),
                                 all.sums + (slot * tall + start) * wide, wide);
                     }
@@ -136,8 +136,9 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
 }
 
 int32_t gradient_in_tiles(const WeightGradient& g) {
-    if (g.a_dtype == BFLOAT16) return g.b_dtype == BFLOAT16 ? gradient_of<bf16, bf16>(g) : gradient_of<bf16, float>(g);
-    return g.b_dtype == BFLOAT16 ? gradient_of<float, bf16>(g) : gradient_of<float, float>(g);
+    if (g.left_dtype == BFLOAT16)
+        return g.right_dtype == BFLOAT16 ? gradient_of<bf16, bf16>(g) : gradient_of<bf16, float>(g);
+    return g.right_dtype == BFLOAT16 ? gradient_of<float, bf16>(g) : gradient_of<float, float>(g);
 }
 
 }  // namespace MSM3D_ISA

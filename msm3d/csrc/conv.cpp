@@ -202,7 +202,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
                 for (int64_t start = 0; start < depth; start += DEPTH) {
                     for (int64_t part = 0; part < panels * a.k; part++) {
                         multiply_all<R, N>(span(a.pairs, a.k, part % a.k, first, rows, same),
-                                           static_cast<const X*>(a.x) + start, a.stride, a.factor,
+                                           static_cast<const X*>(a.input) + start, a.stride, a.factor,
                                            packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
                                            sums + part / a.k * width, wide, first);
                     }
@@ -233,9 +233,9 @@ int32_t product(const Product& a) {
 #if defined(MSM3D_AMX)
     if (a.dtype == BFLOAT16) return product_in_tiles(a);
 #elif defined(MSM3D_BF16)
-    if (a.dtype == BFLOAT16) return a.x_dtype == BFLOAT16 ? product_of<bf16>(a) : int32_t(BAD_ARGUMENT);
+    if (a.dtype == BFLOAT16) return a.input_dtype == BFLOAT16 ? product_of<bf16>(a) : int32_t(BAD_ARGUMENT);
 #endif
-    return a.x_dtype == FLOAT32 ? product_of<float>(a) : int32_t(BAD_ARGUMENT);
+    return a.input_dtype == FLOAT32 ? product_of<float>(a) : int32_t(BAD_ARGUMENT);
 }
 
 }  // namespace MSM3D_ISA

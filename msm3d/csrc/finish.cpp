@@ -24,7 +24,7 @@ int32_t finish(const FinishGradient& a, float* out) {
             memset(line, 0, size_t(finisher.line()) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < a.n; i++) {
-                memcpy(line, a.x + i * finisher.d, size_t(finisher.d) * sizeof(float));
+                memcpy(line, a.input + i * finisher.d, size_t(finisher.d) * sizeof(float));
                 for (int64_t j = finisher.d; j < finisher.wide_d; j++) line[j] = 0.0f;
                 const float* residual = a.finish.residual;
                 finisher.row(line, residual ? residual + i * finisher.e : nullptr, out + i * finisher.e);
@@ -34,9 +34,9 @@ int32_t finish(const FinishGradient& a, float* out) {
     });
 }
 
-int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* x, float* out) {
+int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* input, float* out) {
 #pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + eps);
+    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(input + i * c, c, 0.0f)) + eps);
     return OK;
 }
 
@@ -55,7 +55,7 @@ static inline void add(float* sums, int64_t j, V x) {
 
 static void gradient_row(const FinishGradient& a, const Finisher& f, const Parameters& p, int64_t i, Lines l,
                          Sums sums) {
-    memcpy(l.u, a.x + i * f.d, size_t(f.d) * sizeof(float));
+    memcpy(l.u, a.input + i * f.d, size_t(f.d) * sizeof(float));
     for (int64_t j = f.d; j < f.line(); j++) l.u[j] = 0.0f;
     for (int64_t j = 0; f.bias && j < f.wide_d; j += W) store(l.u + j, load(l.u + j) + load(f.bias + j));
     memcpy(l.v, l.u, size_t(f.line()) * sizeof(float));
@@ -108,7 +108,7 @@ static void gradient_row(const FinishGradient& a, const Finisher& f, const Param
         memcpy(l.u, l.g, size_t(f.e) * sizeof(float));
     }
     for (int64_t j = 0; j < f.wide_d; j += W) add(sums.bias, j, load(l.u + j));
-    if (a.grad_x) memcpy(a.grad_x + i * f.d, l.u, size_t(f.d) * sizeof(float));
+    if (a.grad_input) memcpy(a.grad_input + i * f.d, l.u, size_t(f.d) * sizeof(float));
 }
 
 // Adds up what the chunks have for each parameter, in their order.

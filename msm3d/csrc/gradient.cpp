@@ -79,7 +79,7 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
     const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
     const bool in_place = wide == g.d && g.d <= 2 * width;  // rows of one or two whole panels are read where they stand
-    const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
+    const float *a = static_cast<const float*>(g.left), *b = static_cast<const float*>(g.right);
     struct Buffers {
         int32_t* same;
         Places places;
@@ -133,7 +133,7 @@ int32_t weight_gradient(const WeightGradient& g) {
 #if defined(MSM3D_AMX)
     if (g.dtype == BFLOAT16) return gradient_in_tiles(g);
 #endif
-    if (g.dtype != FLOAT32 || g.a_dtype != FLOAT32 || g.b_dtype != FLOAT32) return BAD_ARGUMENT;
+    if (g.dtype != FLOAT32 || g.left_dtype != FLOAT32 || g.right_dtype != FLOAT32) return BAD_ARGUMENT;
     if constexpr (W == 16) {  // registers for wider panels, which read a less often
         if (g.d % (4 * W) == 0) return gradient_in<6, 4>(g);
         if (g.d % (3 * W) == 0) return gradient_in<8, 3>(g);

@@ -25,19 +25,16 @@ from ..errors import BackendError, InputError
 from . import library, reference
 from .compiled import uncompiled
 from .derivatives import Operation, first, learning
-from .library import address
+from .library import BITS, ISAS, address
 from .reference import Norm
 from .table import Table
 from .values import plain
 
 NAME = "native"
-ISAS = ("portable", "neon", "avx2", "avx512", "avx512bf16", "amx")
-"""Instruction sets in the library's order: a later one is the better choice where the processor has it."""
-BITS = 19  # of a key per axis, as in curves.py
 
-_NORMS = {None: 0, "rmsnorm": 1, "layernorm": 2}
-_ACTIVATIONS = {None: 0, "gelu": 1, "geglu": 2}
-_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3, torch.uint8: 4}
+_NORMS, _ACTIVATIONS, _DTYPES = (
+    {name: code for code, name in enumerate(order)} for order in (library.NORMS, library.ACTIVATIONS, library.DTYPES)
+)
 
 
 def why_not(device: torch.device) -> str | None:
