@@ -106,7 +106,7 @@ struct Attend {
 // out[p] = for each level l, side by side, the sum over j of weights[l][i, j] * features[l][corners[l][i, j]], where i
 // is owner[p], or p.
 struct Blend {
-    int64_t threads, n, m, levels;
+    int64_t threads, n, m, levels;   // n points, m rows of corners
     int64_t dtype;                   // of out: FLOAT32, BFLOAT16 or FLOAT16
     const int64_t *rows, *channels;  // (levels): of each level's features
     const int64_t* counts;           // (levels): corners of a row, 8 at most
