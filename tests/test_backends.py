@@ -172,11 +172,13 @@ def test_a_library_of_another_version_is_not_used(built):
 
 
 @needs_native
-def test_a_library_whose_structures_have_other_sizes_is_not_used(built, monkeypatch):
+@pytest.mark.parametrize("name", ["STRUCTURES", "ACTIVATIONS", "NORMS", "DTYPES", "ISAS", "PAIR_ROWS", "BITS"])
+def test_a_library_with_other_structures_codes_or_constants_is_not_used(built, monkeypatch, name):
     built[0].write_bytes(built[1])
     assert backend("cpu").NAME == "native"
     library.load.cache_clear()
-    monkeypatch.setattr(library, "STRUCTURES", library.STRUCTURES[::-1])
+    value = getattr(library, name)
+    monkeypatch.setattr(library, name, value + 1 if isinstance(value, int) else value[::-1])
     with pytest.raises(BackendError, match="is of another version of msm3d"):
         library.load()
 

@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..ops import Backend
 from ..sparse.hierarchy import Hierarchy
 
 
@@ -120,7 +120,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x: Tensor, hierarchy: Hierarchy, ops: ModuleType, generator: torch.Generator | None = None
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         """Return per level, fine to coarse, (m_l, widths[l]) for the features `x` (m_0, columns of the inputs).
 

@@ -83,7 +83,7 @@ template <int H> static inline void store_tiles(float* sums, int64_t stride) {
 // The rows of one slot, side by side, with zeros up to whole tiles.
 template <class X> static void gather(const Product& a, const int32_t* in, int64_t count, int64_t depth, bf16* out) {
     for (int64_t p = 0; p < count; p++) {
-        const X* x = static_cast<const X*>(a.x) + in[p] * a.stride;
+        const X* x = static_cast<const X*>(a.input) + in[p] * a.stride;
         for (int64_t i = 0; i < depth; i += STEP) _mm512_storeu_si512(out + p * depth + i, read(x + i, a.c - i));
     }
     memset(out + count * depth, 0, size_t((padded(count, PANEL) - count) * depth) * sizeof(bf16));
@@ -104,72 +104,79 @@ static inline void multiply_group(const bf16* a, int64_t depth, const bf16* weig
     }
 }
 
-template <class X> static int32_t product_of(const Product& a) {
-    const int64_t depth = padded(a.c, STEP), panels = blocks(a.finish.channels, PANEL);
-    const int64_t tile = smaller(ROWS_AT_ONCE, larger(padded(blocks(a.m, SHARE * a.threads), PANEL), 2 * PANEL));
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        Finisher finisher = Finisher::cut(a.finish, arena);
-        const int64_t wide = panels * PANEL;
-        bf16* packed = arena.take<bf16>(panels * a.k * depth * PANEL);
-        bf16* all_staged = arena.take<bf16>(a.threads * tile * depth);
-        float* all_sums = arena.take<float>(a.threads * tile * wide + W);  // geglu reads past a row
-        int32_t* all_same = arena.take<int32_t>(a.threads * tile);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
+// One thread's memory, and how many floats apart rows of sums are.
+struct Buffers {
+    bf16* staged;
+    float* sums;
+    int32_t* same;
+    int64_t wide;
+};
+
+// The sums of rows [first, first + rows), slot by slot; `group` holds what a panel of pairs gives.
+template <class X>
+static void multiply_rows(const Product& a, int64_t first, int64_t rows, int64_t depth, const bf16* packed,
+                          const Buffers& b, float* group) {
+    const int64_t panels = b.wide / PANEL;
+    if (a.pairs.slots) memset(b.sums, 0, size_t(rows * b.wide) * sizeof(float));
+    for (int64_t slot = 0; slot < a.k; slot++) {
+        const Span pairs = span(a.pairs, a.k, slot, first, rows, b.same);
+        if (pairs.count) gather<X>(a, pairs.in, pairs.count, depth, b.staged);
+        for (int64_t panel = 0; panel < panels; panel++) {
+            const bf16* weight = packed + (panel * a.k + slot) * depth * PANEL;
+            float* column = b.sums + panel * PANEL;
+            for (int64_t p = 0; p < pairs.count; p += PANEL) {
+                const int64_t left = smaller(PANEL, pairs.count - p);
+                const int32_t* to = a.pairs.slots ? pairs.row + p : nullptr;
+                float* at = a.pairs.slots ? column : column + p * b.wide;
+                const auto multiply = left > SIDE ? multiply_group<2> : multiply_group<1>;
+                multiply(b.staged + p * depth, depth, weight, to, left, group, at, b.wide, first);
+            }
         }
+    }
+}
+
+template <class X> static int32_t product_of(const Product& a) {
+    const int64_t depth = padded(a.c, STEP), panels = blocks(a.finish.channels, PANEL), wide = panels * PANEL;
+    const int64_t tile = smaller(ROWS_AT_ONCE, larger(padded(blocks(a.m, SHARE * a.threads), PANEL), 2 * PANEL));
+    struct All {
+        Finisher finisher;
+        bf16 *packed, *staged;
+        float* sums;
+        int32_t* same;
+    };
+    const auto cut = [&](Arena& arena) {
+        return All{Finisher::cut(a.finish, arena), arena.take<bf16>(panels * a.k * depth * PANEL),
+                   arena.take<bf16>(a.threads * tile * depth),
+                   arena.take<float>(a.threads * tile * wide + W),  // geglu reads past a row
+                   arena.take<int32_t>(a.threads * tile)};
+    };
+    return with_workspace(cut, [&](const All& all) {
+        const Finisher finisher = all.finisher;
         finisher.fill(a.finish);
 #pragma omp parallel num_threads(int(a.threads))
         {
             const Tiles tiles;
             alignas(64) float group[PANEL * PANEL];
-            bf16* staged = all_staged + thread() * tile * depth;
-            float* sums = all_sums + thread() * tile * wide;
-            int32_t* same = all_same + thread() * tile;
-            memset(sums, 0, size_t(tile * wide) * sizeof(float));
+            const Buffers own = {all.staged + thread() * tile * depth, all.sums + thread() * tile * wide,
+                                 all.same + thread() * tile, wide};
+            memset(own.sums, 0, size_t(tile * wide) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
-                pack(a, part / a.k, part % a.k, packed + part * depth * PANEL);
+                pack(a, part / a.k, part % a.k, all.packed + part * depth * PANEL);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int64_t first = 0; first < a.m; first += tile) {
                 const int64_t rows = smaller(tile, a.m - first);
-                if (a.pairs.slots) memset(sums, 0, size_t(rows * wide) * sizeof(float));
-                for (int64_t slot = 0; slot < a.k; slot++) {
-                    const Span pairs = span(a.pairs, a.k, slot, first, rows, same);
-                    if (pairs.count) gather<X>(a, pairs.in, pairs.count, depth, staged);
-                    for (int64_t panel = 0; panel < panels; panel++) {
-                        const bf16* weight = packed + (panel * a.k + slot) * depth * PANEL;
-                        float* column = sums + panel * PANEL;
-                        for (int64_t p = 0; p < pairs.count; p += PANEL) {
-                            const int64_t left = smaller(PANEL, pairs.count - p);
-                            const int32_t* to = a.pairs.slots ? pairs.row + p : nullptr;
-                            float* at = a.pairs.slots ? column : column + p * wide;
-                            if (left > SIDE) {
-                                multiply_group<2>(staged + p * depth, depth, weight, to, left, group, at, wide, first);
-                            } else {
-                                multiply_group<1>(staged + p * depth, depth, weight, to, left, group, at, wide, first);
-                            }
-                        }
-                    }
-                }
-                for (int64_t r = 0; r < rows; r++) {
-                    float* line = sums + r * wide;
-                    const int64_t i = first + r;
-                    if (a.product) memcpy(a.product + i * finisher.d, line, size_t(finisher.d) * sizeof(float));
-                    finisher.row(line, a.finish.residual ? a.finish.residual + i * finisher.e : nullptr,
-                                 a.out + i * finisher.e);
-                }
+                multiply_rows<X>(a, first, rows, depth, all.packed, own, group);
+                finisher.rows(a, first, rows, own.sums, wide);
             }
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 int32_t product_in_tiles(const Product& a) {
-    return a.x_dtype == BFLOAT16 ? product_of<bf16>(a) : product_of<float>(a);
+    return a.input_dtype == BFLOAT16 ? product_of<bf16>(a) : product_of<float>(a);
 }
 
 }  // namespace MSM3D_ISA

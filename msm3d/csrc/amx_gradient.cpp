@@ -67,72 +67,78 @@ static inline void add(const bf16* a, int64_t next_a, const bf16* b, int64_t nex
     if constexpr (H == 2 && N == 2) TILE_STORE(3, low + SIDE, wide * 4);
 }
 
+// Adds the products of laid out rows: `high` tiles of a by `across` of b, `steps` deep, to sums `wide` floats apart.
+static void add_all(const bf16* a, int64_t high, const bf16* b, int64_t across, int64_t steps, float* sums,
+                    int64_t wide) {
+    const int64_t next_a = high * TILE, next_b = across * TILE;
+    for (int64_t i = 0; i < high; i += 2) {
+        for (int64_t j = 0; j < across; j += 2) {
+            float* at = sums + i * SIDE * wide + j * SIDE;
+            const bf16 *x = a + i * TILE, *y = b + j * TILE;
+            if (i + 1 < high && j + 1 < across) {
+                add<2, 2>(x, next_a, y, next_b, steps, at, wide);
+            } else if (i + 1 < high) {
+                add<2, 1>(x, next_a, y, next_b, steps, at, wide);
+            } else if (j + 1 < across) {
+                add<1, 2>(x, next_a, y, next_b, steps, at, wide);
+            } else {
+                add<1, 1>(x, next_a, y, next_b, steps, at, wide);
+            }
+        }
+    }
+}
+
 template <class A, class B> static int32_t gradient_of(const WeightGradient& g) {
     const int64_t tall = padded(g.c, SIDE), wide = padded(g.d, SIDE);
     const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
     const int64_t share = padded(blocks(g.c, wanted), STEP), parts = blocks(g.c, share);
     const bool whole = tall == g.c && wide == g.d;  // whole tiles are added up in place
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        float* all_sums = whole ? g.grad : arena.take<float>(g.k * tall * wide);
-        int32_t* all_same = arena.take<int32_t>(g.threads * SLAB);
-        bf16* all_a = arena.take<bf16>(g.threads * GROUP * share);
-        bf16* all_b = arena.take<bf16>(g.threads * GROUP * wide);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
+    struct Buffers {
+        float* sums;
+        int32_t* same;  // these three for each thread
+        bf16 *a, *b;
+    };
+    const auto cut = [&](Arena& arena) {
+        return Buffers{whole ? g.grad : arena.take<float>(g.k * tall * wide), arena.take<int32_t>(g.threads * SLAB),
+                       arena.take<bf16>(g.threads * GROUP * share), arena.take<bf16>(g.threads * GROUP * wide)};
+    };
+    return with_workspace(cut, [&](const Buffers& all) {
 #pragma omp parallel num_threads(int(g.threads))
         {
             const Tiles set_up;
-            int32_t* same = all_same + thread() * SLAB;
-            bf16 *a = all_a + thread() * GROUP * share, *b = all_b + thread() * GROUP * wide;
+            int32_t* same = all.same + thread() * SLAB;
+            bf16 *a = all.a + thread() * GROUP * share, *b = all.b + thread() * GROUP * wide;
 #pragma omp for schedule(static)
             for (int64_t slot = 0; slot < g.k; slot++) {
-                memset(all_sums + slot * tall * wide, 0, size_t(tall * wide) * sizeof(float));
+                memset(all.sums + slot * tall * wide, 0, size_t(tall * wide) * sizeof(float));
             }
             for (int64_t first = 0; first < g.m; first += SLAB) {
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
-                    const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
-                    const int64_t high = blocks(stop - start, SIDE), across = wide / SIDE;
-                    for (int64_t p = 0; p < all.count; p += GROUP) {
-                        const int64_t pairs = smaller(GROUP, all.count - p), steps = blocks(pairs, STEP);
-                        lay_out<true>(static_cast<const A*>(g.a), g.c, all.in + p, pairs, start, stop, a);
-                        lay_out<false>(static_cast<const B*>(g.b), g.d, all.row + p, pairs, 0, g.d, b);
-                        for (int64_t i = 0; i < high; i += 2) {
-                            for (int64_t j = 0; j < across; j += 2) {
-                                float* sums = all_sums + (slot * tall + start + i * SIDE) * wide + j * SIDE;
-                                const bf16 *x = a + i * TILE, *y = b + j * TILE;
-                                const int64_t next_x = high * TILE, next_y = across * TILE;
-                                if (i + 1 < high && j + 1 < across) {
-                                    add<2, 2>(x, next_x, y, next_y, steps, sums, wide);
-                                } else if (i + 1 < high) {
-                                    add<2, 1>(x, next_x, y, next_y, steps, sums, wide);
-                                } else if (j + 1 < across) {
-                                    add<1, 2>(x, next_x, y, next_y, steps, sums, wide);
-                                } else {
-                                    add<1, 1>(x, next_x, y, next_y, steps, sums, wide);
-                                }
-                            }
-                        }
+                    const Span found = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
+                    for (int64_t p = 0; p < found.count; p += GROUP) {
+                        const int64_t pairs = smaller(GROUP, found.count - p);
+                        lay_out<true>(static_cast<const A*>(g.left), g.c, found.in + p, pairs, start, stop, a);
+                        lay_out<false>(static_cast<const B*>(g.right), g.d, found.row + p, pairs, 0, g.d, b);
+                        add_all(a, blocks(stop - start, SIDE), b, wide / SIDE, blocks(pairs, STEP),
+                                all.sums + (slot * tall + start) * wide, wide);
                     }
                 }
             }
         }
         for (int64_t row = 0; !whole && row < g.k * g.c; row++) {
-            const float* from = all_sums + (row / g.c * tall + row % g.c) * wide;
+            const float* from = all.sums + (row / g.c * tall + row % g.c) * wide;
             memcpy(g.grad + row * g.d, from, size_t(g.d) * sizeof(float));
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 int32_t gradient_in_tiles(const WeightGradient& g) {
-    if (g.a_dtype == BFLOAT16) return g.b_dtype == BFLOAT16 ? gradient_of<bf16, bf16>(g) : gradient_of<bf16, float>(g);
-    return g.b_dtype == BFLOAT16 ? gradient_of<float, bf16>(g) : gradient_of<float, float>(g);
+    if (g.left_dtype == BFLOAT16)
+        return g.right_dtype == BFLOAT16 ? gradient_of<bf16, bf16>(g) : gradient_of<bf16, float>(g);
+    return g.right_dtype == BFLOAT16 ? gradient_of<float, bf16>(g) : gradient_of<float, float>(g);
 }
 
 }  // namespace MSM3D_ISA

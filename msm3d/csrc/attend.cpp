@@ -2,8 +2,7 @@
 //
 // Lanes run over keys, which are transposed once per head: (e, keys). Softmax is taken block by block of keys, with the
 // largest score so far, in powers of two. The backward pass computes the scores again from the saved sums.
-#include "abi.h"
-#include "simd.h"
+#include "arena.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -61,7 +60,6 @@ static inline void weigh(const float* weights, const float* k, int64_t stride, i
 
 static void weigh_all(const float* weights, const float* k, int64_t e, int64_t stride, int64_t keys, float* total) {
     constexpr int R = 3, E = ROWS * COLS >= 24 ? 8 : 4;  // as many sums as there are registers for
-    static_assert(ROWS % R == 0, "queries come in groups of three");
     for (int r = 0; r < ROWS; r += R) {
         int64_t i = 0;
         const float* w = weights + r * KEYS;
@@ -183,146 +181,222 @@ static Job job_at(const Attend& a, int64_t index, int64_t size) {
     return {head, start, stop, first, smaller(stop, first + size)};
 }
 
-int32_t attend(const Attend& a) {
+// --- forward ---------------------------------------------------------------------------------------------------------
+
+// One thread's memory: one head's keys and values from row `low` on, as (e, stride); a band's queries (e, ROWS), their
+// scores for a block of keys (ROWS, KEYS), what they gather (ROWS, e, W), and what dropout keeps of one query's block.
+struct Scratch {
+    int64_t stride, low;
+    float *keys, *values, *queries, *scores, *total, *kept;
+
+    static Scratch cut(Arena& arena, int64_t e, int64_t stride) {
+        const auto floats = [&](int64_t count) { return arena.take<float>(count); };
+        Scratch s{};
+        s.stride = stride;
+        s.keys = floats(e * stride), s.values = floats(e * stride);
+        s.queries = floats(ROWS * e), s.scores = floats(ROWS * KEYS);
+        s.total = floats(ROWS * e * W), s.kept = floats(KEYS);
+        return s;
+    }
+};
+
+// Softmax of ROWS queries as far as they have seen keys: sums of powers of two, relative to the highest score so far.
+struct Softmax {
+    bool tame;
+    V sums[ROWS];
+    float highest[ROWS];  // of tame scores, none is subtracted
+
+    explicit Softmax(bool tame) : tame(tame) {
+        for (int r = 0; r < ROWS; r++) sums[r] = splat(0.0f), highest[r] = tame ? 0.0f : -INFINITY;
+    }
+
+    // Turns the scores of query r into powers, and adds them up; `total` is what it has gathered so far.
+    void add(int r, float* scores, int64_t count, float* total, int64_t e) {
+        if (!tame) highest[r] = soften(scores, count, highest[r], sums[r], total, e);
+        V share[COLS];
+        UNROLLED(v, COLS) share[v] = splat(0.0f);
+        for (int64_t j = 0; j < count; j += COLS * W) {
+            UNROLLED(v, COLS) share[v] = share[v] + load(scores + j + v * W);
+        }
+        UNROLLED(v, COLS) sums[r] = sums[r] + share[v];
+    }
+};
+
+// What the queries of a band gather from the keys [at, at + count).
+static void attend_block(const Attend& a, int64_t head, const Band& b, int64_t at, int64_t count, Softmax& softmax,
+                         const Scratch& s) {
+    const float *keys = s.keys + at - s.low, *values = s.values + at - s.low;
+    (softmax.tame ? score<true> : score<false>)(s.queries, keys, a.e, s.stride, count, s.scores);
+    b.outside(at, count, [&](int r, int64_t from, int64_t to) {
+        for (int64_t j = from; j < to; j++) s.scores[r * KEYS + j] = softmax.tame ? 0.0f : -INFINITY;
+    });
+    for (int r = 0; r < ROWS; r++) {
+        float* scores = s.scores + r * KEYS;
+        softmax.add(r, scores, count, s.total + r * a.e * W, a.e);
+        if (a.dropout > 0.0) {
+            keep(a, head, b.query(r), at, count, s.kept);
+            for (int64_t j = 0; j < count; j++) scores[j] *= s.kept[j];
+        }
+    }
+    weigh_all(s.scores, values, a.e, s.stride, count, s.total);
+}
+
+// Divides what each query gathered by its sum.
+static void finish_band(const Attend& a, const Job& job, int64_t first, const Softmax& softmax, const Scratch& s) {
+    for (int r = 0; r < ROWS && first + r < job.last; r++) {
+        float* out = a.out + ((first + r) * a.h + job.head) * a.e;
+        const float all = sum(softmax.sums[r]);
+        for (int64_t i = 0; i < a.e; i++) out[i] = sum(load(s.total + (r * a.e + i) * W)) / all;
+        if (a.lse) a.lse[(first + r) * a.h + job.head] = softmax.highest[r] + log2f(all);
+    }
+}
+
+static void attend_job(const Attend& a, const Job& job, Scratch s) {
     const int64_t e = a.e, row = 3 * a.h * e;
-    const float scale = LOG2_E / sqrtf(float(e));
+    const float scale = LOG2_E / sqrtf(float(e)), *q = a.qkv + job.head * e;
+    const int64_t high = smaller(job.stop, job.last + a.window);
+    s.low = larger(job.start, job.first - a.window);
+    transpose(q + a.h * e, row, s.low, high, e, s.stride, s.keys);
+    transpose(q + 2 * a.h * e, row, s.low, high, e, s.stride, s.values);
+    const float longest_key = longest_of(s.keys, e, s.stride, high - s.low);
+    for (int64_t first = job.first; first < job.last; first += ROWS) {
+        const Band b = band(first, job.start, job.stop, a.window, s.low);
+        gather(q, row, b, e, scale, s.queries);
+        memset(s.total, 0, size_t(ROWS * e * W) * sizeof(float));
+        Softmax softmax(sqrtf(longest_of(s.queries, e, ROWS, ROWS) * longest_key) <= TAME);  // Cauchy and Schwarz
+        for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
+            attend_block(a, job.head, b, at, padded(smaller(block, b.high - at), COLS * W), softmax, s);
+        }
+        finish_band(a, job, first, softmax, s);
+    }
+}
+
+int32_t attend(const Attend& a) {
     int64_t jobs = 0, longest = 0;
     for (int64_t scene = 0; scene < a.scenes; scene++) {
         jobs += segments(a, scene, SEGMENT) * a.h;
         const int64_t rows = a.offsets[scene + 1] - a.offsets[scene];
         longest = larger(longest, smaller(rows, SEGMENT + 2 * smaller(a.window, rows)));
     }
-    const int64_t stride = padded(longest + KEYS, W);
-    const int64_t size = padded(2 * e * stride + ROWS * (KEYS + e + e * W) + KEYS, 16);
-    float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
-    if (!all) return NO_MEMORY;
+    const auto cut = [&](Arena& arena) { return Scratch::cut(arena, a.e, padded(longest + KEYS, W)); };
+    return with_workspaces(a.threads, cut, [&](const auto& own) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
-    for (int64_t index = 0; index < jobs; index++) {
-        const Job job = job_at(a, index, SEGMENT);
-        float *keys = all + thread() * size, *values = keys + e * stride, *scores = values + e * stride;
-        float *queries = scores + ROWS * KEYS, *total = queries + ROWS * e;
-        float* kept = total + ROWS * e * W;
-        const float* q = a.qkv + job.head * e;
-        const int64_t low = larger(job.start, job.first - a.window), high = smaller(job.stop, job.last + a.window);
-        transpose(q + a.h * e, row, low, high, e, stride, keys);
-        transpose(q + 2 * a.h * e, row, low, high, e, stride, values);
-        const float longest_key = longest_of(keys, e, stride, high - low);
-        for (int64_t first = job.first; first < job.last; first += ROWS) {
-            const Band b = band(first, job.start, job.stop, a.window, low);
-            gather(q, row, b, e, scale, queries);
-            memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
-            const bool tame = sqrtf(longest_of(queries, e, ROWS, ROWS) * longest_key) <= TAME;  // Cauchy and Schwarz
-            V sums[ROWS];
-            float highest[ROWS];  // so far; of tame scores, none is subtracted
-            for (int r = 0; r < ROWS; r++) sums[r] = splat(0.0f), highest[r] = tame ? 0.0f : -INFINITY;
-            for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
-                const int64_t count = padded(smaller(block, b.high - at), COLS * W);
-                (tame ? score<true> : score<false>)(queries, keys + at - low, e, stride, count, scores);
-                b.outside(at, count, [&](int r, int64_t from, int64_t to) {
-                    for (int64_t j = from; j < to; j++) scores[r * KEYS + j] = tame ? 0.0f : -INFINITY;
-                });
-                for (int r = 0; r < ROWS; r++) {
-                    float *s = scores + r * KEYS, *t = total + r * e * W;
-                    if (!tame) highest[r] = soften(s, count, highest[r], sums[r], t, e);
-                    V share[COLS];
-                    UNROLLED(v, COLS) share[v] = splat(0.0f);
-                    for (int64_t j = 0; j < count; j += COLS * W) {
-                        UNROLLED(v, COLS) share[v] = share[v] + load(s + j + v * W);
-                    }
-                    UNROLLED(v, COLS) sums[r] = sums[r] + share[v];
-                    if (a.dropout > 0.0) {
-                        keep(a, job.head, b.query(r), at, count, kept);
-                        for (int64_t j = 0; j < count; j++) s[j] *= kept[j];
-                    }
-                }
-                weigh_all(scores, values + at - low, e, stride, count, total);
-            }
-            for (int r = 0; r < ROWS && first + r < job.last; r++) {
-                float* out = a.out + ((first + r) * a.h + job.head) * e;
-                const float all = sum(sums[r]);
-                for (int64_t i = 0; i < e; i++) out[i] = sum(load(total + (r * e + i) * W)) / all;
-                if (a.lse) a.lse[(first + r) * a.h + job.head] = highest[r] + log2f(all);
-            }
+        for (int64_t index = 0; index < jobs; index++) attend_job(a, job_at(a, index, SEGMENT), own());
+        return OK;
+    });
+}
+
+// --- backward --------------------------------------------------------------------------------------------------------
+
+// One thread's memory: as above, and the gradients of keys and values (e, stride); the result's gradients of a band's
+// queries (e, ROWS), the slopes of their scores for a block of keys (ROWS, KEYS), their `lse` and mean slopes (ROWS).
+struct GradientScratch {
+    Scratch of;
+    float *grad_keys, *grad_values, *grads, *slopes, *lse, *mean;
+
+    static GradientScratch cut(Arena& arena, int64_t e, int64_t stride) {
+        const auto floats = [&](int64_t count) { return arena.take<float>(count); };
+        GradientScratch s{};
+        s.of = Scratch::cut(arena, e, stride);
+        s.grad_keys = floats(e * stride), s.grad_values = floats(e * stride);
+        s.grads = floats(ROWS * e), s.slopes = floats(ROWS * KEYS);
+        s.lse = floats(ROWS), s.mean = floats(ROWS);
+        return s;
+    }
+};
+
+// Gathers what the forward pass knew of the band's queries.
+static void recall(const Attend& a, int64_t head, const Band& b, const GradientScratch& s) {
+    const int64_t e = a.e, row = 3 * a.h * e;
+    gather(a.qkv + head * e, row, b, e, 1.0f / sqrtf(float(e)) * LOG2_E, s.of.queries);
+    gather(a.grad_out + head * e, a.h * e, b, e, 1.0f, s.grads);
+    for (int r = 0; r < ROWS; r++) {
+        const float* out = a.out + (b.query(r) * a.h + head) * e;
+        s.lse[r] = a.lse[b.query(r) * a.h + head];
+        s.mean[r] = 0.0f;
+        for (int64_t i = 0; i < e; i++) s.mean[r] += out[i] * s.grads[i * ROWS + r];
+    }
+}
+
+// The shares that the queries give to the keys [at, at + count), in place of scores, and the slopes of their scores.
+static void share_out(const Attend& a, int64_t head, const Band& b, int64_t at, int64_t count,
+                      const GradientScratch& s) {
+    float *shares = s.of.scores, *slopes = s.slopes, *kept = s.of.kept;
+    score<false>(s.of.queries, s.of.keys + at - s.of.low, a.e, s.of.stride, count, shares);
+    score<false>(s.grads, s.of.values + at - s.of.low, a.e, s.of.stride, count, slopes);
+    for (int r = 0; r < ROWS; r++) {
+        float *share = shares + r * KEYS, *slope = slopes + r * KEYS;
+        const V lse = splat(s.lse[r]), mean = splat(s.mean[r]);
+        if (a.dropout > 0.0) keep(a, head, b.query(r), at, count, kept);
+        for (int64_t j = 0; j < count; j += W) {
+            const V p = exp2(load(share + j) - lse), k = load(kept + j);
+            store(share + j, p * k);
+            store(slope + j, p * (load(slope + j) * k - mean));
         }
     }
-    return OK;
+    b.outside(at, count, [&](int r, int64_t from, int64_t to) {
+        for (int64_t j = from; j < to; j++) shares[r * KEYS + j] = slopes[r * KEYS + j] = 0.0f;
+    });
+    for (int64_t r = b.stop - b.first; r < ROWS; r++) {  // queries past the last one
+        memset(shares + r * KEYS, 0, size_t(count) * sizeof(float));
+        memset(slopes + r * KEYS, 0, size_t(count) * sizeof(float));
+    }
+}
+
+static void gradient_band(const Attend& a, int64_t head, const Band& b, const GradientScratch& s) {
+    const int64_t e = a.e, stride = s.of.stride;
+    recall(a, head, b, s);
+    memset(s.of.total, 0, size_t(ROWS * e * W) * sizeof(float));
+    for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
+        const int64_t count = padded(smaller(block, b.high - at), COLS * W), column = at - s.of.low;
+        share_out(a, head, b, at, count, s);
+        weigh_all(s.slopes, s.of.keys + column, e, stride, count, s.of.total);
+        spread(s.slopes, s.of.queries, e, stride, count, s.grad_keys + column);
+        spread(s.of.scores, s.grads, e, stride, count, s.grad_values + column);
+    }
+    const float scale = 1.0f / sqrtf(float(e));
+    for (int r = 0; r < ROWS && b.first + r < b.stop; r++) {
+        float* grad = a.grad_qkv + (b.first + r) * 3 * a.h * e + head * e;
+        for (int64_t i = 0; i < e; i++) grad[i] = sum(load(s.of.total + (r * e + i) * W)) * scale;
+    }
+}
+
+// A job is a head of a whole scene: what its queries send back to the keys is added up in their order.
+static void gradient_job(const Attend& a, int64_t head, int64_t start, int64_t stop, GradientScratch s) {
+    const int64_t e = a.e, row = 3 * a.h * e, stride = s.of.stride;
+    const float* q = a.qkv + head * e;
+    s.of.low = start;
+    for (int64_t j = 0; j < KEYS; j++) s.of.kept[j] = 1.0f;
+    transpose(q + a.h * e, row, start, stop, e, stride, s.of.keys);
+    transpose(q + 2 * a.h * e, row, start, stop, e, stride, s.of.values);
+    memset(s.grad_keys, 0, size_t(e * stride) * sizeof(float));
+    memset(s.grad_values, 0, size_t(e * stride) * sizeof(float));
+    for (int64_t first = start; first < stop; first += ROWS) {
+        gradient_band(a, head, band(first, start, stop, a.window, start), s);
+    }
+    for (int64_t j = 0; j < stop - start; j++) {
+        float* grad = a.grad_qkv + (start + j) * row + (a.h + head) * e;
+        for (int64_t i = 0; i < e; i++) {
+            grad[i] = s.grad_keys[i * stride + j] * (1.0f / LOG2_E);  // the queries held the base of the powers
+            grad[a.h * e + i] = s.grad_values[i * stride + j];
+        }
+    }
 }
 
 int32_t attend_gradient(const Attend& a) {
-    const int64_t e = a.e, row = 3 * a.h * e;
-    const float scale = 1.0f / sqrtf(float(e));
     int64_t longest = 0;
     for (int64_t scene = 0; scene < a.scenes; scene++) {
         longest = larger(longest, a.offsets[scene + 1] - a.offsets[scene]);
     }
-    // A job is a head of a whole scene: what its queries send back to the keys is added up in their order.
-    const int64_t stride = padded(longest + KEYS, W), jobs = a.scenes * a.h;
-    const int64_t size = padded(4 * e * stride + ROWS * (2 * KEYS + 2 * e + e * W) + KEYS, 16);
-    float* all = static_cast<float*>(workspace(a.threads * size * int64_t(sizeof(float))));
-    if (!all) return NO_MEMORY;
+    const auto cut = [&](Arena& arena) { return GradientScratch::cut(arena, a.e, padded(longest + KEYS, W)); };
+    return with_workspaces(a.threads, cut, [&](const auto& own) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
-    for (int64_t index = 0; index < jobs; index++) {
-        const int64_t head = index % a.h, start = a.offsets[index / a.h], stop = a.offsets[index / a.h + 1];
-        float *keys = all + thread() * size, *values = keys + e * stride;
-        float *grad_keys = values + e * stride, *grad_values = grad_keys + e * stride;
-        float *shares = grad_values + e * stride, *slopes = shares + ROWS * KEYS;
-        float *queries = slopes + ROWS * KEYS, *grads = queries + ROWS * e, *total = grads + ROWS * e;
-        float* kept = total + ROWS * e * W;
-        for (int64_t j = 0; j < KEYS; j++) kept[j] = 1.0f;
-        const float* q = a.qkv + head * e;
-        transpose(q + a.h * e, row, start, stop, e, stride, keys);
-        transpose(q + 2 * a.h * e, row, start, stop, e, stride, values);
-        memset(grad_keys, 0, size_t(2 * e * stride) * sizeof(float));
-        for (int64_t first = start; first < stop; first += ROWS) {
-            const Band b = band(first, start, stop, a.window, start);
-            gather(q, row, b, e, scale * LOG2_E, queries);
-            gather(a.grad_out + head * e, a.h * e, b, e, 1.0f, grads);
-            memset(total, 0, size_t(ROWS * e * W) * sizeof(float));
-            float lse[ROWS], mean[ROWS];
-            for (int r = 0; r < ROWS; r++) {
-                const float* out = a.out + (b.query(r) * a.h + head) * e;
-                lse[r] = a.lse[b.query(r) * a.h + head];
-                mean[r] = 0.0f;
-                for (int64_t i = 0; i < e; i++) mean[r] += out[i] * grads[i * ROWS + r];
-            }
-            for (int64_t at = b.low, block = b.block(); at < b.high; at += block) {
-                const int64_t count = padded(smaller(block, b.high - at), COLS * W), column = at - start;
-                score<false>(queries, keys + column, e, stride, count, shares);
-                score<false>(grads, values + column, e, stride, count, slopes);
-                for (int r = 0; r < ROWS; r++) {
-                    float *share = shares + r * KEYS, *slope = slopes + r * KEYS;
-                    if (a.dropout > 0.0) keep(a, head, b.query(r), at, count, kept);
-                    for (int64_t j = 0; j < count; j += W) {
-                        const V p = exp2(load(share + j) - splat(lse[r])), k = load(kept + j);
-                        store(share + j, p * k);
-                        store(slope + j, p * (load(slope + j) * k - splat(mean[r])));
-                    }
-                }
-                b.outside(at, count, [&](int r, int64_t from, int64_t to) {
-                    for (int64_t j = from; j < to; j++) shares[r * KEYS + j] = slopes[r * KEYS + j] = 0.0f;
-                });
-                for (int64_t r = stop - first; r < ROWS; r++) {  // queries past the last one
-                    memset(shares + r * KEYS, 0, size_t(count) * sizeof(float));
-                    memset(slopes + r * KEYS, 0, size_t(count) * sizeof(float));
-                }
-                weigh_all(slopes, keys + column, e, stride, count, total);
-                spread(slopes, queries, e, stride, count, grad_keys + column);
-                spread(shares, grads, e, stride, count, grad_values + column);
-            }
-            for (int r = 0; r < ROWS && first + r < stop; r++) {
-                float* grad = a.grad_qkv + (first + r) * row + head * e;
-                for (int64_t i = 0; i < e; i++) grad[i] = sum(load(total + (r * e + i) * W)) * scale;
-            }
+        for (int64_t index = 0; index < a.scenes * a.h; index++) {
+            const int64_t scene = index / a.h;
+            gradient_job(a, index % a.h, a.offsets[scene], a.offsets[scene + 1], own());
         }
-        for (int64_t j = 0; j < stop - start; j++) {
-            float* grad = a.grad_qkv + (start + j) * row + (a.h + head) * e;
-            for (int64_t i = 0; i < e; i++) {
-                grad[i] = grad_keys[i * stride + j] * (1.0f / LOG2_E);  // the queries held the base of the powers
-                grad[a.h * e + i] = grad_values[i * stride + j];
-            }
-        }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 }  // namespace MSM3D_ISA

@@ -1,6 +1,5 @@
 // Descriptors: for each voxel the weighted sum of eight rows of every level, side by side, copied to its points.
-#include "abi.h"
-#include "simd.h"
+#include "arena.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -22,9 +21,25 @@ template <class T> static bool group_by(const T* items, int64_t count, int64_t n
     return true;
 }
 
-static bool group_points(const Blend& a, int64_t* first, int64_t* points) {
-    if (!group_by(a.owner, a.n, a.m, first, points)) return false;
-    return first[a.m] == a.n;  // none was negative
+// The points of each row, where points have owners: those of row i are points[first[i]] .. points[first[i + 1] - 1].
+struct Points {
+    int64_t *first, *points;
+
+    static Points cut(const Blend& a, Arena& arena) {
+        return {arena.take<int64_t>(a.owner ? a.m + 2 : 0), arena.take<int64_t>(a.owner ? a.n : 0)};
+    }
+
+    bool group(const Blend& a) const {
+        if (!a.owner) return true;
+        return group_by(a.owner, a.n, a.m, first, points) && first[a.m] == a.n;  // none was negative
+    }
+};
+
+// Channels of a descriptor.
+static int64_t width(const Blend& a) {
+    int64_t size = 0;
+    for (int64_t level = 0; level < a.levels; level++) size += a.channels[level];
+    return size;
 }
 
 // Writes the sums of voxel i at one level; false if a corner is out of range.
@@ -86,27 +101,26 @@ static void to_narrow(const float* row, int64_t size, int64_t dtype, uint16_t* n
 }
 
 int32_t blend(const Blend& a) {
-    int64_t size = 0;
-    for (int64_t level = 0; level < a.levels; level++) size += a.channels[level];
-    int32_t error = OK;
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        const int64_t wide = padded(size, 32);
-        float* lines = arena.take<float>(a.threads * wide);
-        uint16_t* narrow_lines = arena.take<uint16_t>(a.threads * wide);
-        int64_t* first = arena.take<int64_t>(a.owner ? a.m + 2 : 0);
-        int64_t* points = arena.take<int64_t>(a.owner ? a.n : 0);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
-        if (a.owner && !group_points(a, first, points)) return ROW_OUT_OF_RANGE;
+    const int64_t size = width(a);
+    const int64_t wide = padded(size, 32);
+    struct Buffers {
+        float* lines;  // one for each thread
+        uint16_t* narrow;
+        Points points;
+    };
+    const auto cut = [&](Arena& arena) {
+        return Buffers{arena.take<float>(a.threads * wide), arena.take<uint16_t>(a.threads * wide),
+                       Points::cut(a, arena)};
+    };
+    return with_workspace(cut, [&](const Buffers& buffers) -> int32_t {
+        const int64_t *first = buffers.points.first, *points = buffers.points.points;
+        if (!buffers.points.group(a)) return ROW_OUT_OF_RANGE;
+        int32_t error = OK;
 #pragma omp parallel for schedule(dynamic, 256) num_threads(int(a.threads))
         for (int64_t i = 0; i < a.m; i++) {
             if (a.owner && first[i] == first[i + 1]) continue;
-            float *line = lines + thread() * wide, *part = line;
-            uint16_t* narrow = narrow_lines + thread() * wide;
+            float *line = buffers.lines + thread() * wide, *part = line;
+            uint16_t* narrow = buffers.narrow + thread() * wide;
             bool good = true;
             for (int64_t level = 0; level < a.levels; part += a.channels[level++]) good &= blend_row(a, level, i, part);
             if (!good) {
@@ -121,58 +135,61 @@ int32_t blend(const Blend& a) {
                 copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? points[p] : p) * bytes);
             }
         }
+        return error;
+    });
+}
+
+// The gradient of one row of a level: what the points whose corners [start, stop) it is send back, in their order.
+static void gather_row(const Blend& a, int64_t level, const int64_t* start, const int64_t* stop, const Points& points,
+                       int64_t offset, float* total) {
+    const int64_t c = a.channels[level], size = width(a);
+    memset(total, 0, size_t(c) * sizeof(float));
+    for (; start < stop; start++) {
+        const int64_t i = *start / a.counts[level];
+        const float weight = a.weights[level][*start];
+        const int64_t last = a.owner ? points.first[i + 1] : i + 1;
+        for (int64_t p = a.owner ? points.first[i] : i; p < last; p++) {
+            const float* from = a.grad_out + (a.owner ? points.points[p] : p) * size + offset;
+            int64_t j = 0;
+            for (; j + W <= c; j += W) store(total + j, fma(load(from + j), splat(weight), load(total + j)));
+            for (; j < c; j++) total[j] += from[j] * weight;
+        }
     }
-    return error;
 }
 
 // Each row of a level gathers from the corners that read it, in their order: no two threads add to the same number.
 int32_t blend_gradient(const Blend& a) {
-    int64_t size = 0, longest = 0, most = 0;
+    int64_t longest = 0, most = 0;
     for (int64_t level = 0; level < a.levels; level++) {
-        size += a.channels[level];
         longest = larger(longest, a.rows[level]);
         most = larger(most, a.counts[level]);
     }
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        int64_t* first = arena.take<int64_t>(a.owner ? a.m + 2 : 0);
-        int64_t* points = arena.take<int64_t>(a.owner ? a.n : 0);
-        int64_t* first_corner = arena.take<int64_t>(longest + 2);
-        int64_t* corners = arena.take<int64_t>(a.m * most);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
-        if (a.owner && !group_points(a, first, points)) return ROW_OUT_OF_RANGE;
+    struct Buffers {
+        Points points;
+        int64_t *first, *corners;  // of each row of a level
+    };
+    const auto cut = [&](Arena& arena) {
+        return Buffers{Points::cut(a, arena), arena.take<int64_t>(longest + 2), arena.take<int64_t>(a.m * most)};
+    };
+    return with_workspace(cut, [&](const Buffers& buffers) -> int32_t {
+        int64_t *first = buffers.first, *corners = buffers.corners;
+        if (!buffers.points.group(a)) return ROW_OUT_OF_RANGE;
         int64_t offset = 0;
         for (int64_t level = 0; level < a.levels; offset += a.channels[level++]) {
             const int64_t c = a.channels[level];
             float* grad = a.grad_features[level];
             if (!grad) continue;
-            if (!group_by(a.corners[level], a.m * a.counts[level], a.rows[level], first_corner, corners)) {
+            if (!group_by(a.corners[level], a.m * a.counts[level], a.rows[level], first, corners)) {
                 return ROW_OUT_OF_RANGE;
             }
 #pragma omp parallel for schedule(dynamic, 64) num_threads(int(a.threads))
             for (int64_t row = 0; row < a.rows[level]; row++) {
-                float* total = grad + row * c;
-                memset(total, 0, size_t(c) * sizeof(float));
-                for (int64_t k = first_corner[row]; k < first_corner[row + 1]; k++) {
-                    const int64_t i = corners[k] / a.counts[level];
-                    const float weight = a.weights[level][corners[k]];
-                    const int64_t stop = a.owner ? first[i + 1] : i + 1;
-                    for (int64_t p = a.owner ? first[i] : i; p < stop; p++) {
-                        const float* from = a.grad_out + (a.owner ? points[p] : p) * size + offset;
-                        int64_t j = 0;
-                        for (; j + W <= c; j += W)
-                            store(total + j, fma(load(from + j), splat(weight), load(total + j)));
-                        for (; j < c; j++) total[j] += from[j] * weight;
-                    }
-                }
+                gather_row(a, level, corners + first[row], corners + first[row + 1], buffers.points, offset,
+                           grad + row * c);
             }
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 }  // namespace MSM3D_ISA

@@ -173,22 +173,24 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
     // As many tiles for each thread.
     const int64_t tiles = larger(a.threads * blocks(a.m, most * a.threads), SHARE * a.threads);
     const int64_t tile = larger(padded(blocks(a.m, tiles), PAIR_ROWS), fewest);
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        Finisher finisher = Finisher::cut(a.finish, arena);
-        X* packed = arena.take<X>(panels * a.k * depth * width);
-        float* all_sums = arena.take<float>(a.threads * tile * wide);
-        int32_t* all_same = arena.take<int32_t>(a.threads * tile);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
+    struct Buffers {
+        Finisher finisher;
+        X* packed;
+        float* sums;    // a tile's for each thread
+        int32_t* same;  // a tile's for each thread
+    };
+    const auto cut = [&](Arena& arena) {
+        return Buffers{Finisher::cut(a.finish, arena), arena.take<X>(panels * a.k * depth * width),
+                       arena.take<float>(a.threads * tile * wide), arena.take<int32_t>(a.threads * tile)};
+    };
+    return with_workspace(cut, [&](const Buffers& buffers) {
+        const Finisher finisher = buffers.finisher;
+        X* packed = buffers.packed;
         finisher.fill(a.finish);
 #pragma omp parallel num_threads(int(a.threads))
         {
-            float* sums = all_sums + thread() * tile * wide;
-            int32_t* same = all_same + thread() * tile;
+            float* sums = buffers.sums + thread() * tile * wide;
+            int32_t* same = buffers.same + thread() * tile;
 #pragma omp for schedule(static)
             for (int64_t part = 0; part < panels * a.k; part++) {
                 pack_panel(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
@@ -200,22 +202,16 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
                 for (int64_t start = 0; start < depth; start += DEPTH) {
                     for (int64_t part = 0; part < panels * a.k; part++) {
                         multiply_all<R, N>(span(a.pairs, a.k, part % a.k, first, rows, same),
-                                           static_cast<const X*>(a.x) + start, a.stride, a.factor,
+                                           static_cast<const X*>(a.input) + start, a.stride, a.factor,
                                            packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
                                            sums + part / a.k * width, wide, first);
                     }
                 }
-                for (int64_t r = 0; r < rows; r++) {
-                    float* line = sums + r * wide;
-                    const int64_t i = first + r;
-                    if (a.product) memcpy(a.product + i * finisher.d, line, size_t(finisher.d) * sizeof(float));
-                    finisher.row(line, a.finish.residual ? a.finish.residual + i * finisher.e : nullptr,
-                                 a.out + i * finisher.e);
-                }
+                finisher.rows(a, first, rows, sums, wide);
             }
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 template <class X> static int32_t product_of(const Product& a) {
@@ -237,9 +233,9 @@ int32_t product(const Product& a) {
 #if defined(MSM3D_AMX)
     if (a.dtype == BFLOAT16) return product_in_tiles(a);
 #elif defined(MSM3D_BF16)
-    if (a.dtype == BFLOAT16) return a.x_dtype == BFLOAT16 ? product_of<bf16>(a) : int32_t(BAD_ARGUMENT);
+    if (a.dtype == BFLOAT16) return a.input_dtype == BFLOAT16 ? product_of<bf16>(a) : int32_t(BAD_ARGUMENT);
 #endif
-    return a.x_dtype == FLOAT32 ? product_of<float>(a) : int32_t(BAD_ARGUMENT);
+    return a.input_dtype == FLOAT32 ? product_of<float>(a) : int32_t(BAD_ARGUMENT);
 }
 
 }  // namespace MSM3D_ISA

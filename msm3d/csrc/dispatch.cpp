@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include <memory>
+#include <string>
 
 #include "abi.h"
 
@@ -167,17 +168,30 @@ static bool good(const Finish& f) {
 
 using namespace msm3d;
 
-// The version of abi.h for 0, then the sizes of its structures in the order of STRUCTURES in library.py, then -1.
 MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
-    constexpr size_t all[] = {size_t(ABI),     sizeof(Finish),         sizeof(Pairs),
-                              sizeof(Product), sizeof(WeightGradient), sizeof(FinishGradient),
-                              sizeof(Attend),  sizeof(Blend)};
-    return which >= 0 && which < int64_t(sizeof all / sizeof *all) ? int64_t(all[which]) : -1;
+    constexpr int64_t all[] = {
+        ABI,
+        sizeof(Finish),
+        sizeof(Pairs),
+        sizeof(Product),
+        sizeof(WeightGradient),
+        sizeof(FinishGradient),
+        sizeof(Attend),
+        sizeof(Blend),
+        PAIR_ROWS,
+        BITS,
+    };
+    return which >= 0 && which < int64_t(sizeof all / sizeof *all) ? all[which] : -1;
+}
+
+MSM3D_EXPORT const char* msm3d_orders() {
+    static const std::string all =
+        std::string(Error_ORDER) + "; " + Activation_ORDER + "; " + Norm_ORDER + "; " + Dtype_ORDER + "; " + Isa_ORDER;
+    return all.c_str();
 }
 
 MSM3D_EXPORT int32_t msm3d_has(int64_t isa) { return kernels(isa) != nullptr; }
 
-// Whether a plainer set is faster: Intel's processors take the dot product of bfloat16 at a fraction of their speed.
 MSM3D_EXPORT int32_t msm3d_slow(int64_t isa) {
 #if defined(MSM3D_HAS_BF16)
     return isa == AVX512BF16 && __builtin_cpu_is("intel");
@@ -216,13 +230,12 @@ MSM3D_EXPORT int32_t msm3d_finish_gradient(int64_t isa, const FinishGradient* a)
     return set->finish_gradient(*a);
 }
 
-// out[i]: what a norm by the root mean square multiplies row i of x (n, c) by.
-MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, float eps, const float* x,
-                                       float* out) {
+MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, float eps,
+                                       const float* input, float* out) {
     const Kernels* set = kernels(isa);
     if (!set) return NO_SUCH_ISA;
     if (threads < 1 || n < 0 || c < 1) return BAD_ARGUMENT;
-    return set->inverse_rms(threads, n, c, eps, x, out);
+    return set->inverse_rms(threads, n, c, eps, input, out);
 }
 
 static bool good(const Attend& a) {

@@ -5,35 +5,38 @@ namespace msm3d {
 namespace MSM3D_ISA {
 
 int32_t finish(const FinishGradient& a, float* out) {
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        Finisher finisher = Finisher::cut(a.finish, arena);
-        float* lines = arena.take<float>(a.threads * padded(finisher.line(), 16));
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
+    struct Buffers {
+        Finisher finisher;
+        int64_t wide;
+        float* lines;  // one of `wide` floats for each thread
+    };
+    const auto cut = [&](Arena& arena) {
+        const Finisher finisher = Finisher::cut(a.finish, arena);
+        const int64_t wide = padded(finisher.line(), 16);
+        return Buffers{finisher, wide, arena.take<float>(a.threads * wide)};
+    };
+    return with_workspace(cut, [&](const Buffers& buffers) {
+        const Finisher finisher = buffers.finisher;
         finisher.fill(a.finish);
 #pragma omp parallel num_threads(int(a.threads))
         {
-            float* line = lines + thread() * padded(finisher.line(), 16);
+            float* line = buffers.lines + thread() * buffers.wide;
             memset(line, 0, size_t(finisher.line()) * sizeof(float));
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < a.n; i++) {
-                memcpy(line, a.x + i * finisher.d, size_t(finisher.d) * sizeof(float));
+                memcpy(line, a.input + i * finisher.d, size_t(finisher.d) * sizeof(float));
                 for (int64_t j = finisher.d; j < finisher.wide_d; j++) line[j] = 0.0f;
                 const float* residual = a.finish.residual;
                 finisher.row(line, residual ? residual + i * finisher.e : nullptr, out + i * finisher.e);
             }
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
-int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* x, float* out) {
+int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* input, float* out) {
 #pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(x + i * c, c, 0.0f)) + eps);
+    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(input + i * c, c, 0.0f)) + eps);
     return OK;
 }
 
@@ -52,7 +55,7 @@ static inline void add(float* sums, int64_t j, V x) {
 
 static void gradient_row(const FinishGradient& a, const Finisher& f, const Parameters& p, int64_t i, Lines l,
                          Sums sums) {
-    memcpy(l.u, a.x + i * f.d, size_t(f.d) * sizeof(float));
+    memcpy(l.u, a.input + i * f.d, size_t(f.d) * sizeof(float));
     for (int64_t j = f.d; j < f.line(); j++) l.u[j] = 0.0f;
     for (int64_t j = 0; f.bias && j < f.wide_d; j += W) store(l.u + j, load(l.u + j) + load(f.bias + j));
     memcpy(l.v, l.u, size_t(f.line()) * sizeof(float));
@@ -105,23 +108,41 @@ static void gradient_row(const FinishGradient& a, const Finisher& f, const Param
         memcpy(l.u, l.g, size_t(f.e) * sizeof(float));
     }
     for (int64_t j = 0; j < f.wide_d; j += W) add(sums.bias, j, load(l.u + j));
-    if (a.grad_x) memcpy(a.grad_x + i * f.d, l.u, size_t(f.d) * sizeof(float));
+    if (a.grad_input) memcpy(a.grad_input + i * f.d, l.u, size_t(f.d) * sizeof(float));
+}
+
+// Adds up what the chunks have for each parameter, in their order.
+static void add_chunks(const FinishGradient& a, const Finisher& f, const float* sums, int64_t chunks, int64_t wide) {
+    float* grads[4] = {a.grad_bias, a.grad_scale, a.grad_shift, a.grad_gamma};
+    for (int which = 0; which < 4; which++) {
+        const int64_t width = which == 0 ? f.d : f.e;
+        for (int64_t j = 0; grads[which] && j < width; j++) grads[which][j] = 0.0f;
+        for (int64_t chunk = 0; grads[which] && chunk < chunks; chunk++) {
+            const float* part = sums + (chunk * 4 + which) * wide;
+            for (int64_t j = 0; j < width; j++) grads[which][j] += part[j];
+        }
+    }
 }
 
 int32_t finish_gradient(const FinishGradient& a) {
     const int64_t chunks = blocks(a.n, CHUNK);
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        Finisher finisher = Finisher::cut(a.finish, arena);
+    struct Buffers {
+        Finisher finisher;
+        int64_t wide;
+        float *lines, *sums;  // three lines for each thread, four sums for each chunk, of `wide` floats
+        Parameters parameters;
+    };
+    const auto cut = [&](Arena& arena) {
+        const Finisher finisher = Finisher::cut(a.finish, arena);
         const int64_t wide = padded(finisher.line(), 16);
-        float* lines = arena.take<float>(a.threads * 3 * wide);
-        float* sums = arena.take<float>(chunks * 4 * wide);
+        float *lines = arena.take<float>(a.threads * 3 * wide), *sums = arena.take<float>(chunks * 4 * wide);
         const Parameters parameters = {arena.take<float>(wide), arena.take<float>(wide), arena.take<float>(wide)};
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
+        return Buffers{finisher, wide, lines, sums, parameters};
+    };
+    return with_workspace(cut, [&](const Buffers& buffers) {
+        const Finisher finisher = buffers.finisher;
+        const Parameters parameters = buffers.parameters;
+        const int64_t wide = buffers.wide;
         finisher.fill(a.finish);
         for (int64_t j = 0; j < finisher.wide_e; j++) {
             parameters.scale[j] = j < finisher.e && a.finish.scale ? a.finish.scale[j] : 1.0f;
@@ -130,7 +151,7 @@ int32_t finish_gradient(const FinishGradient& a) {
         }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
-            float *line = lines + thread() * 3 * wide, *first = sums + chunk * 4 * wide;
+            float *line = buffers.lines + thread() * 3 * wide, *first = buffers.sums + chunk * 4 * wide;
             memset(first, 0, size_t(4 * wide) * sizeof(float));
             const Sums parts = {a.grad_bias ? first : nullptr, a.grad_scale ? first + wide : nullptr,
                                 a.grad_shift ? first + 2 * wide : nullptr, a.grad_gamma ? first + 3 * wide : nullptr};
@@ -138,17 +159,9 @@ int32_t finish_gradient(const FinishGradient& a) {
                 gradient_row(a, finisher, parameters, i, {line, line + wide, line + 2 * wide}, parts);
             }
         }
-        float* grads[4] = {a.grad_bias, a.grad_scale, a.grad_shift, a.grad_gamma};
-        for (int which = 0; which < 4; which++) {
-            const int64_t width = which == 0 ? finisher.d : finisher.e;
-            for (int64_t j = 0; grads[which] && j < width; j++) grads[which][j] = 0.0f;
-            for (int64_t chunk = 0; grads[which] && chunk < chunks; chunk++) {
-                const float* part = sums + (chunk * 4 + which) * wide;
-                for (int64_t j = 0; j < width; j++) grads[which][j] += part[j];
-            }
-        }
-    }
-    return OK;
+        add_chunks(a, finisher, buffers.sums, chunks, wide);
+        return OK;
+    });
 }
 
 }  // namespace MSM3D_ISA

@@ -1,7 +1,6 @@
 // What follows a product while its row is in cache: bias, activation, norm, gamma, residual.
 #pragma once
-#include "abi.h"
-#include "simd.h"
+#include "arena.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -44,7 +43,7 @@ struct Finisher {
         return s;
     }
 
-    void fill(const Finish& f) {
+    void fill(const Finish& f) const {
         for (int64_t j = 0; bias && j < wide_d; j++) bias[j] = j < d ? f.bias[j] : 0.0f;
         for (int64_t j = 0; scale && j < wide_e; j++) {
             scale[j] = j < e ? (f.scale ? f.scale[j] : 1.0f) * (f.gamma ? f.gamma[j] : 1.0f) : 0.0f;
@@ -97,6 +96,14 @@ struct Finisher {
                 store(line, y);
                 for (int64_t i = 0; j + i < e; i++) out[j + i] = residual ? line[i] + residual[j + i] : line[i];
             }
+        }
+    }
+
+    // Writes rows [first, first + rows) of a product, whose sums are `wide` floats apart and are used up.
+    void rows(const Product& a, int64_t first, int64_t rows, float* sums, int64_t wide) const {
+        for (int64_t i = first; i < first + rows; i++, sums += wide) {
+            if (a.product) memcpy(a.product + i * d, sums, size_t(d) * sizeof(float));
+            row(sums, a.finish.residual ? a.finish.residual + i * e : nullptr, a.out + i * e);
         }
     }
 };

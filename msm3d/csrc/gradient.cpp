@@ -79,22 +79,21 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
     const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
     const bool in_place = wide == g.d && g.d <= 2 * width;  // rows of one or two whole panels are read where they stand
-    const float *a = static_cast<const float*>(g.a), *b = static_cast<const float*>(g.b);
-    Arena arena{};
-    for (int pass = 0; pass < 2; pass++) {
-        int32_t* all_same = arena.take<int32_t>(g.threads * SLAB);
-        int64_t* all_places = arena.take<int64_t>(g.threads * 2 * group);
-        float* all_panels = arena.take<float>(in_place ? 0 : g.threads * group * wide);
-        if (pass == 0) {
-            arena = {static_cast<char*>(workspace(arena.used)), 0};
-            if (!arena.base) return NO_MEMORY;
-            continue;
-        }
+    const float *a = static_cast<const float*>(g.left), *b = static_cast<const float*>(g.right);
+    struct Buffers {
+        int32_t* same;
+        Places places;
+        float* panels;
+    };
+    const auto cut = [&](Arena& arena) {
+        return Buffers{arena.take<int32_t>(SLAB),
+                       {arena.take<int64_t>(group), arena.take<int64_t>(group)},
+                       arena.take<float>(in_place ? 0 : group * wide)};
+    };
+    return with_workspaces(g.threads, cut, [&](const auto& own) {
 #pragma omp parallel num_threads(int(g.threads))
         {
-            int32_t* same = all_same + thread() * SLAB;
-            const Places places = {all_places + thread() * 2 * group, all_places + (thread() * 2 + 1) * group};
-            float* panels = all_panels + thread() * group * wide;
+            const Buffers buffers = own();
 #pragma omp for schedule(static)
             for (int64_t slot = 0; slot < g.k; slot++) {
                 memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
@@ -103,18 +102,18 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
-                    const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
+                    const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), buffers.same);
                     for (int64_t p = 0; p < all.count; p += group) {
                         const int64_t pairs = smaller(group, all.count - p);
                         for (int64_t q = 0; q < pairs; q++) {
-                            places.a[q] = all.in[p + q] * g.c;
-                            places.b[q] = in_place ? all.row[p + q] * g.d : q * width;
+                            buffers.places.a[q] = all.in[p + q] * g.c;
+                            buffers.places.b[q] = in_place ? all.row[p + q] * g.d : q * width;
                         }
-                        if (!in_place) lay_out<width>(b, g.d, all.row + p, pairs, panels);
+                        if (!in_place) lay_out<width>(b, g.d, all.row + p, pairs, buffers.panels);
                         for (int64_t j = 0; j < g.d; j += width) {
-                            const float* panel = in_place ? b + j : panels + j * pairs;
+                            const float* panel = in_place ? b + j : buffers.panels + j * pairs;
                             for (int64_t i = start; i < stop; i += R) {
-                                outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, panel, places, pairs,
+                                outer_rest<R, N>(smaller(stop - i, int64_t(R)), a + i, panel, buffers.places, pairs,
                                                  smaller(g.d - j, width), g.grad + (slot * g.c + i) * g.d + j, g.d);
                             }
                         }
@@ -122,8 +121,8 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                 }
             }
         }
-    }
-    return OK;
+        return OK;
+    });
 }
 
 #if defined(MSM3D_AMX)
@@ -134,7 +133,7 @@ int32_t weight_gradient(const WeightGradient& g) {
 #if defined(MSM3D_AMX)
     if (g.dtype == BFLOAT16) return gradient_in_tiles(g);
 #endif
-    if (g.dtype != FLOAT32 || g.a_dtype != FLOAT32 || g.b_dtype != FLOAT32) return BAD_ARGUMENT;
+    if (g.dtype != FLOAT32 || g.left_dtype != FLOAT32 || g.right_dtype != FLOAT32) return BAD_ARGUMENT;
     if constexpr (W == 16) {  // registers for wider panels, which read a less often
         if (g.d % (4 * W) == 0) return gradient_in<6, 4>(g);
         if (g.d % (3 * W) == 0) return gradient_in<8, 3>(g);

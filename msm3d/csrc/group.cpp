@@ -105,8 +105,6 @@ static int64_t group(int64_t threads, int64_t n, const int64_t* keys, const std:
 
 using namespace msm3d;
 
-// owner (n), unique and picks (n at most); groups: how many of these are filled. Column c of row i stands
-// strides[c] * i bytes after data[c] and is FLOAT64, FLOAT32 or UINT8.
 MSM3D_EXPORT int32_t msm3d_group(int64_t threads, int64_t n, const int64_t* keys, int64_t columns,
                                  const void* const* data, const int64_t* dtypes, const int64_t* strides,
                                  int64_t* unique, int64_t* owner, int64_t* picks, int64_t* groups) {

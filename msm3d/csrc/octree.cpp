@@ -11,8 +11,6 @@
 
 namespace msm3d {
 
-constexpr int BITS = 19;  // per axis, as in curves.py; level BITS has one voxel per scene
-
 static int highest_bit(uint64_t x) {
     int bit = -1;
     for (int step = 32; step > 0; step /= 2) {
@@ -135,7 +133,6 @@ static void search(int64_t threads, const int64_t* keys, int64_t m, const int64_
 
 using namespace msm3d;
 
-// counts[l]: voxels of level l, for every level up to BITS.
 MSM3D_EXPORT int32_t msm3d_octree_counts(const int64_t* keys, int64_t m, int64_t* counts) {
     for (int level = 0; level <= BITS; level++) counts[level] = m > 0;
     int64_t steps[64] = {};
@@ -149,8 +146,6 @@ MSM3D_EXPORT int32_t msm3d_octree_counts(const int64_t* keys, int64_t m, int64_t
     return OK;
 }
 
-// Fills the arrays of `levels` levels, sized by msm3d_octree_counts; keys[0] is given. parents of the coarsest level
-// and children of the finest are null.
 MSM3D_EXPORT int32_t msm3d_octree(int64_t threads, int64_t levels, const int64_t* counts, int64_t* const* keys,
                                   int32_t* const* parents, int32_t* const* children, int32_t* const* neighbours) {
     if (threads < 1 || levels < 1 || levels > BITS + 1) return BAD_ARGUMENT;
@@ -162,7 +157,6 @@ MSM3D_EXPORT int32_t msm3d_octree(int64_t threads, int64_t levels, const int64_t
     return OK;
 }
 
-// rows[i]: where queries[i] stands in the ascending keys, or -1.
 MSM3D_EXPORT int32_t msm3d_lookup(int64_t threads, const int64_t* keys, int64_t m, const int64_t* queries, int64_t n,
                                   int32_t* rows) {
     if (threads < 1) return BAD_ARGUMENT;
@@ -177,9 +171,6 @@ MSM3D_EXPORT int32_t msm3d_lookup(int64_t threads, const int64_t* keys, int64_t 
     return OK;
 }
 
-// The eight voxels around the centre of each finest cell (scene, x, y, z), in units of a level's cells, times the
-// scene's scale or else half a cell lower: rows (r, 8) of the level and their weights. They are neighbours of the
-// cell's ancestor.
 MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* cells, const int64_t* ancestors,
                                    const int32_t* neighbours, int64_t m, int64_t level, const double* scale,
                                    int64_t scenes, int32_t* rows, float* weights) {

@@ -15,8 +15,6 @@ static_assert(CHUNK % PAIR_ROWS == 0, "a chunk begins where pairs can be found")
 
 using namespace msm3d;
 
-// First half of listing the pairs of a table (m, k) whose rows are below n: fills `slots` (k + 1) and `starts` (blocks
-// + 1, k), both as in Pairs. There are slots[k] pairs.
 MSM3D_EXPORT int32_t msm3d_count_pairs(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n,
                                        int64_t* slots, int32_t* starts) {
     if (threads < 1 || m < 0 || k < 1) return BAD_ARGUMENT;
@@ -44,7 +42,6 @@ MSM3D_EXPORT int32_t msm3d_count_pairs(int64_t threads, const int32_t* table, in
     return error;
 }
 
-// Second half: fills `in` and `row`, each of slots[k] numbers.
 MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int64_t m, int64_t k, const int64_t* slots,
                                       const int32_t* starts, int32_t* in, int32_t* row) {
     if (threads < 1 || m < 0 || k < 1) return BAD_ARGUMENT;
@@ -67,7 +64,6 @@ MSM3D_EXPORT int32_t msm3d_list_pairs(int64_t threads, const int32_t* table, int
     return OK;
 }
 
-// The table of the opposite direction: turned[table[i, s], s] = i, -1 elsewhere. turned is (n, k).
 MSM3D_EXPORT int32_t msm3d_turn(int64_t threads, const int32_t* table, int64_t m, int64_t k, int64_t n,
                                 int32_t* turned) {
     if (threads < 1) return BAD_ARGUMENT;

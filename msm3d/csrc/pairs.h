@@ -1,7 +1,6 @@
 // Which rows of x a tile of output rows reads, slot by slot.
 #pragma once
-#include "abi.h"
-#include "simd.h"
+#include "arena.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {

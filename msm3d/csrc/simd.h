@@ -1,6 +1,26 @@
 // A vector of W floats: all that the kernels know of an instruction set. Each kernel file is compiled once per set,
 // with MSM3D_ISA naming its namespace; so nothing here or there may be an inline function of the standard library,
 // which the linker would share between sets.
+//
+// A set defines, in its part of this file:
+//   W, ROWS, COLS          floats of a vector, a power of two; ROWS x COLS vectors are the sums a core keeps in
+//   registers
+//                          while it multiplies, ROWS a multiple of three
+//   V                      a vector
+//   load(p), store(p, a)   at any address; stream(p, a): past the cache, to an address that is a multiple of a vector
+//   splat(x)               x in every lane
+//   + - * /, abs, max      lane by lane; max(a, b) is a NaN where b is one
+//   fma(a, b, c)           a * b + c, rounded once if the processor has an instruction for it
+//   round(a)               the nearest whole number, of two the even one
+//   pow2(n)                2**n of whole n, within the normal numbers
+//   copysign(size, sign)   the size of one with the sign of the other
+//   store_half(p, a)       as float16, to nearest, ties to even
+// and with MSM3D_BF16, where the processor multiplies bfloat16:
+//   B                      2 * W bfloat16, in pairs
+//   load_pairs(p), splat_pair(pair)
+//   dot(a, b, c)           c plus the products of each lane's pair
+// It may define sum(a) and largest(a), over the lanes, if it has better than the loops below. It is named in Isa in
+// abi.h, ISAS in library.py, Sets in dispatch.cpp and cmake/native.cmake.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -50,7 +70,6 @@ static inline void prefetch(const void* p) {
 using bf16 = uint16_t;
 using half = uint16_t;
 
-// ROWS x COLS vectors are the sums a core keeps in registers while it multiplies.
 #if defined(MSM3D_AVX512)
 
 constexpr int W = 16, ROWS = 12, COLS = 2;
@@ -203,6 +222,9 @@ static inline void store_half(half* p, V a) {
 
 // --- the same for every set -----------------------------------------------------------------------------------------
 
+static_assert((W & (W - 1)) == 0 && W <= 16, "a line of the cache holds whole vectors");
+static_assert(ROWS % 3 == 0, "attention takes its queries in groups of three");
+
 #if defined(MSM3D_AVX512)
 static inline float sum(V a) { return _mm512_reduce_add_ps(a.v); }
 static inline float largest(V a) { return _mm512_reduce_max_ps(a.v); }
@@ -288,17 +310,6 @@ static inline int64_t thread() {
     return 0;
 #endif
 }
-
-// Cuts the workspace into arrays: first call `take` for each with base null to learn the size, then again to cut.
-struct Arena {
-    char* base;
-    int64_t used;
-    template <class T> T* take(int64_t count) {
-        T* array = base ? reinterpret_cast<T*>(base + used) : nullptr;
-        used += padded(count * int64_t(sizeof(T)), 64);
-        return array;
-    }
-};
 
 }  // namespace MSM3D_ISA
 }  // namespace msm3d

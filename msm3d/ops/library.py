@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from ctypes import Structure, c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,43 @@ from torch import Tensor
 
 from ..errors import BackendError, InputError
 from . import forks
+from .contract import ACTIVATIONS, NORMS
+from .curves import BITS
 from .values import plain
 
-ABI = 2
+ABI = 3
 """Version of abi.h; raised there and here whenever a function or a structure changes."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20
 """Bytes from which on memory is used again."""
 PAIR_ROWS = 8
 """Rows of a table between which a slot's pairs can be found, as in abi.h."""
+DTYPES = torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.uint8
+"""In the order of abi.h, as are the instruction sets and the names in `contract`."""
+ISAS = "portable", "neon", "avx2", "avx512", "avx512bf16", "amx"
+"""Instruction sets: a later one is the better choice where the processor has it."""
 PAGE = 4096
 """Bytes that a piece of memory is a multiple of."""
 FAILURES = {
-    1: (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
-    2: (InputError, "{name}: a table holds a row beyond the last; build the tables from these voxels."),
-    3: (InputError, "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys)."),
-    4: (BackendError, "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has."),
-    5: (InputError, "{name}: the sizes of its arguments do not fit together; compare them with its documentation."),
+    "no_memory": (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
+    "row_out_of_range": (
+        InputError,
+        "{name}: a table holds a row beyond the last; build the tables from these voxels.",
+    ),
+    "not_ascending": (
+        InputError,
+        "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys).",
+    ),
+    "no_such_isa": (
+        BackendError,
+        "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has.",
+    ),
+    "bad_argument": (
+        InputError,
+        "{name}: the sizes of its arguments do not fit together; compare them with its documentation.",
+    ),
 }
-"""Error code of abi.h → what to raise."""
+"""Error of abi.h, by code from 1 on → what to raise."""
 
 
 def _structure(name: str, **fields: Any) -> type[Structure]:
@@ -58,23 +76,23 @@ Finish = _structure(
 Pairs = _structure("Pairs", **_fields(c_void_p, "slots starts in row"))
 Product = _structure(
     "Product",
-    **_fields(c_int64, "threads n m k c dtype x_dtype stride slot_stride c_stride d_stride"),
-    **_fields(c_void_p, "x weight factor scale"),
+    **_fields(c_int64, "threads n m k c dtype input_dtype stride slot_stride c_stride d_stride"),
+    **_fields(c_void_p, "input weight factor scale"),
     pairs=Pairs,
     **_fields(c_void_p, "out product"),
     finish=Finish,
 )
 WeightGradient = _structure(
     "WeightGradient",
-    **_fields(c_int64, "threads n m k c d dtype a_dtype b_dtype"),
-    **_fields(c_void_p, "a b"),
+    **_fields(c_int64, "threads n m k c d dtype left_dtype right_dtype"),
+    **_fields(c_void_p, "left right"),
     pairs=Pairs,
     grad=c_void_p,
 )
 FinishGradient = _structure(
     "FinishGradient",
     **_fields(c_int64, "threads n"),
-    **_fields(c_void_p, "x grad_out grad_x grad_bias grad_scale grad_shift grad_gamma"),
+    **_fields(c_void_p, "input grad_out grad_input grad_bias grad_scale grad_shift grad_gamma"),
     finish=Finish,
 )
 Attend = _structure(
@@ -130,10 +148,23 @@ def opened(place: Path) -> ctypes.CDLL:
         library.msm3d_abi.restype = c_int64
     except AttributeError:
         raise BackendError(f"{place} is not this version's library; {again}") from None
-    theirs = [library.msm3d_abi(c_int64(i)) for i in range(len(STRUCTURES) + 1)]
-    if theirs != [ABI, *map(ctypes.sizeof, STRUCTURES)]:
+    ours = [ABI, *map(ctypes.sizeof, STRUCTURES), PAIR_ROWS, BITS]
+    theirs = [library.msm3d_abi(c_int64(i)) for i in range(len(ours))]
+    if theirs != ours or _orders(library) != _our_orders():
         raise BackendError(f"{place} is of another version of msm3d (interface {theirs[0]}, not {ABI}); {again}")
     return library
+
+
+def _orders(library: ctypes.CDLL) -> str:
+    library.msm3d_orders.restype = c_char_p
+    return library.msm3d_orders().decode().lower()
+
+
+def _our_orders() -> str:
+    """Return the names of all codes as `msm3d_orders` has them."""
+    activations, norms = ("none", *ACTIVATIONS), ("no_norm", *NORMS)
+    dtypes = (str(dtype).removeprefix("torch.") for dtype in DTYPES)
+    return "; ".join(map(", ".join, (("ok", *FAILURES), activations, norms, dtypes, (*ISAS, "isas"))))
 
 
 def _is_whole(place: Path) -> bool:
@@ -168,7 +199,7 @@ def call(function: str, *arguments: Any, name: str | None = None) -> None:
     entry.restype = c_int32
     code = entry(*converted)
     if code:
-        error, sentence = FAILURES[code]
+        error, sentence = list(FAILURES.values())[code - 1]
         raise error(sentence.format(name=name or function))
 
 

@@ -12,28 +12,6 @@
 
 using namespace msm3d;
 
-extern "C" {
-int32_t msm3d_has(int64_t);
-int32_t msm3d_product(int64_t, const Product*);
-int32_t msm3d_weight_gradient(int64_t, const WeightGradient*);
-int32_t msm3d_finish(int64_t, const FinishGradient*, float*);
-int32_t msm3d_finish_gradient(int64_t, const FinishGradient*);
-int32_t msm3d_attend(int64_t, const Attend*);
-int32_t msm3d_attend_gradient(int64_t, const Attend*);
-int32_t msm3d_blend(int64_t, const Blend*);
-int32_t msm3d_blend_gradient(int64_t, const Blend*);
-int32_t msm3d_octree_counts(const int64_t*, int64_t, int64_t*);
-int32_t msm3d_octree(int64_t, int64_t, const int64_t*, int64_t* const*, int32_t* const*, int32_t* const*,
-                     int32_t* const*);
-int32_t msm3d_lookup(int64_t, const int64_t*, int64_t, const int64_t*, int64_t, int32_t*);
-int32_t msm3d_inverse_rms(int64_t, int64_t, int64_t, int64_t, float, const float*, float*);
-int32_t msm3d_count_pairs(int64_t, const int32_t*, int64_t, int64_t, int64_t, int64_t*, int32_t*);
-int32_t msm3d_list_pairs(int64_t, const int32_t*, int64_t, int64_t, const int64_t*, const int32_t*, int32_t*, int32_t*);
-int32_t msm3d_turn(int64_t, const int32_t*, int64_t, int64_t, int64_t, int32_t*);
-int32_t msm3d_group(int64_t, int64_t, const int64_t*, int64_t, const void* const*, const int64_t*, const int64_t*,
-                    int64_t*, int64_t*, int64_t*, int64_t*);
-}
-
 static std::mt19937 generator(0);
 static int64_t below(int64_t n) { return int64_t(generator() % uint64_t(n)); }
 static int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
@@ -112,11 +90,15 @@ static void products(int64_t isa) {
     expect(msm3d_inverse_rms(PORTABLE, 1, n, c, finish.eps, x.get(), plain_factor.get()), OK,
            "the portable inverse_rms");
     agree(factor.get(), plain_factor.get(), n, 1e-4f, "inverse_rms");
+    double square = 0.0;
+    for (int64_t j = 0; j < c; j++) square += double(x[size_t(j)]) * x[size_t(j)];
+    const float inverse = float(1.0 / (std::sqrt(square / double(c)) + finish.eps));
+    agree(factor.get(), &inverse, 1, 1e-4f, "inverse_rms of the first row");
     Product p{};
     p.threads = between(1, 4), p.n = n, p.m = m, p.k = k, p.c = c;
-    p.dtype = p.x_dtype = FLOAT32;
+    p.dtype = p.input_dtype = FLOAT32;
     p.stride = c, p.slot_stride = c * d, p.c_stride = d, p.d_stride = 1;
-    p.x = x.get(), p.weight = weight.get(), p.pairs = listed.pairs();
+    p.input = x.get(), p.weight = weight.get(), p.pairs = listed.pairs();
     p.out = out.get(), p.product = sums.get(), p.finish = finish;
     if (below(2)) p.factor = factor.get(), p.scale = channel.get();
     expect(msm3d_product(isa, &p), OK, "product");
@@ -133,10 +115,10 @@ static void products(int64_t isa) {
     Product q = p;
     q.dtype = BFLOAT16, q.weight = half_weight.get(), q.factor = q.scale = nullptr;
     if (below(2)) q.c_stride = 1, q.d_stride = c;
-    q.x_dtype = isa == AVX512BF16 || (isa == AMX && below(2)) ? BFLOAT16 : FLOAT32;
-    if (q.x_dtype == BFLOAT16) q.x = half_x.get(), q.stride = stride;
+    q.input_dtype = isa == AVX512BF16 || (isa == AMX && below(2)) ? BFLOAT16 : FLOAT32;
+    if (q.input_dtype == BFLOAT16) q.input = half_x.get(), q.stride = stride;
     expect(msm3d_product(isa, &q), OK, "product of bfloat16");
-    if (q.x_dtype == FLOAT32) {
+    if (q.input_dtype == FLOAT32) {
         portable = q;
         portable.out = plain.get(), portable.product = plain_sums.get();
         expect(msm3d_product(PORTABLE, &portable), OK, "the portable product of bfloat16");
@@ -145,8 +127,8 @@ static void products(int64_t isa) {
     auto grad = numbers(k * c * d), b = numbers(m * d);
     WeightGradient w{};
     w.threads = between(1, 4), w.n = n, w.m = m, w.k = k, w.c = c, w.d = d;
-    w.dtype = w.a_dtype = w.b_dtype = FLOAT32;
-    w.a = x.get(), w.b = b.get(), w.pairs = listed.pairs(), w.grad = grad.get();
+    w.dtype = w.left_dtype = w.right_dtype = FLOAT32;
+    w.left = x.get(), w.right = b.get(), w.pairs = listed.pairs(), w.grad = grad.get();
     expect(msm3d_weight_gradient(isa, &w), OK, "weight_gradient");
     auto plain_grad = numbers(k * c * d);
     WeightGradient plain_w = w;
@@ -157,20 +139,20 @@ static void products(int64_t isa) {
         auto half_b = halves(m * d);
         WeightGradient v = w;
         v.dtype = BFLOAT16;
-        if (below(2)) v.a_dtype = BFLOAT16, v.a = half_x.get();
-        if (below(2)) v.b_dtype = BFLOAT16, v.b = half_b.get();
+        if (below(2)) v.left_dtype = BFLOAT16, v.left = half_x.get();
+        if (below(2)) v.right_dtype = BFLOAT16, v.right = half_b.get();
         expect(msm3d_weight_gradient(isa, &v), OK, "weight_gradient of bfloat16");
     }
     auto grad_out = numbers(m * e), grad_x = numbers(m * d), grad_bias = numbers(d);
     auto grad_scale = numbers(e), grad_shift = numbers(e), grad_gamma = numbers(e);
     FinishGradient f{};
-    f.threads = between(1, 4), f.n = m, f.x = sums.get(), f.finish = finish;
-    f.grad_out = grad_out.get(), f.grad_x = grad_x.get(), f.grad_bias = grad_bias.get();
+    f.threads = between(1, 4), f.n = m, f.input = sums.get(), f.finish = finish;
+    f.grad_out = grad_out.get(), f.grad_input = grad_x.get(), f.grad_bias = grad_bias.get();
     f.grad_scale = grad_scale.get(), f.grad_shift = grad_shift.get(), f.grad_gamma = grad_gamma.get();
     expect(msm3d_finish(isa, &f, out.get()), OK, "finish");
     expect(msm3d_finish_gradient(isa, &f), OK, "finish_gradient");
     FinishGradient plain_f = f;
-    plain_f.grad_x = plain_sums.get();
+    plain_f.grad_input = plain_sums.get();
     expect(msm3d_finish(PORTABLE, &plain_f, plain.get()), OK, "the portable finish");
     expect(msm3d_finish_gradient(PORTABLE, &plain_f), OK, "the portable finish_gradient");
     if (steady) agree(out.get(), plain.get(), m * e, 1e-3f, "finish");

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from ....errors import InputError
+from ... import library
 from ...values import plain
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3, torch.uint8: 4}
+DTYPES = {dtype: code for code, dtype in enumerate(library.DTYPES)}
 """Codes of `abi.h`."""
 
 

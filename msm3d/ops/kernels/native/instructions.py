@@ -7,9 +7,7 @@ from ctypes import c_int64
 from ...._util.words import warn
 from ....errors import BackendError
 from ... import library
-
-ISAS = ("portable", "neon", "avx2", "avx512", "avx512bf16", "amx")
-"""Instruction sets in the library's order: a later one is the better choice where the processor has it."""
+from ...library import ISAS
 
 
 def available() -> list[str]:

@@ -11,12 +11,12 @@ from torch import Tensor
 from ... import library
 from ...contract import Epilogue, Norm
 from ...derivatives import Operation, first, learning
-from ...library import address
+from ...library import ISAS, address
 from ...table import Table
 from ...values import plain
 from .arguments import DTYPES, dense, threads
 from .epilogue import Rule, finish_gradient, prepared
-from .instructions import ISAS, chosen
+from .instructions import chosen
 
 
 def linear(x: Tensor, weight: Tensor, pre_norm: Norm | None, epilogue: Epilogue, isa: str | None = None) -> Tensor:
