@@ -13,6 +13,7 @@ from msm3d.backbones.hunet.net import UNet
 from msm3d.errors import InputError
 from msm3d.ops import curves
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.interpolate import descriptors
 from msm3d.sparse.voxels import voxelize
 from msm3d.weights.convert import renamed
@@ -47,7 +48,7 @@ def golden_scenes(golden):
 def test_every_level_and_the_descriptors_equal_the_published_network(ops, file):
     golden = load_file(DATA / f"{file}.safetensors")
     network, scenes = golden_network(file.removesuffix("_batch2")), golden_scenes(golden)
-    voxels = voxelize(scenes, 0.04, ops)
+    voxels = voxelize(scenes, Inputs(voxel_size=0.04), ops)
     hierarchy = Hierarchy.of(voxels.keys, 5, ops, len(scenes))
     assert [len(grid) for grid in hierarchy.grids] == golden["voxel_counts"].tolist()
     levels = network(voxels.features, hierarchy, ops)
@@ -65,7 +66,7 @@ def test_the_golden_files_can_tell(ops):
     config = replace(TINY, curves=TINY.curves[::-1])
     network = UNet(config).eval().requires_grad_(False)
     network.load_state_dict(renamed(golden_state("tiny_rms_glu"), TINY, "golden"))
-    voxels = voxelize(golden_scenes(golden), 0.04, ops)
+    voxels = voxelize(golden_scenes(golden), Inputs(voxel_size=0.04), ops)
     hierarchy = Hierarchy.of(voxels.keys, 5, ops)
     features = network(voxels.features, hierarchy, ops)[4]
     rows = ops.lookup(hierarchy.grids[4].keys, curves.morton(golden["level4.cells"], 4))
