@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from msm3d import PointCloud
 from msm3d.errors import InputError
 from msm3d.ops import curves, reference
-from msm3d.sparse.inputs import Inputs
+from msm3d.sparse.inputs import Attribute, Inputs
 from msm3d.sparse.voxels import voxelize
 from tests.conftest import make_scene
 
@@ -133,6 +135,60 @@ def test_an_outlier_is_named_with_its_axis():
 def test_too_many_scenes_are_refused():
     with pytest.raises(InputError, match=r"^a batch holds at most 64 scenes, 65 were given; split the list\.$"):
         voxelize([cloud([[0, 0, 0]])] * 65, Inputs(voxel_size=0.02), reference)
+
+
+# --- features ---
+
+SONATA = (Attribute("coord"), Attribute("color", 255), Attribute("normal"))
+
+
+@pytest.mark.parametrize("move", [(0, 0, 0), (500_000.125, -4_600_000.5, 85.25)])
+def test_features_are_what_the_inputs_list_in_their_order(ops, move):
+    """The recipe of Sonata: place from the middle of the ground, colour within [0, 1], normal."""
+    clouds = [scene(1), scene(2, 100)]
+    moved = [cloud(c.coord + move, c.color, c.normal) for c in clouds]
+    voxels = voxelize(moved, Inputs(attributes=SONATA, voxel_size=0.2), ops)
+    plain = voxelize(moved, Inputs(voxel_size=0.2), ops)
+    assert torch.equal(voxels.keys, plain.keys)
+    assert torch.allclose(voxels.features[:, 3:6] * 2 - 1, plain.features[:, :3], atol=1e-6)
+    assert torch.equal(voxels.features[:, 6:], plain.features[:, 3:])
+    for number, one in enumerate(clouds):
+        low, high = one.coord.min(0), one.coord.max(0)
+        shifted = one.coord - [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]]
+        for voxel in (curves.cells(voxels.keys)[:, 0] == number).nonzero()[:, 0][::5]:
+            members = (voxels.owner[:900] if number == 0 else voxels.owner[900:]) == voxel
+            distance = np.abs(shifted[members.numpy()] - voxels.features[voxel, :3].numpy()).max(1)
+            assert distance.min() < 1e-6
+
+
+def test_scales_and_anchored_places_are_followed(ops):
+    given = scene(3)
+    inputs = Inputs(attributes=(Attribute("coord", 2.0), Attribute("normal", 0.5, 1.0)), voxel_size=0.1)
+    for recipe in (inputs, replace(inputs, origin="anchored")):
+        voxels, moved = (
+            voxelize([cloud(given.coord + move, given.color, given.normal)], recipe, ops)
+            for move in ([0, 0, 0], [12.5, -3.25, 0.125])
+        )
+        assert torch.equal(voxels.features, moved.features)
+        assert torch.equal(voxels.features[:, 3:], voxels.features[:, 3:].clamp(-1, 3))
+        cells = curves.cells(voxels.keys)[:, 1:]
+        off = voxels.features[:, :3].double() * 2 / 0.1 - cells  # in cells, up to where the count begins
+        assert (off - off.round().mean(0).round() > -1).all()
+        assert off.amax(0).sub(off.amin(0)).max() < 1 + 1e-4
+
+
+def test_the_first_point_may_stand_for_its_voxel(ops):
+    coord = np.array([[0.09, 0, 0], [0.05, 0, 0], [0.51, 0, 0], [0.55, 0, 0]])
+    color = np.array([[1.0, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4, 4]])
+    inputs = Inputs(attributes=(Attribute("color"),), voxel_size=0.1, point="first")
+    assert voxelize([cloud(coord, color)], inputs, ops).features[:, 0].sort().values.tolist() == [1, 3]
+    nearest = voxelize([cloud(coord, color)], replace(inputs, point="nearest"), ops).features[:, 0]
+    assert nearest.sort().values.tolist() == [2, 4]
+
+
+def test_an_attribute_that_there_is_not_is_named():
+    with pytest.raises(InputError, match=r"^attribute is 'colour'; it must be one of coord, color, normal\.$"):
+        Attribute("colour")
 
 
 # --- anchored grids ---

@@ -191,7 +191,8 @@ def _recognised(
     first = " or ".join(repr(released.first) for released in known)
     if not known:
         raise WeightsError(
-            f"networks of the family {names[0]!r} come in no other form than msm3d's; load them as such."
+            f"the authors' checkpoints of the family {names[0]!r} are unknown here; "
+            "load its models as msm3d saves them."
         )
     raise WeightsError(
         f"{path} must hold one student network, a prefix of {first}, but these were found: {found or 'none'}; "
