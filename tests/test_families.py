@@ -14,7 +14,7 @@ from toy import Toy, ToyShape
 
 import msm3d
 from msm3d import backbones, evaluate, weights
-from msm3d.backbones import Inputs, Regularisation, build, families, family, record, shape_of
+from msm3d.backbones import Inputs, Regularisation, Released, build, families, family, record, shape_of
 from msm3d.backbones.hunet import BackboneConfig
 from msm3d.errors import InputError, WeightsError
 from msm3d.evaluate.hashes import model_hash
@@ -241,6 +241,48 @@ def test_checkpoints_of_a_family_without_any_are_not_converted(tmp_path):
     assert str(caught.value) == (
         "the authors' checkpoints of the family 'toy' are unknown here; load its models as msm3d saves them."
     )
+
+
+class Imported(Toy):
+    """The toy with checkpoints of its authors, who store weights the other way round."""
+
+    @staticmethod
+    def table(config):
+        widths, rows = (6, *config.widths), {}
+        for i, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+            rows |= {f"net.{i}.w": (f"layers.{i}.weight", (into, out)), f"net.{i}.b": (f"layers.{i}.bias", (out,))}
+        return rows
+
+    released = Released(
+        name="toys",
+        published=ToyShape(),
+        first="net.0.w",
+        student="student.",
+        unseen=("voxel_size",),
+        table=table.__func__,
+        inferred=lambda shapes: {"width": shapes["net.0.w"][1], "depth": len(shapes) // 2},
+        ours=lambda _, tensor: tensor.T.contiguous() if tensor.dim() == 2 else tensor,
+    )
+
+
+def test_whose_checkpoint_it_is_the_families_know(monkeypatch, tmp_path):
+    from msm3d.weights.convert import convert
+
+    monkeypatch.setitem(backbones.FAMILIES, "toy", Imported)
+    model = model_of(ToyShape(width=4, voxel_size=0.1))
+    state = model.backbone.state_dict()
+    rows = Imported.table(model.config)
+    theirs = {f"module.student.{name}": Imported.released.ours(name, state[ours]) for name, (ours, _) in rows.items()}
+    torch.save({"state_dict": theirs | {"module.teacher.net.0.w": torch.ones(1)}}, tmp_path / "toy.pth")
+    with pytest.raises(WeightsError, match=r'no tensor tells its voxel_size; .* such as \{"voxel_size": 0\.05\}, and '):
+        convert(tmp_path / "toy.pth", tmp_path / "out")
+    done = convert(tmp_path / "toy.pth", tmp_path / "out", config={"voxel_size": 0.1})
+    assert (done.config, done.name, done.ignored) == (model.config, None, ["module.teacher.net.0.w"])
+    scene, again = make_scene(0, 200), msm3d.load(done.directory, device="cpu", backend="reference")
+    assert np.array_equal(again.extract(scene), model.extract(scene))
+    torch.save({"conv.weight": torch.ones(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"a prefix of 'init_transform\.0\.weight' or 'net\.0\.w', but .* none;"):
+        convert(tmp_path / "other.pth", tmp_path / "out")
 
 
 # --- how a family gets known ---

@@ -90,7 +90,7 @@ def test_a_wrong_import_is_found():
 
 SAY_SO = {"__init__.py", "pretrain/config.py"}
 """Modules that name a family: the public name of its shape, and the shapes that are trained by name."""
-HOLDERS = {"backbone", "network", "unet", "config", "shape", "student", "teacher"}
+HOLDERS = {"backbone", "network", "unet", "config", "shape"}
 """What a network or a shape is called."""
 
 

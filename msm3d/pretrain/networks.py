@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import Maskable, Shape, build, family
+from ..backbones import DEFAULT, Maskable, Shape, build, family
 from ..errors import InputError
 from .masking import Masked
 
@@ -21,7 +21,7 @@ def maskable(config: Shape) -> Maskable:
     if not issubclass(family(config.architecture), Maskable):
         raise InputError(
             f"a network of the family {config.architecture!r} cannot be pre-trained by Masked Scene Modeling, which "
-            "needs an encoder and a decoder; give a configuration of 'hunet', or make the family a Maskable."
+            f"needs an encoder and a decoder; give a configuration of {DEFAULT!r}, or make the family a Maskable."
         )
     network = build(config)
     assert isinstance(network, Maskable)

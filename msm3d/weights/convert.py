@@ -78,7 +78,7 @@ def convert(
     student, ignored = _student(state, prefix, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
     backbone = _backbone(shapes, released, config, path)
-    name = released.name if config is None else None
+    name = released.name if config is None and released.name in weights.list_models() else None
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
@@ -180,9 +180,12 @@ def _recognised(
 ) -> tuple[Released, str]:
     """Return whose checkpoint it is, and the prefix of the one network to take."""
     names = [config.architecture] if isinstance(config, Shape) else families()
-    known = [released for name in names if (released := family(name).released) is not None]
+    known: list[Released] = []
     found = ""
-    for released in known:
+    for released in (family(name).released for name in names):
+        if released is None:
+            continue
+        known.append(released)
         prefixes = sorted(str(key)[: -len(released.first)] for key in state if str(key).endswith(released.first))
         students = [prefix for prefix in prefixes if prefix.endswith(released.student)]
         if len(students or prefixes) == 1:
