@@ -37,7 +37,7 @@ def stages(
     ops = model.ops
     cloud = completed(msm3d.PointCloud.of(scan))
     done("points")
-    voxels = voxelize([cloud], model.config.voxel_size, ops)
+    voxels = voxelize([cloud], model.config.inputs, ops)
     done("voxels")
     hierarchy = Hierarchy.of(voxels.keys, model.config.levels, ops)
     done("hierarchy")
@@ -92,7 +92,7 @@ def main() -> None:
     print(f"\n| seconds, best of {options.repeats} | {' | '.join(best)} |\n|---|---|---|")
     for stage in best["new memory"]:
         print(f"| {stage} | {' | '.join(f'{seconds[stage]:.2f}' for seconds in best.values())} |")
-    voxels = voxelize([completed(msm3d.PointCloud.of(scan))], model.config.voxel_size, model.ops)
+    voxels = voxelize([completed(msm3d.PointCloud.of(scan))], model.config.inputs, model.ops)
     gflop = network_gflop(model.backbone, voxels.features, Hierarchy.of(voxels.keys, model.config.levels, model.ops))
     rate = gflop / min(seconds["network"] for seconds in best.values())
     print(f"\nthe network: {gflop:.0f} GFLOP, {rate:.0f} per second, {rate / fastest:.0%} of {fastest:.0f} (fp32)")

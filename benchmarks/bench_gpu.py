@@ -25,6 +25,7 @@ from torch import Tensor
 import msm3d
 from msm3d.ops import Table, curves, reference, spconv, triton
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.interpolate import descriptors
 from msm3d.sparse.voxels import Voxels, voxelize
 
@@ -85,7 +86,7 @@ def head(title: str, *cells: str) -> None:
 def rooms(points: int, copies: int, size: float = 0.02) -> Voxels:
     """Return the voxels of `copies` rooms, each with other points."""
     clouds = [msm3d.PointCloud.of(room(points, seed)) for seed in range(copies)]
-    return voxelize(clouds, size, triton)
+    return voxelize(clouds, Inputs(voxel_size=size), triton)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import msm3d
 from msm3d.ops import BACKENDS, backend
 from msm3d.scan.normals import completed
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.voxels import voxelize
 
 SMALL = msm3d.BackboneConfig(
@@ -48,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    voxels = voxelize([completed(msm3d.PointCloud.of(room(options.points)))], 0.02, backend("cpu"))
+    voxels = voxelize([completed(msm3d.PointCloud.of(room(options.points)))], Inputs(voxel_size=0.02), backend("cpu"))
     torch.manual_seed(0)
     unet = msm3d.Model(SMALL if options.small else msm3d.BackboneConfig()).eval().backbone
     hierarchy = Hierarchy.of(voxels.keys, unet.config.levels, backend("cpu"))

@@ -18,6 +18,7 @@ from msm3d.pretrain.views import View
 from msm3d.rooms import OTHER, make
 from msm3d.scan.cloud import PointCloud
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.voxels import voxelize
 from msm3d.visualize.camera import ceiling, outside
 
@@ -50,7 +51,7 @@ def main() -> None:
 def levels(room: PointCloud) -> None:
     """Voxels of each level, in the mean colour of their points."""
     room = part(room, ~behind(room.coord, room.normal))
-    voxels = voxelize([room], ROOMS.backbone.voxel_size, reference)
+    voxels = voxelize([room], Inputs(voxel_size=ROOMS.backbone.voxel_size), reference)
     hierarchy = Hierarchy.of(voxels.keys, 4, reference)
     frame = Frame(hierarchy)
     for grid, above in zip(hierarchy.grids, hierarchy.ancestors(), strict=True):

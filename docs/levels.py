@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from msm3d.ops import reference
 from msm3d.rooms import make
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.voxels import voxelize
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "rooms"))
@@ -20,7 +21,7 @@ LEVELS = (2, 4)
 CHANNELS = (64, 96, 128, 256, 384)
 
 cloud = make(int(sys.argv[1]) if len(sys.argv) > 1 else 12, kind="living room", points=300_000)
-voxels = voxelize([cloud], 0.02, reference)
+voxels = voxelize([cloud], Inputs(voxel_size=0.02), reference)
 hierarchy = Hierarchy.of(voxels.keys, 5, reference)
 panels = [("the scan", cloud)]
 for level in LEVELS:

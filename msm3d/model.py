@@ -17,7 +17,6 @@ from ._util.devices import device_of
 from ._util.words import require_one_of
 from .backbones import LevelInfo as LevelInfo
 from .backbones import Shape, build
-from .backbones.hunet.config import SAMPLINGS
 from .describe import Reading, describe, joined, require_fit
 from .errors import InputError, quoted
 from .ops import Backend, backend, curves
@@ -29,7 +28,7 @@ from .scan.options import ReadOptions
 from .scan.places import Part, spread, whole
 from .scan.plausible import warn_of_size
 from .sparse.hierarchy import Hierarchy
-from .sparse.interpolate import descriptors
+from .sparse.interpolate import SAMPLINGS, descriptors
 from .sparse.voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -157,7 +156,7 @@ class Model(nn.Module):
             dtype: of the result, such as "float16"; float32 by default.
             max_memory: what the work may take beside points and result, such as "4GB", of a GPU's memory if the model
                 is on one; half of what is free by default. A scan that needs more is cut into tiles, see `tiles`.
-            sampling: "centered" or "published" instead of the weights' own, see `interpolate.corners`.
+            sampling: "centered", "published" or "parent" instead of the weights' own, see `interpolate.SAMPLINGS`.
             out: an array (n, c), such as a memory map, to write the rows to as they come, which is returned; or the
                 path of an .npy file, of which a map to read is returned. A map larger than memory is written quickly
                 only if points near each other in space are so in their order, too.
@@ -343,8 +342,8 @@ class Model(nn.Module):
         return hierarchy, self.backbone(voxels.features.to(self.device), hierarchy, self.ops, generator)
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
-        size = self.config.inputs.voxel_size
-        voxels = voxelize([completed(cloud)], size, self.ops, self.config.inputs.origin)
+        inputs, size = self.config.inputs, self.config.inputs.voxel_size
+        voxels = voxelize([completed(cloud, inputs.names)], inputs, self.ops)
         warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
         return voxels
 
@@ -353,7 +352,7 @@ class Model(nn.Module):
 
     def _sampling(self, sampling: str | None) -> str:
         sampling = self.config.sampling if sampling is None else sampling
-        require_one_of("sampling", sampling, SAMPLINGS)
+        require_one_of("sampling", sampling, list(SAMPLINGS))
         return sampling
 
     def channels(self, levels: int | Sequence[int] | None = None) -> int:

@@ -47,7 +47,7 @@ def test_it_cannot_be_changed():
         ({"curves": [["z"]]}, "curves is (['z'],); it must be some of xyz-z, yxz-z, xyz-hilbert, yxz-hilbert."),
         ({"bias": "no"}, "bias is 'no'; it must be true or false."),
         ({"norm": "batchnorm"}, "norm is 'batchnorm'; it must be one of rmsnorm, layernorm."),
-        ({"sampling": "nearest"}, "sampling is 'nearest'; it must be one of centered, published."),
+        ({"sampling": "nearest"}, "sampling is 'nearest'; it must be one of centered, published, parent."),
         ({"curves": ("spiral",)}, "curves is ('spiral',); it must be some of xyz-z, yxz-z, xyz-hilbert, yxz-hilbert."),
         (
             {"decoder_channels": (64, 96, 128, 256, 256)},

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from msm3d import weights
 from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.backbones.hunet.net import UNet
+from msm3d.backbones.hunet.released import PUBLISHED, inferred, table
 from msm3d.errors import FileError, InputError, Msm3dError, WeightsError
-from msm3d.weights.convert import PUBLISHED, convert, renamed, table
+from msm3d.weights.convert import convert, renamed
 from msm3d.weights.store import CONFIG, MODEL
 
 TINY = "tiny_rms_glu"
@@ -66,23 +67,18 @@ def sentence(*arguments, error=WeightsError, **options):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_table_is_the_authors_names_and_our_networks(name):
     shapes = golden_shapes(name)
-    config = PUBLISHED if name == "official" else inferred(name)
+    config = PUBLISHED if name == "official" else shape(name)
     rows = table(config)
     assert {theirs: shape for theirs, (_, shape) in rows.items()} == shapes
     assert sorted(UNet(config).state_dict()) == sorted(ours for ours, _ in rows.values())
 
 
-def inferred(name) -> BackboneConfig:
-    from msm3d.weights.convert import _inferred
-
-    return BackboneConfig.from_dict(_inferred(golden_shapes(name)) | CONFIGS[name])
+def shape(name) -> BackboneConfig:
+    return BackboneConfig.from_dict(inferred(golden_shapes(name)) | CONFIGS[name])
 
 
 def test_the_published_shapes_give_the_published_network():
-    from msm3d.weights.convert import _inferred
-
-    config = BackboneConfig.from_dict(_inferred(golden_shapes("official")) | {"sampling": "published"})
-    assert config == PUBLISHED
+    assert BackboneConfig.from_dict(inferred(golden_shapes("official"))) == PUBLISHED
 
 
 @pytest.mark.parametrize("name", ["tiny_rms_glu", "tiny_layernorm_gelu"])
@@ -400,7 +396,7 @@ def test_a_checkpoint_without_tensors_by_name_is_named(tmp_path, content):
 
 
 def test_the_rule_can_tell_a_flipped_kernel(tiny_state):
-    config = inferred(TINY)
+    config = shape(TINY)
     name = "resnet_enc.0.0.conv1.weight"
     flipped = tiny_state | {name: tiny_state[name].flip(1)}
     ours = table(config)[name][0]

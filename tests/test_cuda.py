@@ -16,6 +16,7 @@ import msm3d
 from msm3d import describe
 from msm3d.ops import backend, curves, reference, spconv, triton
 from msm3d.sparse.hierarchy import Hierarchy
+from msm3d.sparse.inputs import Inputs
 from msm3d.sparse.interpolate import descriptors
 from msm3d.sparse.voxels import voxelize
 from tests.conftest import make_scene, voxel_keys
@@ -46,7 +47,7 @@ def test_triton_is_the_first_choice():
 def test_golden_outputs(ops, file):
     golden = load_file(DATA / f"{file}.safetensors")
     network, scenes = golden_network(file.removesuffix("_batch2")).to(CUDA), golden_scenes(golden)
-    voxels = voxelize(scenes, 0.04, ops)
+    voxels = voxelize(scenes, Inputs(voxel_size=0.04), ops)
     hierarchy = Hierarchy.of(voxels.keys.to(CUDA), 5, ops, len(scenes))
     levels = network(voxels.features.to(CUDA), hierarchy, ops)
     for level, (grid, features) in enumerate(zip(hierarchy.grids, levels, strict=True)):
@@ -137,8 +138,8 @@ def test_tensors_on_the_gpu_stay_there(both, scene):
 
 def test_a_batch_equals_its_scenes(both):
     _, gpu = both
-    voxels = voxelize([_cloud(seed) for seed in (0, 1)], gpu.config.voxel_size, gpu.ops)
-    alone = [voxelize([_cloud(seed)], gpu.config.voxel_size, gpu.ops) for seed in (0, 1)]
+    voxels = voxelize([_cloud(seed) for seed in (0, 1)], gpu.config.inputs, gpu.ops)
+    alone = [voxelize([_cloud(seed)], gpu.config.inputs, gpu.ops) for seed in (0, 1)]
 
     def run(voxels, scenes):
         hierarchy = Hierarchy.of(voxels.keys.to(CUDA), gpu.config.levels, gpu.ops, scenes)

@@ -56,7 +56,7 @@ def test_training_mode_is_refused_before_and_after(model, cloud):
     with pytest.raises(InputError) as error:
         features(cloud)
     assert str(error.value) == (
-        "mine: its part 'unet.decoder.1' is in training mode, where features are random; call model.eval()."
+        "mine: its part 'backbone.decoder.1' is in training mode, where features are random; call model.eval()."
     )
     with pytest.raises(InputError) as error:
         ModelFeatures(model.train())

@@ -57,3 +57,12 @@ def test_a_point_takes_its_voxels_row(ops, rng):
     owner = torch.randint(0, len(hierarchy.grids[0]), (300,), generator=rng)
     whole = descriptors(features, hierarchy, [0, 1], "centered", ops)
     assert torch.equal(descriptors(features, hierarchy, [0, 1], "centered", ops, owner), whole[owner])
+
+
+def test_the_parent_is_read_as_it_is(ops, rng):
+    hierarchy = Hierarchy.of(voxel_keys(rng, 200, scenes=2), 3, ops, 2)
+    features = [torch.randn(len(grid), 4, generator=rng) for grid in hierarchy.grids]
+    copied = torch.cat([f[rows] for f, rows in zip(features, hierarchy.ancestors(), strict=True)], 1)
+    assert torch.equal(descriptors(features, hierarchy, range(3), "parent", ops), copied)
+    some = torch.tensor([5, 0, 17])
+    assert torch.equal(descriptors(features, hierarchy, [2], "parent", ops, rows=some), copied[some, 8:])

@@ -3,10 +3,12 @@
 import ast
 import subprocess
 import sys
+from dataclasses import fields
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import torch
 
 import msm3d
 
@@ -82,6 +84,57 @@ def test_a_wrong_import_is_found():
     assert offences("ops", "from ..scan.cloud import PointCloud", ["ops"]) == ["ops imports scan"]
     assert offences("sparse", "from .. import model", ["sparse"]) == ["sparse imports model, which is below it"]
     assert not offences("model", "def f():\n    from .io import read", [])
+
+
+# --- families of networks ---
+
+SAY_SO = {"__init__.py", "pretrain/config.py"}
+"""Modules that name a family: the public name of its shape, and the shapes that are trained by name."""
+HOLDERS = {"backbone", "network", "unet", "config", "shape"}
+"""What a network or a shape is called."""
+
+
+def names_of_families() -> set[str]:
+    """Return the fields and layers of our families that no other family need have."""
+    from msm3d.backbones import FAMILIES, Inputs, LevelInfo, Regularisation, Shape, build, family
+
+    common = {
+        *dir(Shape),
+        *Shape.__annotations__,
+        *(field.name for kind in (Inputs, LevelInfo, Regularisation) for field in fields(kind)),
+    }
+    found = set()
+    for name in FAMILIES:
+        shape = family(name).Config
+        found |= {field.name for field in fields(shape)} | {child for child, _ in build(shape()).named_children()}
+    return found - common
+
+
+def intimacies(source: str, names: set[str]) -> list[str]:
+    """Return where a source knows a network's layers, or fields of a shape, of one family."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in names:
+            holder = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            found += [f"{holder}.{node.attr}"] if holder in HOLDERS else []
+        if isinstance(node, ast.ImportFrom) and node.level and "backbones." in (node.module or ""):
+            found += [f"import of {node.module}"] if node.module != "backbones.base" else []
+    return found
+
+
+def test_no_family_is_known_outside_of_its_folder():
+    with torch.device("meta"):
+        names = names_of_families()
+    assert {"decoder_channels", "stem", "bottleneck", "window"} <= names
+    for path in MODULES:
+        place = path.relative_to(ROOT).as_posix()
+        if place not in SAY_SO and not place.startswith("backbones/"):
+            assert not intimacies(path.read_text(), names), place
+    assert intimacies("model.backbone.stem.linear", names) == ["backbone.stem"]
+    assert intimacies("from ..backbones.hunet.config import BackboneConfig", names) == [
+        "import of backbones.hunet.config"
+    ]
+    assert intimacies("path.stem + model.config.inputs.voxel_size", names) == []
 
 
 def test_the_package_shows_its_good_names_and_they_all_work_after_one_import():

@@ -9,6 +9,7 @@ import torch
 from conftest import make_scene
 
 from msm3d._util import training
+from msm3d.backbones import build
 from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import FileError, InputError
 from msm3d.ops import reference
@@ -439,3 +440,13 @@ def test_a_checkpoint_on_a_full_disk_is_one_sentence_and_the_old_one_stays(full_
     )
     assert path.read_bytes() == before
     assert [file.name for file in full_disk.iterdir() if file.name != "filler"] == ["checkpoint.pt"]
+
+
+def test_checkpoints_name_the_network_as_they_always_did(tiny):
+    student, teacher, _ = networks(tiny)
+    network = {f"unet.{name}" for name in build(tiny.backbone).state_dict()}
+    assert network < set(teacher.state_dict())
+    tokens = {f"backbone.tokens.{level}" for level in range(3)}
+    names = {name for name in student.state_dict() if name.startswith("backbone.")}
+    assert names == tokens | {f"backbone.{name}" for name in network}
+    assert [tuple(token.shape) for token in student.backbone.tokens] == [(16,), (24,), (32,)]

@@ -9,24 +9,46 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from .._util.words import choices
+from .._util.words import choices, cut, quoted
 from ..errors import InputError
+from .base import Attribute as Attribute
 from .base import Backbone as Backbone
 from .base import Cost as Cost
 from .base import Inputs as Inputs
 from .base import LevelInfo as LevelInfo
+from .base import Maskable as Maskable
+from .base import Regularisation as Regularisation
+from .base import Released as Released
 from .base import Shape as Shape
 
 FAMILIES: dict[str, str | type[Backbone]] = {"hunet": "msm3d.backbones.hunet"}
 """Architecture to its package, or to its class where it was registered."""
 DEFAULT = "hunet"
 """The architecture of files that name none: they are older than the field."""
+GROUP = "msm3d.backbones"
+"""The entry points of packages that add a family: its architecture and its class."""
 
 
 def register(backbone: type[Backbone]) -> type[Backbone]:
-    """Make a family known by the `architecture` of its shapes; usable as a decorator."""
-    FAMILIES[backbone.Config.architecture] = backbone
+    """Make a family known by the `architecture` of its shapes; usable as a decorator.
+
+    Raises:
+        InputError: msm3d itself has a family of this name.
+    """
+    name = backbone.Config.architecture
+    if isinstance(FAMILIES.get(name), str):
+        raise InputError(f"{name!r} is a family of msm3d itself; give yours another architecture.")
+    FAMILIES[name] = backbone
     return backbone
+
+
+def families() -> list[str]:
+    """Return the architectures that can be built here, those of installed packages last.
+
+    >>> families()[0]
+    'hunet'
+    """
+    return list(dict.fromkeys([*FAMILIES, *(entry.name for entry in entry_points(group=GROUP))]))
 
 
 def family(architecture: str) -> type[Backbone]:
@@ -39,26 +61,59 @@ def family(architecture: str) -> type[Backbone]:
     msm3d.errors.InputError: unknown architecture 'hunnet'; did you mean 'hunet'?
 
     Raises:
-        InputError: there is no such family here.
+        InputError: there is no such family here, or its package cannot be imported.
     """
+    if architecture not in FAMILIES:
+        for entry in entry_points(group=GROUP, name=architecture):
+            _load(entry)
     found = FAMILIES.get(architecture)
     if found is None:
-        others = {entry.name: entry for entry in entry_points(group="msm3d.backbones")}
-        if architecture not in others:
-            raise InputError(f"unknown architecture {architecture!r}; {choices(architecture, [*FAMILIES, *others])}")
-        found = register(others[architecture].load())
+        hint = choices(architecture, families())
+        if not hint.endswith("?"):
+            hint = f"run pip install -U msm3d, or install the package that adds it; here are {', '.join(families())}."
+        raise InputError(f"unknown architecture {quoted(architecture)}; {hint}")
     return import_module(found).BACKBONE if isinstance(found, str) else found
 
 
-def build(config: Shape) -> Backbone:
-    """Return the network of a shape, its weights drawn from torch's generator."""
-    return family(config.architecture)(config)
+def _load(entry: Any) -> None:
+    """Register the family of an entry point."""
+    try:
+        if register(entry.load()).Config.architecture != entry.name:
+            raise InputError("its class has another architecture")
+    except Exception as error:  # a stranger's package may raise anything
+        raise InputError(
+            f"the package that adds the architecture {quoted(entry.name)} fails ({cut(error)}); reinstall it."
+        ) from error
 
 
-def shape_of(values: Mapping[str, Any], architecture: str = DEFAULT) -> Shape:
-    """Return the shape that the fields of a config.json describe.
+def build(config: Shape, regularisation: Regularisation | None = None) -> Backbone:
+    """Return the network of a shape, its weights drawn from torch's generator.
+
+    Args:
+        config: the shape.
+        regularisation: for training; what the shape recommends by default.
+    """
+    return family(config.architecture)(config, regularisation)
+
+
+def record(config: Shape) -> dict[str, Any]:
+    """Return the fields of a shape for `shape_of`, with its `architecture`; that of the default family is left out.
+
+    So what is computed from the record, such as a hash, is as it was before there was a second family.
+
+    >>> from .hunet import BackboneConfig
+    >>> shape_of(record(BackboneConfig(window=8))).window
+    8
+    """
+    named = {} if config.architecture == DEFAULT else {"architecture": config.architecture}
+    return named | config.to_dict()
+
+
+def shape_of(values: Mapping[str, Any]) -> Any:
+    """Return the shape that a record describes: the fields, and `architecture` where it is not the default one.
 
     Raises:
         InputError: the architecture or a field is unknown, of the wrong kind or out of range.
     """
-    return family(architecture).Config.from_dict(values)
+    fields = dict(values)
+    return family(fields.pop("architecture", DEFAULT)).Config.from_dict(fields)

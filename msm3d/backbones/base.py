@@ -1,7 +1,7 @@
 """What a network says of itself. The rest of the package asks this, and knows nothing else of any family."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -11,6 +11,11 @@ from torch import Tensor, nn
 
 from ..ops import Backend
 from ..sparse.hierarchy import Hierarchy
+from ..sparse.inputs import Attribute as Attribute
+from ..sparse.inputs import Inputs as Inputs
+
+Row = tuple[str, tuple[int, ...]]
+"""Our name of a tensor, and the shape that its authors store it in."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,6 @@ class LevelInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What goes into a network; the recipe belongs to the weights."""
-
-    attributes: tuple[str, ...] = ("color", "normal")
-    """Of the point that stands for a voxel, three columns each, in this order: `color` in [-1, 1], unit `normal`."""
-    voxel_size: float
-    """Edge of a finest voxel in metres."""
-    origin: str
-    """Where a scene's cells begin: `published` or `anchored`, see `sparse.voxels.voxelize`."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What a pass takes and how far it sees, which decides how a large scan is cut into tiles."""
 
@@ -51,13 +44,27 @@ class Cost:
     """Coarsest cells around a tile that are computed with it and thrown away."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Regularisation:
+    """What training alone needs of a network, and evaluation never reads."""
+
+    drop_path: float = 0.0
+    """Largest rate of stochastic depth."""
+    attention_dropout: float = 0.0
+    """Rate of dropout on attention weights."""
+    layer_scale: float = 1.0
+    """Weight of each residual branch before training."""
+    shuffled: bool = True
+    """Whether the blocks of a stage attend along the curves in a random order."""
+
+
 class Shape(ABC):
     """The shape of a network: the fields of its config.json, and what can be said of it before it is built."""
 
     architecture: ClassVar[str]
     """The family, as `architecture` in config.json."""
     sampling: str
-    """How levels are read at a point, see `sparse.interpolate.corners`."""
+    """How levels are read at a point, one of `sparse.interpolate.SAMPLINGS`."""
 
     @property
     @abstractmethod
@@ -91,6 +98,11 @@ class Shape(ABC):
         """Build from `to_dict`'s values; a name that is not a field is an InputError, never dropped."""
 
     @property
+    def regularisation(self) -> Regularisation:
+        """How it is trained where a trainer says nothing else: without noise, unless the family has its own."""
+        return Regularisation()
+
+    @property
     def levels(self) -> int:
         """Number of resolutions."""
         return len(self.widths)
@@ -110,13 +122,46 @@ class Shape(ABC):
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """How the authors of a family store its networks: what `weights.convert` must know to take one over."""
+
+    name: str
+    """Of the published network among the releases."""
+    published: Shape
+    """Its shape."""
+    first: str
+    """A tensor that every network of theirs has: it tells the family, and the prefix of all names."""
+    student: str
+    """How the prefix ends of the network to take, where a checkpoint holds several."""
+    unseen: tuple[str, ...]
+    """Fields of a shape that no tensor shows."""
+    table: Callable[[Any], dict[str, Row]]
+    """Return the authors' name → (our name, the authors' shape) of every tensor of a network."""
+    inferred: Callable[[Mapping[str, tuple[int, ...]]], dict[str, Any]]
+    """Return the fields of a shape that the shapes of the authors' tensors tell; it may raise whatever it likes."""
+    ours: Callable[[str, Tensor], Tensor]
+    """Return a tensor, given with the authors' name, as our network stores it."""
+
+
 class Backbone(nn.Module, ABC):
-    """A network over a hierarchy of voxels, built from its shape; its weights are random until some are loaded."""
+    """A network over a hierarchy of voxels, its weights random until some are loaded.
+
+    Args:
+        config: its shape.
+        regularisation: for training; what the shape recommends by default.
+    """
 
     Config: ClassVar[type[Shape]]
     """Of which class the shapes of the family are."""
+    released: ClassVar[Released | None] = None
+    """How its authors' checkpoints are read, if any are."""
     config: Any
     """Its shape, of that class."""
+
+    @abstractmethod
+    def __init__(self, config: Any, regularisation: Regularisation | None = None) -> None:
+        super().__init__()
 
     @abstractmethod
     def forward(
@@ -139,3 +184,30 @@ class Backbone(nn.Module, ABC):
     def weight(self) -> Tensor:
         """A matrix of the network: its device and its dtype are those of all."""
         return next(parameter for parameter in self.parameters() if parameter.dim() > 1)
+
+
+class Maskable(Backbone):
+    """A network in two halves, as Masked Scene Modeling needs: tokens stand for what the encoder never saw."""
+
+    @property
+    @abstractmethod
+    def skip_widths(self) -> tuple[int, ...]:
+        """Width of what goes from the one half to the other at each level, fine to coarse."""
+
+    @abstractmethod
+    def encode(
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return per level, fine to coarse, (m_l, skip_widths[l]); the arguments are those of `forward`."""
+
+    @abstractmethod
+    def decode(
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return what `forward` does, from what `encode` returns."""
+
+    def forward(
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Return per level, fine to coarse, (m_l, widths[l]) for `x` (m_0, columns of the inputs)."""
+        return self.decode(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)

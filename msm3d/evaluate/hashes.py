@@ -6,6 +6,7 @@ import json
 import numpy as np
 import torch
 
+from ..backbones import record
 from ..model import Model
 from ..scan.cloud import PointCloud
 
@@ -27,7 +28,7 @@ def input_hash(cloud: PointCloud) -> str:
 
 def model_hash(model: Model) -> str:
     """Return 64 hexadecimal digits of a model's shape and weights."""
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(record(model.config), sort_keys=True).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

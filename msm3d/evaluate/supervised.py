@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._util import training
-from ..backbones.hunet.config import BackboneConfig
+from ..backbones import Shape, record, shape_of
 from ..datasets import Dataset
 from ..errors import InputError, require
 from ..model import Model
@@ -64,7 +64,7 @@ class SupervisedSettings:
 
 def train_supervised(
     train: Dataset,
-    config: BackboneConfig,
+    config: Shape,
     settings: SupervisedSettings | None = None,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -117,7 +117,7 @@ def supervised_model(
     """
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        config = BackboneConfig.from_dict(state["run"]["config"])
+        config = shape_of(state["run"]["config"])
         model = Model(config, backend=backend, meta={"name": "supervised", "step": state["step"]})
         model.backbone.load_state_dict(state["model"])
     except Exception as error:
@@ -131,7 +131,7 @@ class _Run:
     def __init__(
         self,
         train: Dataset,
-        config: BackboneConfig,
+        config: Shape,
         settings: SupervisedSettings,
         device: torch.device,
         backend: str | None,
@@ -165,7 +165,7 @@ class _Run:
     def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
         """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
         model, device = self.model, self.model.device
-        voxels = voxelize(clouds, model.config.inputs.voxel_size, self.ops, model.config.inputs.origin)
+        voxels = voxelize(clouds, model.config.inputs, self.ops)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, self.ops, len(clouds))
         features = model.backbone(voxels.features.to(device), hierarchy, self.ops, generator)
         read = descriptors(features, hierarchy, self.levels, model.config.sampling, self.ops)
@@ -208,7 +208,7 @@ class _Run:
         """Return what must be the same for a run to go on."""
         return {
             **asdict(self.settings),
-            "config": self.model.config.to_dict(),
+            "config": record(self.model.config),
             "scenes": [scene.name for scene in self.train.scenes],
             "classes": list(self.train.classes.names),
         }

@@ -52,14 +52,14 @@ def crop(view: View, middle: int, share: float, most: int | None, generator: tor
         generator: decides between cells at the same distance, such as those of a wall.
     """
     grid, cell = view.hierarchy.grids[-1], view.ancestors[-1]
-    wanted = min(int(share * len(cell)), len(cell) if most is None else most)
+    budget = min(int(share * len(cell)), len(cell) if most is None else most)
     place = grid.cells[:, 1:3].double()
     distance = (place - place[cell[view.owner[middle]]]).square().sum(1)
     chance = torch.rand(len(distance), generator=generator, device=generator.device).to(distance)
     order = (distance + chance / 2).argsort()  # squared distances are integers: half of one decides ties alone
     voxels = torch.bincount(cell, minlength=len(grid))[order].cumsum(0)
     kept = torch.zeros(len(grid), dtype=torch.bool, device=cell.device)
-    kept[order[: max(int((voxels <= wanted).sum()), 1)]] = True
+    kept[order[: max(int((voxels <= budget).sum()), 1)]] = True
     return kept[cell]
 
 

@@ -6,28 +6,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones.hunet.config import BackboneConfig
-from ..backbones.hunet.net import UNet
+from ..backbones import DEFAULT, Maskable, Shape, build, family
+from ..errors import InputError
 from ..ops import Backend
 from .masking import Masked
 
 
-class MaskedBackbone(nn.Module):
-    """The U-Net, and per level a token that stands in the decoder's skips where a voxel is hidden.
+def maskable(config: Shape) -> Maskable:
+    """Return a new network whose encoder and decoder may be given different voxels.
 
-    What the paper draws as one [Masked] token is one per level here: the decoder needs a skip of each width.
+    Raises:
+        InputError: the networks of this family have no such halves.
+    """
+    if not issubclass(family(config.architecture), Maskable):
+        raise InputError(
+            f"a network of the family {config.architecture!r} cannot be pre-trained by Masked Scene Modeling, which "
+            f"needs an encoder and a decoder; give a configuration of {DEFAULT!r}, or make the family a Maskable."
+        )
+    network = build(config)
+    assert isinstance(network, Maskable)
+    return network
+
+
+class MaskedBackbone(nn.Module):
+    """The network, and per level a token that stands in what the decoder is given where a voxel is hidden.
+
+    What the paper draws as one [Masked] token is one per level here: the decoder needs one of each width. The network
+    is called `unet` in every checkpoint, whatever its family.
     """
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: Shape) -> None:
         super().__init__()
-        self.unet = UNet(config)
-        self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in config.channels)
+        self.unet = maskable(config)
+        self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in self.unet.skip_widths)
 
     def forward(self, x: Tensor, masked: Masked, ops: Backend, generator: torch.Generator) -> list[Tensor]:
         """Return per level the decoder's features (m_l, c_l) of the whole crop.
 
         Args:
-            x: (m, in_channels) of the visible voxels; nothing of the hidden ones is given.
+            x: (m, c) of the visible voxels; nothing of the hidden ones is given.
             masked: the crop and what of it is visible.
             ops: the backend.
             generator: of stochastic depth and dropout.
@@ -82,7 +99,7 @@ class Classifiers(nn.ParameterList):
 class Student(nn.Module):
     """All that is trained: the backbone, a predictor, and clusters and classifiers where the configuration has any."""
 
-    def __init__(self, config: BackboneConfig, predictor: int, prototypes: int, classes: int = 0) -> None:
+    def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
         widths = config.widths
         self.backbone = MaskedBackbone(config)
@@ -94,9 +111,9 @@ class Student(nn.Module):
 class Teacher(nn.Module):
     """A slow average of the student's backbone, without tokens and predictor: it sees whole views."""
 
-    def __init__(self, student: Student, config: BackboneConfig, prototypes: int) -> None:
+    def __init__(self, student: Student, config: Shape, prototypes: int) -> None:
         super().__init__()
-        self.unet = UNet(config)
+        self.unet = maskable(config)
         self.clusters = Clusters(config.widths, prototypes) if prototypes else None
         self.follow(student, 0.0)
         self.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 Two augmented views of a scene are voxelised apart. The student sees a crop of each with patches missing: its encoder
 is given the visible voxels alone, its decoder the crop with a token where a voxel is hidden, and from coarse to fine
-every level predicts, before it is scaled up, what the teacher says of the same places in the *other* view, which the
+every level predicts, before it is scaled up, the teacher's features at the same places in the *other* view, which the
 teacher sees whole. The teacher is a slow average of the student.
 """
 
@@ -22,7 +22,8 @@ from ..scan.rescan import rescanned
 from .config import PretrainConfig
 from .masking import Masked, crop, mask
 from .networks import Classifiers, Student, Teacher
-from .targets import Moments, assignments, disagreement, distance, placeless
+from .targets import Moments
+from .terms import Level, level_loss, terms
 from .views import Counterparts, View, view_of
 
 
@@ -111,68 +112,37 @@ def loss(
     """
     with torch.no_grad():  # the teacher sees whole views
         weights = rounded(teacher.unet, config.precision)
-        said = [functional_call(teacher.unet, weights, (v.features, v.hierarchy, ops)) for v in sample.views]
+        teacher_features = [
+            functional_call(teacher.unet, weights, (v.features, v.hierarchy, ops)) for v in sample.views
+        ]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
-    total, per_level, labelled = torch.zeros((), device=said[0][0].device), [0.0] * len(levels), 0.0
+    parts, device = terms(config, student, teacher, moments), teacher_features[0][0].device
+    total, per_level, labelled = torch.zeros((), device=device), [0.0] * len(levels), 0.0
     for i in range(2):
-        view, masked, linked = sample.views[i], sample.masked[i], sample.counterparts[i]
+        view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
         visible = view.features[masked.rows[0][masked.seen[0]]]
         weights = rounded(student.backbone, config.precision)
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
-        other = 1 - i if config.cross_view else i
-        targets, cells = said[other], [grid.cells[:, 1:] for grid in sample.views[other].hierarchy.grids]
         for level in levels:  # every level before it is scaled up
-            parts = features[level], targets[level], cells[level]
-            part = _level_loss(level, *parts, masked, linked, student, teacher, moments, config)
+            hidden = masked.hidden(level)
+            at = Level(
+                level,
+                features[level],
+                teacher_features[other][level],
+                sample.views[other].hierarchy.grids[level].cells[:, 1:],
+                sample.counterparts[i],
+                hidden=(hidden | masked.whole).nonzero()[:, 0],
+                visible=(~hidden).nonzero()[:, 0],
+            )
+            part = level_loss(at, parts)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
         if sample.labels is not None and student.classifiers is not None:
             named = _label_loss(features, masked.crop.ancestors(), sample.labels[i], student.classifiers)
             total = total + config.labels * named / 2
             labelled += float(named.detach()) / 2
-    both = [torch.stack(pair).mean(0) for pair in zip(*(Moments.of(features) for features in said), strict=True)]
-    return Outcome(total, per_level, labelled, both, said[0])
-
-
-def _level_loss(
-    level: int,
-    features: Tensor,
-    target: Tensor,
-    cells: Tensor,
-    masked: Masked,
-    linked: Counterparts,
-    student: Student,
-    teacher: Teacher,
-    moments: Moments,
-    config: PretrainConfig,
-) -> Tensor:
-    """Return the loss of one level of one crop: on hidden voxels, and on visible ones where they have a weight.
-
-    Where nothing is hidden, every voxel counts as both: that is the objective without its mask.
-    """
-    n, hidden = len(features), masked.hidden(level)
-    rows, others = (hidden | masked.whole).nonzero()[:, 0], (~hidden).nonzero()[:, 0]
-    result = features.sum() * 0  # a mask may leave a level nothing to learn from
-    if config.prototypes:
-        assert student.clusters is not None
-        assert teacher.clusters is not None
-        if len(rows):
-            with torch.no_grad():
-                projected = linked.mean(level, teacher.clusters.heads[level](target), n)[rows]
-                assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
-            scores = student.clusters.scores(level, student.clusters.heads[level](features[rows]))
-            result = result + config.prototype_weight * disagreement(scores, assigned, config.temperatures[0])
-    weights = [(rows, 0.0 if config.prototypes else 1.0), (others, config.visible)]
-    if any(weight and len(chosen) for chosen, weight in weights):
-        with torch.no_grad():
-            normal = moments.standardized(level, target) if config.target == "centred" else target
-            normal = placeless(normal, cells) if config.placeless else normal
-            wanted = linked.mean(level, torch.nn.functional.layer_norm(normal, normal.shape[1:]), n)
-        predicted = student.predictor[level](features)
-        for chosen, weight in weights:
-            if weight and len(chosen):
-                result = result + weight * distance(predicted[chosen], wanted[chosen])
-    return result
+    both = [torch.stack(pair).mean(0) for pair in zip(*map(Moments.of, teacher_features), strict=True)]
+    return Outcome(total, per_level, labelled, both, teacher_features[0])
 
 
 def _label_loss(features: list[Tensor], ancestors: list[Tensor], labels: Tensor, classifiers: Classifiers) -> Tensor:

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..backbones.hunet.config import BackboneConfig
+from ..backbones import Shape
 from ..ops import Backend
 from ..scan.augment import Augmentation, augmented
 from ..scan.cloud import PointCloud
@@ -21,7 +21,7 @@ class View:
     hierarchy: Hierarchy
     """Of the copy's own voxels."""
     features: Tensor
-    """(m, 6) of the finest voxels."""
+    """(m, c) of the finest voxels."""
     owner: Tensor
     """(n,) the finest voxel of each point of the scene."""
 
@@ -40,13 +40,13 @@ class View:
 def view_of(
     cloud: PointCloud,
     strength: Augmentation,
-    shape: BackboneConfig,
+    shape: Shape,
     ops: Backend,
     device: torch.device,
     generator: torch.Generator,
 ) -> View:
     """Return an augmented copy of `cloud`: points keep their rows, which is all that later links two views."""
-    voxels = voxelize([augmented(cloud, generator, strength)], shape.voxel_size, ops, shape.origin)
+    voxels = voxelize([augmented(cloud, generator, strength)], shape.inputs, ops)
     hierarchy = Hierarchy.of(voxels.keys.to(device), shape.levels, ops)
     return View(hierarchy, voxels.features.to(device), voxels.owner.to(device))
 

@@ -1,5 +1,6 @@
 """Normals where a scan has none: a plane fitted to the points around each cell of a grid."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,17 +21,17 @@ _ROUNDS = 4  # of voting among neighbours on which side is out
 _BITS = 20  # of a cell's index along one axis
 
 
-def completed(cloud: PointCloud) -> PointCloud:
-    """Fill in neutral grey where a cloud has no colour, and estimated normals where it has none.
+def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) -> PointCloud:
+    """Fill in neutral grey where a cloud has no colour, and estimated normals where it has none, if they are needed.
 
     Warns:
         Msm3dWarning: once for each thing that was filled in, with what to pass instead.
     """
-    if cloud.color is None:
+    if cloud.color is None and "color" in needed:
         cure = either("pass color= (n, 3)", "put red, green and blue into the file")
         warn(f"the points have no colour, neutral grey is used; if you have colours, {cure}.")
         cloud = replace(cloud, color=np.full((len(cloud), 3), GREY, dtype=np.float32))
-    if cloud.normal is None:
+    if cloud.normal is None and "normal" in needed:
         cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
         stage("normals")

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..ops import Backend, curves
 from ..scan.cloud import PointCloud
 from ..scan.origin import TICKS, anchor, ticks
+from .inputs import Inputs
 
 _CHUNK = 1 << 15  # points at a time: what is computed of them stays in a core's cache
 _BLOCK = 1 << 9  # cells; coarser cells and curves begin with a block
@@ -32,7 +33,7 @@ class Voxels:
     owner: Tensor
     """(n,) int64: the voxel of each point, scenes one after another."""
     features: Tensor
-    """(m, 6) float32: colour in [-1, 1] and normal of the voxel's point."""
+    """(m, c) float32: the attributes of the voxel's point, as the `Inputs` list them."""
     size: float
     """Edge of a voxel in metres."""
 
@@ -42,21 +43,20 @@ class Voxels:
         return curves.cells(self.keys)
 
 
-def voxelize(clouds: Sequence[PointCloud], size: float, ops: Backend, origin: str = "published") -> Voxels:
-    """Put every point into the cubic cell `floor((coord - shift) / size)` of its scene.
+def voxelize(clouds: Sequence[PointCloud], inputs: Inputs, ops: Backend) -> Voxels:
+    """Put every point into the cubic cell `floor((coord - shift) / voxel_size)` of its scene.
 
     "published", the shift is the middle of the range in x and y and the lowest z, and cells count from the lowest: one
     stray point moves them all. "anchored", the slab that is the scene's `anchor`, which hardly any single point
     decides, is in the middle of its cells, cells count from a constant, and strays are put far away, see `_strays`.
     Distances are whole ticks of 10 nm, so that coordinates in whole millimetres fall into the same cells wherever they
     are on a map. A cell is represented by its point nearest to the cell's centre; ties go to the smaller x, y, z,
-    colour and normal, so that the order of the points changes nothing.
+    colour and normal, so that the order of the points changes nothing. A recipe may ask for the first point instead.
 
     Args:
-        clouds: scenes with colour and normal, metres, z up; at most 64.
-        size: edge of a cell in metres; the released weights name theirs in `config.voxel_size`.
+        clouds: scenes that have the attributes of the inputs, metres, z up; at most 64.
+        inputs: which cells and features; the released weights say theirs in `config.inputs`.
         ops: the backend that groups the points.
-        origin: "published" or "anchored"; the released weights name theirs in `config.origin`.
 
     Raises:
         InputError: a scene spans more than 2**19 cells along an axis, or there are more than 64 scenes.
@@ -67,28 +67,40 @@ def voxelize(clouds: Sequence[PointCloud], size: float, ops: Backend, origin: st
     >>> from ..ops import reference
     >>> up = np.array([[0, 0, 1]] * 3)
     >>> cloud = PointCloud.of(np.array([[0, 0, 0], [0.05, 0, 0], [0.003, 0, 0]]), color=up, normal=up)
-    >>> voxels = voxelize([cloud], 0.02, reference)
+    >>> voxels = voxelize([cloud], Inputs(voxel_size=0.02), reference)
     >>> voxels.owner.tolist(), len(voxels.keys)
     ([0, 1, 0], 2)
     """
     if len(clouds) > curves.MAX_SCENES:
         raise InputError(f"a batch holds at most {curves.MAX_SCENES} scenes, {len(clouds)} were given; split the list.")
     stage("voxels")
-    keys, columns = [], []
+    names = ["coord", *(name for name in ("color", "normal") if name in inputs.names)]
+    keys, columns, begins = [], [], []
     for scene, cloud in enumerate(clouds):
-        key, distance = _cells(cloud.coord, size, scene, origin)
-        assert cloud.color is not None
-        assert cloud.normal is not None
+        key, distance, begin = _cells(cloud.coord, inputs, scene)
+        rank = distance if inputs.point == "nearest" else torch.arange(len(key), dtype=torch.float64)
+        values = [torch.from_numpy(getattr(cloud, name)) for name in names]
         keys.append(key)
-        values = [torch.from_numpy(value) for value in (cloud.coord, cloud.color, cloud.normal)]
-        columns.append([distance, *(column for value in values for column in value.unbind(1))])
+        columns.append([rank, *(column for value in values for column in value.unbind(1))])
+        begins.append(begin)
     joined = [_joined(column) for column in zip(*columns, strict=True)]
     unique, owner, picks = ops.group(_joined(keys), joined)
-    if origin == "anchored":
+    if inputs.origin == "anchored":
         unique, owner, picks = _apart(unique, owner, picks, len(clouds), ops)
-    features = torch.stack([column[picks] for column in joined[-6:]], 1)  # colour and normal
-    features[:, :3] = features[:, :3] / 127.5 - 1
-    return Voxels(unique, owner, features, size)
+    parts = []
+    for attribute in inputs.attributes:
+        first = 1 + 3 * names.index(attribute.name)
+        values = torch.stack([column[picks] for column in joined[first : first + 3]], 1)
+        if attribute.name == "coord":
+            values = _metres(values, np.stack(begins), unique >> 3 * curves.BITS)
+        parts.append(attribute.scaled(values).float())
+    return Voxels(unique, owner, torch.cat(parts, 1), inputs.voxel_size)
+
+
+def _metres(coord: Tensor, begins: np.ndarray, scene: Tensor) -> Tensor:
+    """Return coordinates (m, 3) from where the cells of their scenes (m,) begin, for each scene a base and a shift."""
+    base, shift = begins[scene.numpy()].transpose(1, 0, 2)
+    return torch.from_numpy((ticks(coord.numpy(), base) - shift) / TICKS)
 
 
 def _apart(keys: Tensor, owner: Tensor, picks: Tensor, scenes: int, ops: Backend) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,9 +147,12 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-def _cells(coord: np.ndarray, size: float, scene: int, origin: str) -> tuple[Tensor, Tensor]:
-    """Return each point's key (n,) int64 and its squared distance (n,) to its cell's centre, in ticks."""
-    anchored = origin == "anchored"
+def _cells(coord: np.ndarray, inputs: Inputs, scene: int) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Return each point's key (n,) int64, its squared distance (n,) to its cell's centre, and where cells begin (2, 3).
+
+    Distances are in ticks. Cells begin at a base in metres, and a shift in ticks from there.
+    """
+    size, anchored = inputs.voxel_size, inputs.origin == "anchored"
     low, high = (np.array([end(column) for column in coord.T]) for end in (np.min, np.max))  # faster than min(0)
     span = float((high - low).max())
     most = (1 << curves.BITS) - (_BLOCK if anchored else 0)
@@ -158,6 +173,7 @@ def _cells(coord: np.ndarray, size: float, scene: int, origin: str) -> tuple[Ten
         first = np.where(fits, _HOME, np.ceil((first - _BELOW) / _BLOCK) * _BLOCK + _BELOW)
     keys = torch.empty(len(coord), dtype=torch.int64)
     distance = torch.empty(len(coord), dtype=torch.float64)
+    begin = np.stack([base, shift])
     base, shift, first = (value[:, None] for value in (base, shift, first))
     for start in range(0, len(coord), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -170,4 +186,4 @@ def _cells(coord: np.ndarray, size: float, scene: int, origin: str) -> tuple[Ten
         scenes = np.full_like(cells[:1], scene)
         cells = np.concatenate([scenes, cells + first]).astype(np.int64)
         keys[rows] = curves.morton(torch.from_numpy(cells).T)
-    return keys, distance
+    return keys, distance, begin

@@ -1,11 +1,14 @@
-"""The authors' checkpoint → a directory of msm3d, once; every key must be accounted for."""
+"""Authors' checkpoints → a directory of msm3d, once; every key must be accounted for.
+
+Which files there are, and how their tensors are called, each family of networks says in `Backbone.released`.
+"""
 
 import json
 import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +20,10 @@ from torch import Tensor
 
 from .. import weights
 from .._util.atomic import apart
-from ..backbones.hunet.config import BackboneConfig
+from ..backbones import Released, Shape, families, family
 from ..errors import FileError, InputError, Msm3dError, WeightsError, cut, quoted
 from . import store
 from .store import CONFIG, MODEL, Source
-
-PUBLISHED = BackboneConfig(sampling="published")
-"""The released network [paper, Table 12], read at a point as its authors read it."""
-
-_FIRST = "init_transform.0.weight"  # in every network of the authors, so it tells the prefix
-_UNREADABLE = ("heads", "window", "voxel_size")  # what no tensor's shape depends on
-
-Row = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +34,7 @@ class Conversion:
     """Where config.json and model.safetensors are now."""
     name: str | None
     """What `load` may be given instead of the directory, or None."""
-    config: BackboneConfig
+    config: Shape
     """Shape of the network."""
     parameters: int
     """Number of trained values."""
@@ -53,7 +48,7 @@ def convert(
     path: Source,
     out_dir: Source | None = None,
     *,
-    config: BackboneConfig | Mapping[str, Any] | Source | None = None,
+    config: Shape | Mapping[str, Any] | Source | None = None,
     install: bool = True,
 ) -> Conversion:
     """Convert a checkpoint of the authors' code to `out_dir` with config.json and model.safetensors.
@@ -75,13 +70,15 @@ def convert(
         WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite; each is named.
     """
     path = Path(path)
-    read = [path] if config is None or isinstance(config, BackboneConfig | Mapping) else [path, Path(config)]
+    read = [path] if config is None or isinstance(config, Shape | Mapping) else [path, Path(config)]
     if out_dir is not None:
         apart([Path(out_dir) / CONFIG, Path(out_dir) / MODEL], read)
-    student, ignored = _student(_checkpoint(path), path)
+    state = _checkpoint(path)
+    released, prefix = _recognised(state, config, path)
+    student, ignored = _student(state, prefix, path)
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
-    backbone = _backbone(shapes, config, path)
-    name = "scannet" if config is None else None
+    backbone = _backbone(shapes, released, config, path)
+    name = released.name if config is None and released.name in weights.list_models() else None
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
@@ -89,7 +86,7 @@ def convert(
     if name:
         release = weights.releases()[name]
         meta |= {key: release[key] for key in ("licence", "data", "source", "scores", "scores_source")}
-    directory = store.write(weights.installed("scannet") if out_dir is None else out_dir, backbone, tensors, meta)
+    directory = store.write(weights.installed(released.name) if out_dir is None else out_dir, backbone, tensors, meta)
     installed = None
     if name and install:
         installed = directory if out_dir is None else weights.install(directory, name)
@@ -103,13 +100,15 @@ def convert(
     )
 
 
-def renamed(student: Mapping[str, Tensor], config: BackboneConfig, where: Source) -> dict[str, Tensor]:
-    """Return the authors' tensors under our names, convolution weights as (slot, in, out) with slot = x, y, z.
+def renamed(student: Mapping[str, Tensor], config: Shape, where: Source) -> dict[str, Tensor]:
+    """Return the authors' tensors under our names and in our layout, as float32.
 
     Raises:
         WeightsError: a name is missing, unexpected or of another shape, or a value is not finite.
     """
-    rows = table(config)
+    released = family(config.architecture).released
+    assert released is not None, f"{config.architecture} has no checkpoints to convert"
+    rows = released.table(config)
     complaints = store.disagreements(
         {theirs: shape for theirs, (_, shape) in rows.items()},
         {theirs: tuple(tensor.shape) for theirs, tensor in student.items()},
@@ -124,83 +123,7 @@ def renamed(student: Mapping[str, Tensor], config: BackboneConfig, where: Source
         raise WeightsError(
             f"{os.fspath(where)} has NaN, infinity or integers in {', '.join(sorted(broken))}; get the file again."
         )
-    return {ours: _ours(theirs, student[theirs].float()) for theirs, (ours, _) in rows.items()}
-
-
-def table(config: BackboneConfig) -> dict[str, Row]:
-    """Return the authors' name → (our name, the authors' shape) of every tensor of a network.
-
-    >>> table(PUBLISHED)["down.0.0.weight"]
-    ('encoder.1.down.conv.weight', (64, 2, 2, 2, 32))
-    """
-    rows: dict[str, Row] = {}
-    last = config.levels - 1
-    rows |= _layer("init_transform.0", "stem.linear", (config.channels[0], config.in_channels), bias=True)
-    rows |= _norm("init_transform.1", "stem.norm", config.channels[0], config)
-    for level in range(config.levels):
-        if level > 0:
-            narrow, wide = config.channels[level - 1], config.channels[level]
-            rows |= _layer(f"down.{level - 1}.0", f"encoder.{level}.down.conv", (wide, 2, 2, 2, narrow), bias=True)
-            rows |= _norm(f"down.{level - 1}.1", f"encoder.{level}.down.norm", wide, config)
-        rows |= _blocks(f"enc.{level}", f"encoder.{level}", level, config.channels[level], config)
-    rows |= _norm("decoder_init_norm", "bottleneck", config.channels[last], config)
-    for level in range(config.levels):
-        stage, ours, width = last - level, f"decoder.{level}", config.decoder_channels[level]
-        rows |= _blocks(f"dec.{stage}", ours, level, width, config)
-        if level < last:
-            below, across = config.decoder_channels[level + 1], config.channels[level]
-            rows |= _norm(f"up.{stage - 1}.0", f"{ours}.up.norm", below, config)
-            rows |= _layer(f"up.{stage - 1}.1", f"{ours}.up.conv", (width, 2, 2, 2, below), bias=True)
-            rows |= _norm(f"linears_skip.{stage - 1}.0", f"{ours}.skip.norm", across, config)
-            rows |= _layer(f"linears_skip.{stage - 1}.1", f"{ours}.skip.linear", (width, across), bias=True)
-            rows |= _gamma(f"skip.{stage - 1}", f"{ours}.gamma", width)
-    return rows
-
-
-def _blocks(stage: str, ours: str, level: int, width: int, config: BackboneConfig) -> dict[str, Row]:
-    """Return the rows of a stage's residual blocks, convolutions first; the authors' attention 0 is the curve."""
-    rows: dict[str, Row] = {}
-    for index in range(config.conv_blocks[level]):
-        theirs, block = f"resnet_{stage}.{index}", f"{ours}.convs.{index}"
-        rows |= _norm(f"{theirs}.norm", f"{block}.norm", width, config)
-        for conv in ("conv1", "conv2"):
-            rows |= _layer(f"{theirs}.{conv}", f"{block}.{conv}", (width, 3, 3, 3, width), bias=config.bias)
-        rows |= _norm(f"{theirs}.norm_post_layer", f"{block}.post_norm", width, config)
-        rows |= _gamma(f"{theirs}.skip_path", f"{block}.gamma", width)
-    gated = config.mlp == "geglu"
-    mlp_norm, mlp_in, mlp_out = ("mlp_norm", "mlp_lin_1", "mlp_lin_2") if gated else ("mlp.0", "mlp.1", "mlp.3")
-    hidden = config.mlp_ratio * width
-    for index in range(config.attention_blocks[level]):
-        theirs, block = f"att_{stage}.{index + 1}", f"{ours}.attentions.{index}"
-        rows |= _norm(f"{theirs}.norm", f"{block}.norm", width, config)
-        rows |= _layer(f"{theirs}.linear_in", f"{block}.qkv", (3 * width, width), bias=config.bias)
-        rows |= _layer(f"{theirs}.linear_out", f"{block}.proj", (width, width), bias=config.bias)
-        rows |= _gamma(f"{theirs}.skip_path_1", f"{block}.gamma1", width)
-        rows |= _norm(f"{theirs}.{mlp_norm}", f"{block}.mlp_norm", width, config)
-        rows |= _layer(f"{theirs}.{mlp_in}", f"{block}.mlp_in", (hidden * (2 if gated else 1), width), bias=config.bias)
-        rows |= _layer(f"{theirs}.{mlp_out}", f"{block}.mlp_out", (width, hidden), bias=config.bias)
-        rows |= _gamma(f"{theirs}.skip_path_2", f"{block}.gamma2", width)
-    return rows
-
-
-def _norm(theirs: str, ours: str, width: int, config: BackboneConfig) -> dict[str, Row]:
-    leaves = ("scale",) if config.norm == "rmsnorm" else ("weight", "bias")
-    return {f"{theirs}.norm.{leaf}": (f"{ours}.{leaf}", (width,)) for leaf in leaves}
-
-
-def _layer(theirs: str, ours: str, shape: tuple[int, ...], *, bias: bool) -> dict[str, Row]:
-    rows = {f"{theirs}.weight": (f"{ours}.weight", shape)}
-    return rows | {f"{theirs}.bias": (f"{ours}.bias", shape[:1])} if bias else rows
-
-
-def _gamma(theirs: str, ours: str, width: int) -> dict[str, Row]:
-    return {f"{theirs}.gamma": (ours, (1, width))}
-
-
-def _ours(name: str, tensor: Tensor) -> Tensor:
-    if tensor.dim() == 5:  # (out, kx, ky, kz, in)
-        return tensor.permute(1, 2, 3, 4, 0).reshape(-1, tensor.shape[4], tensor.shape[0]).contiguous()
-    return tensor.flatten() if name.endswith(".gamma") else tensor
+    return {ours: released.ours(theirs, student[theirs].float()) for theirs, (ours, _) in rows.items()}
 
 
 def _checkpoint(path: Path) -> Mapping[str, Any]:
@@ -252,17 +175,36 @@ def _numbers() -> AbstractContextManager[None]:
     return torch.serialization.safe_globals(safe) if hasattr(torch.serialization, "safe_globals") else nullcontext()
 
 
-def _student(state: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the student's tensors without their prefix, and the names of what is not the student's."""
-    prefixes = sorted(str(key)[: -len(_FIRST)] for key in state if str(key).endswith(_FIRST))
-    students = [prefix for prefix in prefixes if prefix.endswith("student.")]
-    if len(students or prefixes) != 1:
-        found = ", ".join(quoted(prefix) for prefix in prefixes[:10]) or "none"
+def _recognised(
+    state: Mapping[str, Any], config: Shape | Mapping[str, Any] | Source | None, path: Path
+) -> tuple[Released, str]:
+    """Return whose checkpoint it is, and the prefix of the one network to take."""
+    names = [config.architecture] if isinstance(config, Shape) else families()
+    known: list[Released] = []
+    found = ""
+    for released in (family(name).released for name in names):
+        if released is None:
+            continue
+        known.append(released)
+        prefixes = sorted(str(key)[: -len(released.first)] for key in state if str(key).endswith(released.first))
+        students = [prefix for prefix in prefixes if prefix.endswith(released.student)]
+        if len(students or prefixes) == 1:
+            return released, (students or prefixes)[0]
+        found = found or ", ".join(quoted(prefix) for prefix in prefixes[:10])
+    first = " or ".join(repr(released.first) for released in known)
+    if not known:
         raise WeightsError(
-            f"{path} must hold one student network, a prefix of {_FIRST!r}, but these were found: {found}; "
-            "give the authors' checkpoint, or save one network's state_dict alone."
+            f"the authors' checkpoints of the family {names[0]!r} are unknown here; "
+            "load its models as msm3d saves them."
         )
-    prefix = (students or prefixes)[0]
+    raise WeightsError(
+        f"{path} must hold one student network, a prefix of {first}, but these were found: {found or 'none'}; "
+        "give the authors' checkpoint, or save one network's state_dict alone."
+    )
+
+
+def _student(state: Mapping[str, Any], prefix: str, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors of one network without their prefix, and the names of what is not of it."""
     student = {str(key)[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
     if strange := sorted(key for key, value in student.items() if not _is_plain(value)):
         names = store.listed([cut(name) for name in strange])
@@ -286,37 +228,40 @@ def _is_plain(value: Any) -> bool:
 
 def _backbone(
     shapes: Mapping[str, tuple[int, ...]],
-    config: BackboneConfig | Mapping[str, Any] | Source | None,
+    released: Released,
+    config: Shape | Mapping[str, Any] | Source | None,
     path: Path,
-) -> BackboneConfig:
+) -> Shape:
     """Return the network of a checkpoint: the published one if it resembles it, or what `config` and the shapes say."""
-    if isinstance(config, BackboneConfig):
+    if isinstance(config, Shape):
         return config
+    published = released.published
     if config is None:
-        rows = table(PUBLISHED)
+        rows = released.table(published)
         alike = sum(shapes.get(theirs) == shape for theirs, (_, shape) in rows.items())
         if alike > 0.9 * len(rows):  # what differs will be named, not guessed around
-            return PUBLISHED
+            return published
     given = _fields(config)
-    if missing := [name for name in _UNREADABLE if name not in given]:
+    if missing := [name for name in released.unseen if name not in given]:
+        example = json.dumps({name: published.to_dict()[name] for name in released.unseen})
         raise WeightsError(
             f"{path} is not the published network, and no tensor tells its {', '.join(missing)}; write them to a file, "
-            'such as {"heads": [0, 0, 0, 32, 48], "window": 1024, "voxel_size": 0.02}, and give --config FILE.'
+            f"such as {example}, and give --config FILE."
         )
     try:
-        backbone = store.described({"sampling": "published", **_inferred(shapes), **given})
-        assert isinstance(backbone, BackboneConfig)
+        backbone = store.described({"architecture": published.architecture, **released.inferred(shapes), **given})
     except (LookupError, ValueError, ArithmeticError) as error:
         if isinstance(error, Msm3dError):
             raise
         raise WeightsError(
             f"{path} does not show the shape of its network; give every field with --config FILE."
         ) from error
-    if (blocks := sum(backbone.conv_blocks) + sum(backbone.attention_blocks)) > len(shapes):
-        raise WeightsError(
-            f"{path} is not the network that was expected: it has {len(shapes)} tensors, the configuration "
-            f"{blocks} blocks; give the configuration of this network with --config FILE."
-        )
+    for asked, name, kind in backbone.least():
+        if kind == "tensors" and asked > len(shapes):
+            raise WeightsError(
+                f"{path} is not the network that was expected: it has {len(shapes)} tensors, the configuration "
+                f"{asked} {name}; give the configuration of this network with --config FILE."
+            )
     return backbone
 
 
@@ -337,30 +282,3 @@ def _fields(config: Mapping[str, Any] | Source | None) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise FileError(f'{os.fspath(config)} must hold a JSON object such as {{"heads": [0, 0, 0, 6, 8]}}.')
     return values
-
-
-def _inferred(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the fields of a configuration that the shapes of the authors' tensors determine."""
-    levels = range(1 + _highest(shapes, "resnet_enc."))
-    widths = [shapes[f"resnet_enc.{level}.0.skip_path.gamma"][-1] for level in levels]
-    attention = [_highest(shapes, f"att_enc.{level}.") for level in levels]  # 0 is the curve
-    fields: dict[str, Any] = {
-        "channels": widths,
-        "decoder_channels": [shapes[f"resnet_dec.{levels[-1] - level}.0.skip_path.gamma"][-1] for level in levels],
-        "conv_blocks": [1 + _highest(shapes, f"resnet_enc.{level}.") for level in levels],
-        "attention_blocks": [max(0, highest) for highest in attention],
-        "in_channels": shapes[_FIRST][1],
-        "norm": "rmsnorm" if "init_transform.1.norm.scale" in shapes else "layernorm",
-        "bias": "resnet_enc.0.0.conv1.bias" in shapes,
-    }
-    for level in levels:
-        if attention[level] > 0:
-            gated = f"att_enc.{level}.1.mlp_lin_2.weight" in shapes
-            out = shapes[f"att_enc.{level}.1.{'mlp_lin_2' if gated else 'mlp.3'}.weight"]
-            fields |= {"mlp": "geglu" if gated else "gelu", "mlp_ratio": out[1] // widths[level]}
-    return fields
-
-
-def _highest(names: Iterable[str], prefix: str) -> int:
-    """Return the highest number that follows `prefix`, or -1."""
-    return max((int(name[len(prefix) :].split(".")[0]) for name in names if name.startswith(prefix)), default=-1)

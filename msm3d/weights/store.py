@@ -1,7 +1,8 @@
 """A model on disk: a directory of config.json + model.safetensors, checked before it is believed.
 
-`config.json` holds `format` ("msm3d"), `format_version`, `backbone` (the fields of its shape), `sha256` of
-`model.safetensors`, and what a reader wants to know: `name`, `licence`, `data`, `source`, `scores`, `parameters`.
+`config.json` holds `format` ("msm3d"), `format_version`, `architecture` (the family of the network, `hunet` in older
+files, which do not say it), `backbone` (the fields of its shape), `sha256` of `model.safetensors`, and what a reader
+wants to know: `name`, `licence`, `data`, `source`, `scores`, `parameters`.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.atomic import staged
-from ..backbones import Shape, build, shape_of
+from ..backbones import DEFAULT, Shape, build, family, shape_of
 from ..errors import InputError, Msm3dError, WeightsError, cut, quoted
 from .hub import ONLY_OURS
 
@@ -29,7 +30,7 @@ Source = str | os.PathLike[str]
 Shapes = Mapping[str, tuple[int, ...]]
 
 _LONGEST_CONFIG = 1 << 20  # bytes
-_TEXTS = ("name", "licence", "data", "source", "scores_source")
+_TEXTS = ("architecture", "name", "licence", "data", "source", "scores_source")
 _WIDEST = 1 << 20  # channels, or voxels of a window: far beyond any network, and products of them are no overflow
 _COMPLAINTS = 12  # that a message lists
 
@@ -85,6 +86,7 @@ def write(
             "format": "msm3d",
             "format_version": FORMAT_VERSION,
             "parameters": sum(tensor.numel() for tensor in stored.values()),
+            "architecture": config.architecture,
             "backbone": config.to_dict(),
             "sha256": sha256(stage / MODEL),
         }
@@ -169,6 +171,10 @@ def card(config: Shape, meta: Mapping[str, Any]) -> str:
     """Return a model card in Markdown: what goes in, what comes out, from which data, under which licence."""
     name = meta.get("name") or "A model of msm3d"
     widths = " + ".join(map(str, config.widths))
+    others = {"color": "colour", "normal": "normals"}
+    attributes = ", ".join(
+        ["coordinates in metres", *(word for key, word in others.items() if key in config.inputs.names)]
+    )
     scores = "\n".join(f"| {key} | {value} |" for key, value in (meta.get("scores") or {}).items())
     return f"""---
 library_name: msm3d
@@ -182,7 +188,7 @@ One vector per point of an indoor 3D scan: `pip install msm3d`, then `msm3d.load
 
 | | |
 |---|---|
-| input | coordinates in metres, colour, normals; voxels of {config.inputs.voxel_size} m |
+| input | {attributes}; voxels of {config.inputs.voxel_size} m |
 | output | {config.descriptor_channels} channels per point: {widths}, fine to coarse |
 | parameters | {meta.get("parameters", "not stated")} |
 | trained on | {meta.get("data") or "not stated"} |
@@ -244,14 +250,19 @@ def _is_count(value: Any) -> bool:
 
 def backbone(directory: Path, meta: Mapping[str, Any]) -> Shape:
     """Return the shape of the network that config.json describes."""
+    architecture = meta.get("architecture") or DEFAULT
     try:
-        return described(meta["backbone"])
+        family(architecture)
+    except InputError as error:
+        raise WeightsError(f"{directory / CONFIG} cannot be used: {error}") from error
+    try:
+        return described({**meta["backbone"], "architecture": architecture})
     except Msm3dError as error:
         raise WeightsError(f"{directory / CONFIG} does not describe a network: {error}") from error
 
 
 def described(values: Mapping[str, Any]) -> Shape:
-    """Return the shape of a network from fields that a stranger may have written.
+    """Return the shape of a network from a record, see `backbones.record`, that a stranger may have written.
 
     >>> described({"channels": [32, 10**30]})
     Traceback (most recent call last):

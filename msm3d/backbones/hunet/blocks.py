@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ...ops import Backend, Table, contract
 from ...sparse.hierarchy import Grid
+from ..base import Regularisation
 from .config import BackboneConfig
 
 
@@ -61,10 +62,10 @@ class Noise:
         """Draw a seed for an operation that makes its own random numbers."""
         return int(torch.randint(1 << 62, (), generator=self.generator, device=self.generator.device))
 
-    def shuffled(self, curves: tuple[str, ...]) -> list[str]:
+    def shuffled(self, curves: tuple[str, ...]) -> tuple[str, ...]:
         """Return the curves in a random order."""
         order = torch.randperm(len(curves), generator=self.generator, device=self.generator.device)
-        return [curves[i] for i in order.tolist()]
+        return tuple(curves[i] for i in order.tolist())
 
 
 def noise(module: nn.Module, generator: torch.Generator | None) -> Noise | None:
@@ -87,13 +88,13 @@ def _joined(x: Tensor, y: Tensor, paths: Tensor | None) -> Tensor:
 class ConvBlock(nn.Module):
     """x + gamma * norm(conv(gelu(conv(norm(x))))) [released code, `ResNet`]."""
 
-    def __init__(self, channels: int, config: BackboneConfig, drop_path: float) -> None:
+    def __init__(self, channels: int, config: BackboneConfig, drop_path: float, training: Regularisation) -> None:
         super().__init__()
         self.norm = Norm(config.norm, channels)
         self.conv1 = SparseConv(27, channels, channels, config.bias)
         self.conv2 = SparseConv(27, channels, channels, config.bias)
         self.post_norm = Norm(config.norm, channels)
-        self.gamma = nn.Parameter(torch.full((channels,), config.layer_scale))
+        self.gamma = nn.Parameter(torch.full((channels,), training.layer_scale))
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, grid: Grid, ops: Backend, noise: Noise | None = None) -> Tensor:
@@ -109,19 +110,21 @@ class AttentionBlock(nn.Module):
     There is no positional encoding: where a voxel is, the convolutions know.
     """
 
-    def __init__(self, channels: int, heads: int, config: BackboneConfig, drop_path: float) -> None:
+    def __init__(
+        self, channels: int, heads: int, config: BackboneConfig, drop_path: float, training: Regularisation
+    ) -> None:
         super().__init__()
         hidden = channels * config.mlp_ratio
         self.norm = Norm(config.norm, channels)
         self.qkv = nn.Linear(channels, 3 * channels, config.bias)
         self.proj = nn.Linear(channels, channels, config.bias)
-        self.gamma1 = nn.Parameter(torch.full((channels,), config.layer_scale))
+        self.gamma1 = nn.Parameter(torch.full((channels,), training.layer_scale))
         self.mlp_norm = Norm(config.norm, channels)
         self.mlp_in = nn.Linear(channels, hidden * (2 if config.mlp == "geglu" else 1), config.bias)
         self.mlp_out = nn.Linear(hidden, channels, config.bias)
-        self.gamma2 = nn.Parameter(torch.full((channels,), config.layer_scale))
+        self.gamma2 = nn.Parameter(torch.full((channels,), training.layer_scale))
         self.heads, self.window, self.mlp = heads, config.window // 2, config.mlp
-        self.dropout, self.drop_path = config.attention_dropout, drop_path
+        self.dropout, self.drop_path = training.attention_dropout, drop_path
 
     def forward(self, x: Tensor, grid: Grid, curve: str, ops: Backend, noise: Noise | None = None) -> Tensor:
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`, attending along `curve`."""

@@ -7,12 +7,12 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, get_args, get_origin
 
 from ...errors import InputError, quoted, require
-from ..base import Cost, Inputs, Shape
+from ...sparse.inputs import ORIGINS
+from ...sparse.interpolate import SAMPLINGS
+from ..base import Cost, Inputs, Regularisation, Shape
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
-SAMPLINGS = ("centered", "published")
-ORIGINS = ("published", "anchored")
 HALO = 6
 """Coarsest cells around a tile: 1.9 m with the published network."""
 CURVES = ("xyz-z", "yxz-z", "xyz-hilbert", "yxz-hilbert")
@@ -56,14 +56,18 @@ class BackboneConfig(Shape):
     """Hidden width of the feed-forward, in units of the level's width [Table 12]."""
     bias: bool = False
     """Biases inside the blocks; stem, down, up and skip layers always have one [Table 12]."""
+
+    # --- recommended to whoever trains it, see `regularisation`; no part of the shape, but in every file ---
     layer_scale: float = 0.1
-    """Initial weight of each residual branch [released code]; read when weights are initialised."""
+    """Initial weight of each residual branch [released code]."""
     drop_path: float = 0.2
-    """Largest stochastic depth in training [released code; Table 12 says 0.4]; off in evaluation."""
+    """Largest stochastic depth in training [released code; Table 12 says 0.4]."""
     attention_dropout: float = 0.1
-    """Dropout on attention weights in training [Table 12]; off in evaluation."""
+    """Dropout on attention weights in training [Table 12]."""
+
+    # --- how it is read, and what it reads ---
     sampling: str = "centered"
-    """How levels are read at a point: `centered`, or `published` as the authors' code does it."""
+    """How levels are read at a point: `centered`, `published` as the authors' code does it, or the `parent`'s row."""
     origin: str = "published"
     """Where a scene's cells begin, see `voxels.voxelize`: where the authors' code lets them, which one stray point
     changes, or `anchored`, which it does not. Files older than this field are `published`."""
@@ -126,6 +130,13 @@ class BackboneConfig(Shape):
     def inputs(self) -> Inputs:
         """Colour and normal of the point nearest to the centre of a voxel."""
         return Inputs(voxel_size=self.voxel_size, origin=self.origin)
+
+    @property
+    def regularisation(self) -> Regularisation:
+        """What the fields recommend; curves are shuffled in training [released code]."""
+        return Regularisation(
+            drop_path=self.drop_path, attention_dropout=self.attention_dropout, layer_scale=self.layer_scale
+        )
 
     @property
     def cost(self) -> Cost:

@@ -12,38 +12,40 @@ from torch import Tensor, nn
 
 from ...ops import Backend
 from ...sparse.hierarchy import Grid, Hierarchy
-from ..base import Backbone
+from ..base import Maskable, Regularisation
 from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
 from .config import BackboneConfig
+from .released import RELEASED
 
 
-class UNet(Backbone):
+class UNet(Maskable):
     """The network of `config`, weights drawn from torch's generator until some are loaded."""
 
     Config = BackboneConfig
+    released = RELEASED
 
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
+    def __init__(self, config: BackboneConfig, regularisation: Regularisation | None = None) -> None:
+        super().__init__(config)
         self.config = config
+        training = config.regularisation if regularisation is None else regularisation
         blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
-        drop_paths = [config.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]  # grows with depth, then falls
+        rates = [training.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]  # grows with depth, then falls
         levels = range(config.levels)
         self.stem = Stem(config)
         self.encoder = nn.ModuleList()
         for level in levels:
-            self.encoder.append(EncoderStage(config, level, _taken(drop_paths, config, levels[:level], level)))
+            taken = _taken(rates, config, levels[:level], level)
+            self.encoder.append(EncoderStage(config, level, taken, training))
         self.bottleneck = Norm(config.norm, config.channels[-1])
         self.decoder = nn.ModuleList()
         for level in levels:
-            self.decoder.append(
-                DecoderStage(config, level, _taken(drop_paths[::-1], config, levels[level + 1 :], level))
-            )
+            taken = _taken(rates[::-1], config, levels[level + 1 :], level)
+            self.decoder.append(DecoderStage(config, level, taken, training))
 
-    def forward(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
-    ) -> list[Tensor]:
-        """Return per level, fine to coarse, (m_l, decoder_channels[l]) for `x` (m_0, in_channels)."""
-        return self.decode(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)
+    @property
+    def skip_widths(self) -> tuple[int, ...]:
+        """Width of what the encoder hands to the decoder at each level, fine to coarse."""
+        return self.config.channels
 
     def steps(self) -> list[nn.Module]:
         """Return the modules that a progress bar counts: the residual blocks."""
@@ -95,14 +97,22 @@ class Down(nn.Module):
         self.conv = SparseConv(8, channels, out)
         self.norm = Norm(norm, out)
 
+    def forward(self, x: Tensor, grid: Grid, ops: Backend) -> Tensor:
+        """Return (m, out) on the voxels of `grid` for `x` (n, channels) of the next finer level."""
+        return self.conv(x, grid.down, ops, norm=self.norm.spec)
+
 
 class Up(nn.Module):
-    """A norm, then the transposed convolution from the parent."""
+    """skip + gamma * conv(norm(x)), with the transposed convolution from the parent."""
 
     def __init__(self, channels: int, out: int, norm: str) -> None:
         super().__init__()
         self.norm = Norm(norm, channels)
         self.conv = SparseConv(8, channels, out)
+
+    def forward(self, x: Tensor, skip: Tensor, gamma: Tensor, grid: Grid, ops: Backend) -> Tensor:
+        """Return (m, out) on the voxels of `grid` for `x` (n, channels) of the next coarser level, skip (m, out)."""
+        return self.conv(x, grid.up, ops, pre_norm=self.norm.spec, gamma=gamma, residual=skip)
 
 
 class Skip(nn.Module):
@@ -113,22 +123,30 @@ class Skip(nn.Module):
         self.norm = Norm(norm, channels)
         self.linear = nn.Linear(channels, out)
 
+    def forward(self, x: Tensor, ops: Backend) -> Tensor:
+        """Return (m, out) for `x` (m, channels)."""
+        return ops.linear(x, self.linear.weight, self.linear.bias, pre_norm=self.norm.spec)
+
 
 class Stage(nn.Module):
     """The blocks of one level: convolutions, then attention along one curve after another."""
 
-    def __init__(self, config: BackboneConfig, level: int, channels: int, drop_paths: Sequence[float]) -> None:
+    def __init__(
+        self, config: BackboneConfig, level: int, channels: int, rates: Sequence[float], training: Regularisation
+    ) -> None:
         super().__init__()
         convs, heads = config.conv_blocks[level], config.heads[level]
-        self.curves = config.curves
-        self.convs = nn.ModuleList(ConvBlock(channels, config, rate) for rate in drop_paths[:convs])
-        self.attentions = nn.ModuleList(AttentionBlock(channels, heads, config, rate) for rate in drop_paths[convs:])
+        self.curves, self.shuffled = config.curves, training.shuffled
+        self.convs = nn.ModuleList(ConvBlock(channels, config, rate, training) for rate in rates[:convs])
+        self.attentions = nn.ModuleList(
+            AttentionBlock(channels, heads, config, rate, training) for rate in rates[convs:]
+        )
 
     def blocks(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` (m, channels)."""
         for block in self.convs:
             x = block(x, grid, ops, random)
-        curves = self.curves if random is None else random.shuffled(self.curves)
+        curves = random.shuffled(self.curves) if random is not None and self.shuffled else self.curves
         for i, block in enumerate(self.attentions):
             x = block(x, grid, curves[i % len(curves)], ops, random)
         return x
@@ -137,23 +155,21 @@ class Stage(nn.Module):
 class EncoderStage(Stage):
     """Comes down from the finer level, if there is one, and runs the blocks."""
 
-    def __init__(self, config: BackboneConfig, level: int, drop_paths: Sequence[float]) -> None:
-        super().__init__(config, level, config.channels[level], drop_paths)
+    def __init__(self, config: BackboneConfig, level: int, rates: Sequence[float], training: Regularisation) -> None:
+        super().__init__(config, level, config.channels[level], rates, training)
         self.down = Down(config.channels[level - 1], config.channels[level], config.norm) if level else None
 
     def forward(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
-        if self.down is not None:
-            x = self.down.conv(x, grid.down, ops, norm=self.down.norm.spec)
-        return self.blocks(x, grid, ops, random)
+        return self.blocks(x if self.down is None else self.down(x, grid, ops), grid, ops, random)
 
 
 class DecoderStage(Stage):
     """Comes up from the coarser level, if there is one, adds the skip and runs the blocks."""
 
-    def __init__(self, config: BackboneConfig, level: int, drop_paths: Sequence[float]) -> None:
+    def __init__(self, config: BackboneConfig, level: int, rates: Sequence[float], training: Regularisation) -> None:
         width = config.decoder_channels[level]
-        super().__init__(config, level, width, drop_paths)
+        super().__init__(config, level, width, rates, training)
         coarsest = level == config.levels - 1
         self.up = None if coarsest else Up(config.decoder_channels[level + 1], width, config.norm)
         self.skip = None if coarsest else Skip(config.channels[level], width, config.norm)
@@ -162,13 +178,11 @@ class DecoderStage(Stage):
     def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
         if self.up is not None and self.skip is not None:
-            linear = self.skip.linear
-            skip = ops.linear(encoded, linear.weight, linear.bias, pre_norm=self.skip.norm.spec)
-            x = self.up.conv(x, grid.up, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
+            x = self.up(x, self.skip(encoded, ops), self.gamma, grid, ops)
         return self.blocks(x, grid, ops, random)
 
 
-def _taken(drop_paths: list[float], config: BackboneConfig, before: range, level: int) -> list[float]:
+def _taken(rates: list[float], config: BackboneConfig, before: range, level: int) -> list[float]:
     """Return the rates of a level's blocks when the stages `before` have taken theirs."""
     first = sum(config.conv_blocks[i] + config.attention_blocks[i] for i in before)
-    return drop_paths[first : first + config.conv_blocks[level] + config.attention_blocks[level]]
+    return rates[first : first + config.conv_blocks[level] + config.attention_blocks[level]]
