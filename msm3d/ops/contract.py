@@ -116,9 +116,8 @@ class Epilogue(NamedTuple):
 def parted(bias: Tensor | None, around: Around) -> tuple[Norm | None, Epilogue, dict[str, Any]]:
     """Return the norm before a product, what follows it, and what is left: the options of one backend."""
     rest: dict[str, Any] = {**around}
-    pre_norm, activation, norm, gamma, residual = (
-        rest.pop(name, None) for name in ("pre_norm", "activation", "norm", "gamma", "residual")
-    )
+    pre_norm, norm = rest.pop("pre_norm", None), rest.pop("norm", None)
+    activation, gamma, residual = rest.pop("activation", None), rest.pop("gamma", None), rest.pop("residual", None)
     epilogue = Epilogue(bias, activation, norm and Norm.of(norm), gamma, residual)
     return pre_norm and Norm.of(pre_norm), epilogue, rest
 
