@@ -166,14 +166,14 @@ class Model(nn.Module):
             return self._to_file(file, scans, reading, max_memory=max_memory, progress=progress)
         answer, ops = Answer(scans, reading, out), self.ops
         with torch.no_grad():
-            for batch in batches(scenes(scans, self._voxels), self._most(limit)):
-                regions = Regions(batch.voxels, self.config, self.device, limit, reading.per_point)
-                sink = answer.sink(batch, regions, reading.width(self.config))
+            for batch in batches(scenes(scans, self._voxels), self._most(limit)):  # points to scenes to voxels
+                regions = Regions(batch.voxels, self.config, self.device, limit, reading.per_point)  # one, or tiles
+                sink = answer.sink(batch, regions, reading.width(self.config))  # where the rows go
                 with bar(self.backbone.steps(), regions.sizes, progress):
                     for region in regions:
                         hierarchy = region.hierarchy(self.config.levels, ops)
-                        features = self.backbone(region.features, hierarchy, ops)
-                        sink.write(read(features, hierarchy, region, reading, ops, sink.most))
+                        features = self.backbone(region.features, hierarchy, ops)  # of every level
+                        sink.write(read(features, hierarchy, region, reading, ops, sink.most))  # the descriptors
                         del region, hierarchy, features  # the next ones need their memory
                 answer.add(batch, sink.result())
         return answer.value()

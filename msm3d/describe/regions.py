@@ -64,10 +64,9 @@ class Regions:
     def __init__(self, voxels: Voxels, shape: Shape, device: torch.device, limit: int, per_point: bool) -> None:
         self.voxels, self.shape, self.device, self.per_point = voxels, shape, device, per_point
         self.most = max(limit // shape.cost.bytes_per_voxel, 1)
-        self.uncut = len(voxels.keys) <= self.most or bool(voxels.keys[-1] >> 3 * curves.BITS)
-        """Whether there is one region, of everything: a batch's last scene is not scene 0."""
-        self.rows = len(voxels.owner if per_point else voxels.keys)
-        """How many rows come of all regions."""
+        batched = bool(voxels.keys[-1] >> 3 * curves.BITS)  # the last voxel is not of scene 0
+        self.uncut = batched or len(voxels.keys) <= self.most  # one region, of everything
+        self.rows = len(voxels.owner if per_point else voxels.keys)  # that come of all regions
 
     @cached_property
     def tiles(self) -> Sequence[Tile]:

@@ -163,7 +163,7 @@ def levels_of(levels: Any, n: int) -> list[int]:
 def sampling_of(sampling: Any, shape: Shape) -> str:
     """Return how levels are read: as asked, or as the network's shape says."""
     sampling = shape.sampling if sampling is None else sampling
-    require_one_of("sampling", sampling, SAMPLINGS)
+    require_one_of("sampling", sampling, list(SAMPLINGS))
     return sampling
 
 
