@@ -174,7 +174,8 @@ class Model(nn.Module):
                         hierarchy = region.hierarchy(self.config.levels, ops)
                         features = self.backbone(region.features, hierarchy, ops)  # of every level
                         sink.write(read(features, hierarchy, region, reading, ops, sink.most))  # the descriptors
-                        del region, hierarchy, features  # the next ones need their memory
+                        del region, hierarchy, features  # the rows and the next ones need their memory
+                        sink.settle()
                 answer.add(batch, sink.result())
         return answer.value()
 

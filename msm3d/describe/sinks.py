@@ -29,6 +29,9 @@ class Sink(ABC):
     def _put(self, rows: Rows) -> None:
         """Read some rows and bring them to their place, now or later."""
 
+    def settle(self) -> None:  # noqa: B027  # most have nothing to do
+        """Bring what was read to its place, now that the memory of the region's features is free again."""
+
     @abstractmethod
     def result(self) -> Tensor:
         """Return all rows (n, c), once all were written."""
@@ -55,14 +58,21 @@ class Filled(Sink):
 
     def __init__(self, target: Tensor) -> None:
         self._target = target
+        self._waiting: list[tuple[slice | Tensor, Tensor]] = []
 
     def _put(self, rows: Rows) -> None:
         if isinstance(rows.places, slice) and self._target[rows.places].is_contiguous():
             rows.read(out=self._target[rows.places])
         else:
-            self._target[rows.places] = rows.read()
+            self._waiting.append((rows.places, rows.read()))
+
+    def settle(self) -> None:  # noqa: D102
+        while self._waiting:
+            places, rows = self._waiting.pop()
+            self._target[places] = rows
 
     def result(self) -> Tensor:  # noqa: D102
+        self.settle()
         return self._target
 
 
