@@ -9,8 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
+    from . import backbones as backbones
+    from . import datasets as datasets
     from . import errors as errors
     from . import evaluate as evaluate
+    from . import io as io
+    from . import ops as ops
     from . import pretrain as pretrain
     from . import rooms as rooms
     from . import visualize as visualize
@@ -32,11 +36,15 @@ __all__ = [
     "Msm3dWarning",
     "PointCloud",
     "__version__",
+    "backbones",
+    "datasets",
     "errors",
     "evaluate",
     "info",
+    "io",
     "list_models",
     "load",
+    "ops",
     "pretrain",
     "read",
     "rooms",

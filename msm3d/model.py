@@ -1,8 +1,7 @@
 """A pretrained network and the chain around it: points, voxels, hierarchy, network, interpolation, descriptors."""
 
-import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,44 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from . import weights
-from ._util import atomic, memory
+from ._util import memory
 from ._util.devices import device_of
+from ._util.progress import bar
 from ._util.words import require_one_of
 from .backbones import LevelInfo as LevelInfo
 from .backbones import Shape, build
-from .describe import Reading, describe, joined, require_fit
-from .errors import InputError, quoted
-from .ops import Backend, backend, curves
+from .describe.answer import Answer
+from .describe.regions import Region, Regions, read
+from .describe.request import Reading, Scans, cloud_of, destination, levels_of, sampling_of
+from .describe.scenes import batches, scenes
+from .ops import Backend, backend
 from .ops.usual import as_usual
 from .scan.cloud import PointCloud
 from .scan.normals import completed
-from .scan.objects import files, scenes_of
 from .scan.options import ReadOptions
-from .scan.places import Part, spread, whole
+from .scan.places import Part, whole
 from .scan.plausible import warn_of_size
-from .sparse.hierarchy import Hierarchy
-from .sparse.interpolate import SAMPLINGS, descriptors
+from .sparse.interpolate import descriptors
 from .sparse.voxels import Voxels, voxelize
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
-_NO_BFLOAT16 = "numpy has no bfloat16; pass dtype='float16', or the points as a torch tensor."
-
-
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    """One scene on its way through the network."""
-
-    scan: int
-    """Which of the scans it is of."""
-    like: Tensor | None
-    """A tensor of the input, if there is one."""
-    voxels: Voxels
-    """What is computed."""
-    places: Tensor | None
-    """(n,) the row of the scan that each point is; None where all are there in their order."""
-    total: int | None
-    """How many points the scan has, where those without a position get a row; None leaves them out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,128 +158,40 @@ class Model(nn.Module):
         Raises:
             InputError: the points or an argument cannot be used; the sentence says what is needed.
         """
-        several = isinstance(points, (list, tuple))
-        if several and (color is not None or normal is not None or out is not None):
-            raise InputError("color=, normal= and out= go with one scan; for a list give each scan as a dictionary.")
-        if not isinstance(at, str) or at not in ("points", "voxels"):
-            given = repr(at) if isinstance(at, str) else f"a {type(at).__name__}"
-            raise InputError(
-                f"at is {given}; choose 'points' or 'voxels'. For rows at other places, extract the scan and take "
-                "those of the points nearest to them."
-            )
         options = self._options(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity)
-        scans = [_scan(scan, i) for i, scan in enumerate(points)] if several else [points]
-        reading = Reading(
-            levels=self._levels(levels),
-            sampling=self._sampling(sampling),
-            per_point=at == "points",
-            dtype=_dtype(dtype) or torch.float32,
-        )
-        limit = memory.available(self.device) // 2 if max_memory is None else memory.size(max_memory)
-        given = {"color": color, "normal": normal, "options": options}
-        if out is not None and len(scenes_of(points)) > 1:
-            raise InputError("out= goes with one scene; leave it out, or give the scenes one by one.")
-        if isinstance(out, (str, os.PathLike)):
-            return self._to_file(_npy(out, [points, color, normal], reading), points, reading, limit, progress, given)
-        done: list[list[Part]] = [[] for _ in scans]
+        scans = Scans.of(points, options, color=color, normal=normal)
+        reading, limit = Reading.of(self.config, levels, sampling, at, dtype), memory.budget(max_memory, self.device)
+        if (file := destination(out, scans, reading)) is not None:
+            return self._to_file(file, scans, reading, max_memory=max_memory, progress=progress)
+        answer, ops = Answer(scans, reading, out), self.ops
         with torch.no_grad():
-            for batch in self._batches(scans, limit, reading.dtype, **given):
-                for part in self._described(batch, reading, limit, out, progress):
-                    done[part.scan].append(part)
-        results = []
-        for scan, found in zip(scans, done, strict=True):
-            rows, owner = whole(found) if out is None or found[0].owner is not None else (found[0].rows, None)
-            if _tensor_in(scan) is None:
-                rows, owner = rows.numpy(), None if owner is None else owner.numpy()
-            rows = rows if out is None else out
-            results.append(rows if owner is None else (rows, owner))
-        return results if several else results[0]
+            for batch in batches(scenes(scans, self._voxels), self._most(limit)):  # points to scenes to voxels
+                regions = Regions(batch.voxels, self.config, self.device, limit, reading.per_point)  # one, or tiles
+                sink = answer.sink(batch, regions, reading.width(self.config))  # where the rows go
+                with bar(self.backbone.steps(), regions.sizes, progress):
+                    for region in regions:
+                        hierarchy = region.hierarchy(self.config.levels, ops)
+                        features = self.backbone(region.features, hierarchy, ops)  # of every level
+                        sink.write(read(features, hierarchy, region, reading, ops, sink.most))  # the descriptors
+                        del region, hierarchy, features  # the rows and the next ones need their memory
+                        sink.settle()
+                answer.add(batch, sink.result())
+        return answer.value()
 
-    def _to_file(
-        self, path: Path, points: Any, reading: Reading, limit: int, progress: bool | None, given: dict[str, Any]
-    ) -> np.ndarray:
-        """Write the rows to an .npy file, whole or not at all, and return a map of it."""
+    def _to_file(self, file: Path, scans: Scans, reading: Reading, **named: Any) -> np.ndarray:
+        """Write the rows of a scan to an .npy file, whole or not at all, and return a map of it."""
         from .io import results
 
-        cloud, kind = _cloud(points, **given), str(reading.dtype).removeprefix("torch.")
-        source = points if isinstance(points, (str, os.PathLike)) else None
-        meta = results.provenance(self, reading.levels, reading.sampling, source, kind)
-        with results.writing(path, cloud, self._width(reading), kind, meta) as rows, torch.no_grad():
-            for batch in self._batches([cloud], limit, reading.dtype, options=given["options"]):
-                self._described(batch, reading, limit, rows, progress)
-        return np.load(path, mmap_mode="r")
-
-    def _batches(self, scans: Sequence[Any], limit: int, dtype: torch.dtype, **read: Any) -> Iterator[list[_Scene]]:
-        """Yield the scenes of the scans: on a GPU as many together as fit."""
-        batch, most, taken = [], self._most(limit), 0
-        for scene in self._scenes(scans, dtype, **read):
-            m = len(scene.voxels.keys)
-            if batch and taken + m > most:
-                yield batch
-                batch, taken = [], 0
-            batch.append(scene)
-            taken += m
-            if taken >= most or len(batch) == curves.MAX_SCENES:
-                yield batch
-                batch, taken = [], 0
-        if batch:
-            yield batch
-
-    def _scenes(
-        self, scans: Sequence[Any], dtype: torch.dtype, *, options: ReadOptions, color: Any = None, normal: Any = None
-    ) -> Iterator[_Scene]:
-        """Yield the voxels of each scene of each scan."""
-        for i, scan in enumerate(scans):
-            like = _tensor_in(scan)
-            if like is None and dtype == torch.bfloat16:
-                raise InputError(_NO_BFLOAT16)
-            given = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
-            if isinstance(scan, Mapping):
-                scan, given = {**scan, **given}, {}
-            pieces = scenes_of(scan)
-            total = sum(len(rows) for _, rows in pieces if rows is not None) if options.invalid == "nan" else 0
-            for piece, rows in pieces:
-                cloud = _cloud(piece, options, **given)
-                if rows is None:
-                    rows = cloud.rows
-                elif cloud.rows is not None:
-                    rows = rows[cloud.rows]
-                places = None if rows is None else torch.from_numpy(rows)
-                yield _Scene(i, like, self._voxels(cloud), places, total or cloud.total)
+        cloud, kind = scans.cloud(), str(reading.dtype).removeprefix("torch.")
+        meta = results.provenance(self, reading.levels, reading.sampling, scans.source, kind)
+        named |= {"levels": reading.levels, "sampling": reading.sampling, "invalid": scans.options.invalid}
+        with results.writing(file, cloud, reading.width(self.config), kind, meta) as rows:
+            self.extract(cloud, out=rows, dtype=kind, **named)
+        return np.load(file, mmap_mode="r")
 
     def _most(self, limit: int) -> int:
         """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
         return limit // self.config.cost.bytes_per_voxel if self.device.type == "cuda" else 0
-
-    def _described(
-        self,
-        batch: Sequence[_Scene],
-        reading: Reading,
-        limit: int,
-        out: np.ndarray | None,
-        progress: bool | None,
-    ) -> list[Part]:
-        """Return the rows of each scene of a batch, on the device of its input; with `out` they are written there."""
-        first, gaps = out, batch[0].places if reading.per_point and batch[0].total else None
-        if out is not None and gaps is not None:
-            require_fit(out, (batch[0].total or 0, self._width(reading)), reading.dtype)
-            first = out[: len(gaps)]
-        voxels = [scene.voxels for scene in batch]
-        devices = {None if scene.like is None else scene.like.device for scene in batch}
-        to = devices.pop() if len(devices) == 1 else None
-        found = describe(self.backbone, joined(voxels), reading, self.ops, self.device, limit, first, progress, to)
-        if out is not None and gaps is not None:
-            spread(out, gaps.numpy())
-        done = []
-        sizes = [len(v.owner) if reading.per_point else len(v.keys) for v in voxels]
-        for scene, rows in zip(batch, found.split(sizes), strict=True):
-            device = torch.device("cpu") if scene.like is None else scene.like.device
-            owner = None if reading.per_point else scene.voxels.owner.to(device)
-            done.append(Part(scene.scan, rows.to(device), owner, scene.places, scene.total))
-        return done
-
-    def _width(self, reading: Reading) -> int:
-        return sum(self.config.widths[level] for level in reading.levels)
 
     @as_usual
     def forward(
@@ -315,13 +210,13 @@ class Model(nn.Module):
             generator: of the noise in training mode, which fails without one.
             invalid: as for `extract`.
         """
-        cloud = _cloud(points, self._options(invalid=invalid))
-        voxels = self._voxels(cloud)
-        hierarchy, features = self._features(voxels, generator)
-        owner = voxels.owner.to(self.device)
-        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, owner)
+        cloud, ops = cloud_of(points, self._options(invalid=invalid)), self.ops
+        region = Region.whole(self._voxels(cloud)).to(self.device)
+        hierarchy = region.hierarchy(self.config.levels, ops)
+        features = self.backbone(region.features, hierarchy, ops, generator)
+        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, ops, region.owner)
         places = None if cloud.rows is None else torch.from_numpy(cloud.rows)
-        return whole([Part(0, rows, None, places, cloud.total)])[0]
+        return whole([Part(rows, None, places, cloud.total)])[0]
 
     @as_usual
     def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
@@ -333,13 +228,15 @@ class Model(nn.Module):
             units: as for `extract`.
         """
         with torch.no_grad():
-            voxels = self._voxels(_cloud(points, self._options(up=up, units=units)))
-            hierarchy, features = self._features(voxels)
+            cloud = cloud_of(points, self._options(up=up, units=units))
+            region = Region.whole(self._voxels(cloud)).to(self.device)
+            hierarchy = region.hierarchy(self.config.levels, self.ops)
+            features = self.backbone(region.features, hierarchy, self.ops)
         return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
 
-    def _features(self, voxels: Voxels, generator: torch.Generator | None = None) -> tuple[Hierarchy, list[Tensor]]:
-        hierarchy = Hierarchy.of(voxels.keys.to(self.device), self.config.levels, self.ops)
-        return hierarchy, self.backbone(voxels.features.to(self.device), hierarchy, self.ops, generator)
+    def channels(self, levels: int | Sequence[int] | None = None) -> int:
+        """Return the width of a descriptor of `levels`, all by default."""
+        return sum(self.config.widths[level] for level in self._levels(levels))
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         inputs, size = self.config.inputs, self.config.inputs.voxel_size
@@ -351,30 +248,10 @@ class Model(nn.Module):
         return ReadOptions(**given, spacing=self.config.inputs.voxel_size)
 
     def _sampling(self, sampling: str | None) -> str:
-        sampling = self.config.sampling if sampling is None else sampling
-        require_one_of("sampling", sampling, list(SAMPLINGS))
-        return sampling
-
-    def channels(self, levels: int | Sequence[int] | None = None) -> int:
-        """Return the width of a descriptor of `levels`, all by default."""
-        return sum(self.config.widths[level] for level in self._levels(levels))
+        return sampling_of(sampling, self.config)
 
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
-        n = self.config.levels
-        if levels is None:
-            return list(range(n))
-        try:
-            asked = [_whole(levels)]
-        except TypeError:
-            try:
-                asked = [_whole(level) for level in levels]  # pyright: ignore[reportGeneralTypeIssues]
-            except TypeError:
-                asked = []
-        if not asked or any(not -n <= level < n for level in asked):
-            raise InputError(
-                f"levels is {levels!r}; give some of 0 (finest) to {n - 1}, or negative ones from the end."
-            )
-        return [level % n for level in asked]
+        return levels_of(levels, self.config.levels)
 
     # --- where it comes from and goes to ---
 
@@ -462,58 +339,3 @@ def load(
         revision=revision,
         local_files_only=local_files_only,
     )
-
-
-def _cloud(points: Any, options: ReadOptions, color: Any = None, normal: Any = None) -> PointCloud:
-    from .io import as_cloud
-
-    return as_cloud(points, color=color, normal=normal, options=options)
-
-
-def _scan(scan: Any, i: int) -> Any:
-    if isinstance(scan, (list, tuple)) or (np.isscalar(scan) and not isinstance(scan, str)):
-        raise InputError(
-            f"entry {i} of the list is a {type(scan).__name__}; a list holds scans: wrap one scan in np.array."
-        )
-    return scan
-
-
-def _npy(out: str | os.PathLike[str], given: Sequence[Any], reading: Reading) -> Path:
-    """Return the path of an .npy file to write, or say why it is none before any work is done."""
-    path = Path(out)
-    if path.suffix.lower() != ".npy":
-        raise InputError(f"out is {str(path)!r}; end it with .npy, or let `msm3d extract` write other kinds.")
-    if not reading.per_point:
-        raise InputError("out= as a path goes with at='points'; leave one of them out.")
-    if reading.dtype == torch.bfloat16:
-        raise InputError(_NO_BFLOAT16)
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}; make it first.")
-    atomic.apart([path], [file for points in given for file in files(points)])
-    return path
-
-
-def _tensor_in(points: Any) -> Tensor | None:
-    """Return a tensor of the input, if it has one: then tensors are returned, and where it is."""
-    values = points.values() if isinstance(points, Mapping) else [points]
-    return next((value for value in values if isinstance(value, Tensor)), None)
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number of any kind; a boolean is none, alone in an array or tensor neither."""
-    if "bool" in str(getattr(value, "dtype", type(value))):
-        raise TypeError
-    return operator.index(value)
-
-
-def _dtype(dtype: Any) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    try:
-        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    except Exception:  # numpy tries whatever it is given as a type, and fails in many ways
-        name = ""
-    good = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
-    if name not in good:
-        raise InputError(f"dtype is {quoted(dtype)}; choose one of {', '.join(good)}.")
-    return good[name]

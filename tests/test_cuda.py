@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 import msm3d
-from msm3d import describe
+from msm3d.describe import sinks
 from msm3d.ops import backend, curves, reference, spconv, triton
 from msm3d.sparse.hierarchy import Hierarchy
 from msm3d.sparse.inputs import Inputs
@@ -118,7 +118,7 @@ def test_extract_in_tiles_in_blocks_and_to_memory_of_ones_own(both, monkeypatch)
     _, gpu = both
     scene = make_scene(0, 3000)
     whole = gpu.extract(scene)
-    monkeypatch.setattr(describe, "BLOCK", 1000)
+    monkeypatch.setattr(sinks, "BLOCK", 1000)
     assert np.array_equal(gpu.extract(scene), whole)
     place = np.empty_like(whole)
     assert gpu.extract(scene, out=place) is place

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import msm3d
+from msm3d.describe.request import Scans
+from msm3d.describe.scenes import batches
+from msm3d.describe.scenes import scenes as scenes_of
 from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.scan.options import ReadOptions
 from tests.conftest import make_scene
@@ -48,8 +51,8 @@ def test_scans_computed_together_are_as_if_alone(model, monkeypatch, most):
     scenes[1] = {key: torch.from_numpy(value) for key, value in scenes[1].items()}
     alone = [model.extract(scene, at="voxels") for scene in scenes]
     monkeypatch.setattr(msm3d.Model, "_most", lambda self, limit: most)
-    batches = model._batches(scenes, 0, torch.float32, options=ReadOptions())
-    assert [len(batch) for batch in batches] == ([2, 1] if most == 1500 else [3])
+    found = batches(scenes_of(Scans.of(scenes, ReadOptions()), model._voxels), most)
+    assert [len(batch.scenes) for batch in found] == ([2, 1] if most == 1500 else [3])
     for together, (rows, owner) in zip(model.extract(scenes, at="voxels"), alone, strict=True):
         assert type(together[0]) is type(together[1]) is type(rows)
         assert torch.allclose(*map(torch.as_tensor, (together[0], rows)), rtol=1e-4, atol=1e-5)

@@ -54,7 +54,7 @@ def test_without_attention_a_halo_beyond_its_reach_gives_the_same_rows(config, l
     model = convolutions_only(config)
     coarsest = model.config.voxel_size * 2 ** (model.config.levels - 1)
     halo = int(np.ceil(model.config.cost.reach / coarsest))
-    monkeypatch.setattr("msm3d.describe.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, halo))
+    monkeypatch.setattr("msm3d.describe.regions.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, halo))
     whole = model.extract(long_scene)
     tiled = model.extract(long_scene, max_memory=few_voxels(model, 3000))
     assert np.array_equal(tiled, whole) if model.ops.NAME == "native" else np.allclose(tiled, whole, atol=1e-5)
@@ -62,7 +62,7 @@ def test_without_attention_a_halo_beyond_its_reach_gives_the_same_rows(config, l
 
 def test_with_a_narrow_halo_only_rows_near_seams_differ(config, long_scene, monkeypatch):
     model = convolutions_only(config)
-    monkeypatch.setattr("msm3d.describe.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, 1))
+    monkeypatch.setattr("msm3d.describe.regions.tiles", lambda keys, levels, most, _: tiles(keys, levels, most, 1))
     whole = model.extract(long_scene)
     tiled = model.extract(long_scene, max_memory=few_voxels(model, 4000))
     differ = np.abs(tiled - whole).max(1) > 1e-5
@@ -124,20 +124,3 @@ def test_a_result_that_does_not_fit_is_refused_before_the_work(model, long_scene
 
 def test_what_is_free_is_some_of_the_machine():
     assert 10**7 < memory.available() < 10**14
-
-
-@pytest.mark.parametrize("per_point", [True, False])
-@pytest.mark.parametrize("cored", [True, False])
-def test_rows_in_blocks_are_the_rows_at_once(model, scene, per_point, cored):
-    from msm3d.describe import Reading, _blocks, _rows
-    from msm3d.sparse.hierarchy import extents
-
-    voxels = model._voxels(msm3d.PointCloud.of(scene))
-    core = torch.arange(0, len(voxels.keys), 2) if cored else None
-    owner = torch.randint(0, 300, (1000,), generator=torch.Generator().manual_seed(0)) if per_point else None
-    reading = Reading(levels=[0, 2], sampling="centered", per_point=per_point, dtype=torch.float32)
-    arguments = model.backbone, voxels.keys, voxels.features, extents(voxels.cells), core, owner, reading, model.ops
-    whole = _rows(*arguments, torch.device("cpu"))
-    parts = list(_blocks(*arguments, torch.device("cpu"), 170))
-    assert [part.start for part, _ in parts] == list(range(0, len(whole), 170))
-    assert torch.equal(torch.cat([rows for _, rows in parts]), whole)

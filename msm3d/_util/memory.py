@@ -38,7 +38,7 @@ def size(amount: int | float | str) -> int:
 
 
 def available(device: "torch.device | None" = None) -> int:
-    """Return the bytes that can be taken now: of a GPU, or of the machine or the container that we are in."""
+    """Return the free memory in bytes: of the GPU, or of the machine or the container."""
     if device is not None and device.type == "cuda":
         import torch
 
@@ -54,6 +54,11 @@ def available(device: "torch.device | None" = None) -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return max(min(free), 0)
+
+
+def budget(amount: int | float | str | None, device: "torch.device") -> int:
+    """Return the bytes that work on a device may take: `amount`, see `size`, or half of what is free."""
+    return available(device) // 2 if amount is None else size(amount)
 
 
 def _of_machine() -> int:

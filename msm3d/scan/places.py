@@ -15,8 +15,6 @@ _BLOCK = 1 << 16  # rows moved at a time
 class Part:
     """What was computed of one scene of a scan."""
 
-    scan: int
-    """Which of several scans it is of."""
     rows: Tensor
     """(k, c), one per point or per voxel."""
     owner: Tensor | None
@@ -31,7 +29,7 @@ def whole(parts: Sequence[Part]) -> tuple[Tensor, Tensor | None]:
     """Return the rows of a scan, and their owners where they are voxels'.
 
     >>> rows, places = torch.tensor([[1.0], [2.0]]), torch.tensor([2, 0])
-    >>> whole([Part(0, rows, None, places, 3)])[0].tolist()
+    >>> whole([Part(rows, None, places, 3)])[0].tolist()
     [[2.0], [nan], [1.0]]
 
     Args:
@@ -43,16 +41,14 @@ def whole(parts: Sequence[Part]) -> tuple[Tensor, Tensor | None]:
     places, total = torch.cat([part.places for part in parts if part.places is not None]), first.total
     if total is None:
         places, total = places.argsort().argsort(), len(places)
+    rows = first.rows if len(parts) == 1 else torch.cat([part.rows for part in parts])
     if first.owner is None:
-        values = torch.cat([part.rows for part in parts])
-        empty = values.new_full((total, values.shape[1]), float("nan"))
-        return empty.index_copy(0, places.to(values.device), values), None
+        empty = rows.new_full((total, rows.shape[1]), float("nan"))
+        return empty.index_copy(0, places.to(rows.device), rows), None
     firsts = accumulate((len(part.rows) for part in parts), initial=0)
-    owner = torch.cat(
-        [part.owner + first for part, first in zip(parts, firsts, strict=False) if part.owner is not None]
-    )
-    places = places.to(owner.device)
-    return torch.cat([part.rows for part in parts]), owner.new_full((total,), -1).index_copy(0, places, owner)
+    owners = [part.owner + start for part, start in zip(parts, firsts, strict=False) if part.owner is not None]
+    owner = torch.cat(owners)
+    return rows, owner.new_full((total,), -1).index_copy(0, places.to(owner.device), owner)
 
 
 def spread(out: np.ndarray, rows: np.ndarray) -> None:
