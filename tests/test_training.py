@@ -112,3 +112,9 @@ def test_a_line_is_due_early_then_now_and_then_and_at_the_end(tmp_path):
     assert due == [9, 19, 24]
     with Record(tmp_path, 0, 25, every=4) as record:
         assert [step for step in range(9) if record.step(step, 0.5)] == [3, 7]
+
+
+def test_one_process_trains_where_it_was_told(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for name, expected in (("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")):
+        assert Group.join(torch.device(name), 3) == (ALONE, torch.device(expected))

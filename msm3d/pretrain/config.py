@@ -190,7 +190,7 @@ ROOMS = PretrainConfig(
 """For synthetic rooms on a CPU: one scene of two views per step."""
 
 CONFIGS = {"rooms": ROOMS, "scannet": PretrainConfig()}
-"""By name: what the bundled weights were trained with, and the paper's own on ScanNet."""
+"""Named configurations: the one of the bundled weights, and the paper's own for ScanNet."""
 
 
 def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
@@ -201,11 +201,11 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
 
     Args:
         name: one of `CONFIGS`.
-        changes: NAME=VALUE of a field; those of the network are backbone.NAME, of the views augmentation.NAME, of the
-            ways of scanning rescan.NAME; lists have commas.
+        changes: NAME=VALUE of a field; fields of the network are called backbone.NAME, those of the views
+            augmentation.NAME, and those of the ways of scanning rescan.NAME; the values of a list have commas between.
 
     Raises:
-        InputError: a name or a value that is not one.
+        InputError: a name is unknown, or a value cannot be read or is out of range.
     """
     if name not in CONFIGS:
         raise InputError(f"unknown configuration {name!r}; choose one of {', '.join(CONFIGS)}.")

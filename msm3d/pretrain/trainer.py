@@ -55,7 +55,7 @@ def pretrain(
 
     Args:
         scenes: to learn from, such as those of `msm3d.evaluate.open_dataset(...)[0].scenes`.
-        config: of the run; see `named`.
+        config: every choice of the run; see `named`.
         folder: to write to; made if it is not there.
         data: what the scenes are, for the models' config.json.
         start: weights to begin with, of the same shape as `config.backbone`; drawn at random by default.
@@ -206,9 +206,9 @@ class Watch:
             health = self.monitor.look(step, outcome.pop("teacher"))
             self.record.line(step, **outcome, **health, steps_per_second=rate)
 
-    def after(self, step: int, saved: bool) -> None:
+    def after(self, step: int, due: bool) -> None:
         """Write the models of a checkpoint, and call the judge where it is due."""
-        if saved:
+        if due:
             for name in ("student", "teacher"):
                 self.run.model(name, steps=step + 1).save_pretrained(self.folder / name)
         if self.judge is not None and ((step + 1) % self.judge_every == 0 or step + 1 == self.run.config.steps):

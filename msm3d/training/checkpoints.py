@@ -12,7 +12,7 @@ from .._util.atomic import replacing
 from ..errors import InputError
 
 FORMAT = 1
-"""Of checkpoints."""
+"""Version of the checkpoints' format."""
 
 
 def save(path: Path, run: Mapping[str, Any], step: int, state: Mapping[str, Any]) -> None:

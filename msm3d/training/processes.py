@@ -29,7 +29,7 @@ class Group:
             InputError: `batch`, the number of scenes of a step, cannot be shared evenly among them.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return ALONE, device
+            return ALONE, torch.device("cuda", device.index or 0) if device.type == "cuda" else device
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(dist.destroy_process_group)

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: one JSON line per look, TensorBoard's files where it is installed, a live bar."""
+"""The log of a run: a JSON line now and then, TensorBoard's files where that is installed, and a live bar."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ class Record:
     """The log of a run in `folder`; one that goes on drops what was written after its checkpoint.
 
     Args:
-        folder: of the run; `log.jsonl` and `tensorboard/` are in it.
+        folder: the folder of the run, in which `log.jsonl` and `tensorboard/` are.
         start: the step to go on with: later lines are of steps that will be taken again.
         steps: number of steps of the whole run.
         every: steps between lines that are due; the first is due after at most ten.

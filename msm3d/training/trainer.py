@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import Msm3dError
 from .checkpoints import resume, save
@@ -18,18 +18,6 @@ class DivergedError(Msm3dError, RuntimeError):
     """The loss is not a finite number any more: the run teaches nothing."""
 
 
-class Part(Protocol):
-    """What changes while a run goes on: a module, an optimiser, a `Descent`."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state, for a checkpoint."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take over the state of a checkpoint."""
-        ...
-
-
 class Trainer:
     """A run of a `step`, again and again, that goes on from its checkpoint to the bit after any break.
 
@@ -40,8 +28,8 @@ class Trainer:
     >>> import torch
     >>> import torch.nn.functional as F
     >>> from msm3d.training import Descent, Trainer
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> descriptors = torch.randn(500, 16, generator=rng)  # or torch.from_numpy(model.extract(scan))
+    >>> _ = torch.manual_seed(0)
+    >>> descriptors = torch.randn(500, 16)  # or torch.from_numpy(model.extract(scan))
     >>> labels = (descriptors[:, 0] > 0).long()
     >>> head = torch.nn.Linear(16, 2)
     >>> descent = Descent(head.parameters(), steps=100, lr=0.05)
@@ -66,7 +54,7 @@ class Trainer:
     Args:
         step: called with the step's number from 0 and its batch; it moves the weights, and returns the "loss" and
             whatever else is to be told.
-        state: what the step changes, by the name under which the checkpoint holds it.
+        state: what the step changes, each with `state_dict` and `load_state_dict`, by its name in the checkpoint.
         identity: plain values, ready for JSON, that must be the same for a checkpoint to be gone on with.
         steps: number of steps of the whole run.
         batch: called with a step's number; it makes the step's batch ready, in another thread, while the step before
@@ -79,7 +67,7 @@ class Trainer:
     def __init__(
         self,
         step: Callable[[int, Any], dict[str, Any]],
-        state: Mapping[str, Part],
+        state: Mapping[str, Any],
         identity: Mapping[str, Any],
         *,
         steps: int,
@@ -117,7 +105,7 @@ class Trainer:
 
         Args:
             seen: called after each step, before it is saved, with its number and what it returned.
-            after: called after that with the step's number and whether it was saved.
+            after: called after that with the step's number and whether a checkpoint was due.
 
         Raises:
             InputError: as `resume`.
@@ -133,21 +121,12 @@ class Trainer:
                 continue
             if seen is not None:
                 seen(step, outcome)
-            saved = self.checkpoint is not None and self._due(step)
-            if saved:
-                self.save()
+            due = self.done % self.every == 0 or self.done == self.steps
+            if due and self.checkpoint is not None:
+                states = {name: part.state_dict() for name, part in self.state.items()}
+                save(self.checkpoint, self.identity, self.done, states)
             if after is not None:
-                after(step, saved)
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        assert self.checkpoint is not None
-        assert self.done is not None
-        states = {name: part.state_dict() for name, part in self.state.items()}
-        save(self.checkpoint, self.identity, self.done, states)
-
-    def _due(self, step: int) -> bool:
-        return (step + 1) % self.every == 0 or step + 1 == self.steps
+                after(step, due)
 
 
 def ahead(make: Callable[[int], B], start: int, stop: int) -> Iterator[tuple[int, B]]:
