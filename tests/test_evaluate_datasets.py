@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msm3d.datasets import Dataset, FileScan, LabelledScan, Layout, layouts, register, unregister
 from msm3d.datasets.synthetic import TEST_SEEDS, TRAIN_SEEDS
-from msm3d.errors import FileError, InputError
-from msm3d.evaluate import open_dataset
+from msm3d.errors import FileError, InputError, Msm3dWarning
+from msm3d.evaluate import S3DIS, SCANNET20, SCANNET200, class_list, open_dataset
+from msm3d.pretrain.sources import scenes as sources
 
 N = 12
 
@@ -285,8 +287,8 @@ def test_folders_that_are_no_data_set(tmp_path):
         == "DATA: is not a folder; give a data set's folder, or rooms:60 for synthetic rooms."
     )
     assert refusal(tmp_path) == (
-        "DATA: holds no data set known here; give a folder with train/SCENE/coord.npy, Area_1/ROOM/coord.npy, "
-        "Area_1/ROOM/Annotations or SCENE/SCENE_vh_clean_2.ply."
+        "DATA: holds no data set known here; give a folder with Area_1/ROOM/Annotations, Area_1/ROOM/coord.npy, "
+        "train/SCENE/coord.npy or SCENE/SCENE_vh_clean_2.ply."
     )
     write_pointcept(tmp_path / "train" / "a", 0)
     assert (
@@ -326,3 +328,89 @@ def test_rooms_on_the_fly(monkeypatch):
         assert refusal(spec) == (
             f"{spec!r} names no rooms; give rooms:60, or rooms:60/40 for 60 to learn from and 40 to test."
         ).replace(spec, "DATA")
+
+
+# --- what layouts share ---
+
+
+def test_the_unlabelled_scans_of_raw_s3dis_are_rooms_without_the_area_to_test_on(tmp_path):
+    for area, room in ((1, "office_1"), (2, "hall_1"), (5, "office_1")):
+        write_s3dis(tmp_path / f"Area_{area}" / room, wall_1="0 0 0 1 2 3\n1 2 3 0 0 0\n", chair_1="0 1 0 1 2 3\n")
+    bare = sources(tmp_path, tmp_path / "rooms")
+    assert [scan.name for scan in bare] == ["Area_1/office_1", "Area_2/hall_1"]
+    assert (len(bare[0].read()), bare[0].read().segment, bare[0].read().instance) == (3, None, None)
+    (named, _) = sources(tmp_path, tmp_path / "rooms", labels=True)
+    assert [S3DIS.names[label] for label in named.read().segment] == ["chair", "wall", "wall"]
+
+
+def test_a_layout_of_someone_else_is_tried_first(tmp_path):
+    cloud = object()
+
+    def splits(where, choice):
+        scan = LabelledScan("a", lambda: cloud)
+        return tuple(Dataset("mine", name, S3DIS, (scan,)) for name in ("train", f"area {choice.area}"))
+
+    mine = Layout(
+        title="mine",
+        example="mine.txt",
+        recognise=lambda where: (Path(where) / "mine.txt").is_file(),
+        splits=splits,
+        scans=lambda folder, labels: [FileScan("b", lambda: labels)] if (folder / "mine.txt").is_file() else [],
+    )
+    write_pointcept(tmp_path / "train" / "a", 0)
+    assert register(mine) is mine
+    try:
+        assert "give a folder with mine.txt, Area_1/ROOM/Annotations, " in refusal(tmp_path / "train")
+        (tmp_path / "mine.txt").write_text("")
+        train, test = open_dataset(tmp_path, area=2)
+        assert (train.name, test.split, train.scenes[0].read()) == ("mine", "area 2", cloud)
+        assert [(scan.name, scan.read()) for scan in sources(tmp_path, tmp_path, labels=True)] == [("b", True)]
+    finally:
+        unregister(mine)
+    assert [scan.name for scan in sources(tmp_path, tmp_path)] == ["a"]
+    with pytest.raises(InputError, match=r"^'mine' is not a layout; give a msm3d\.datasets\.Layout\.$"):
+        register("mine")
+
+
+def test_installed_packages_bring_layouts_and_a_broken_one_is_named(monkeypatch):
+    class Entry:
+        def __init__(self, name, found):
+            self.name, self.found, self.value, self.dist = name, found, f"package_of_{name}:LAYOUT", None
+
+        def load(self):
+            if self.found is None:
+                raise ImportError("no module named 'gone'.")
+            return self.found
+
+    good = Layout(title="good", recognise=lambda where: False, splits=lambda where, choice: None)
+    entries = [Entry("good", good), Entry("broken", None), Entry("odd", 7)]
+    home = layouts.__globals__  # of the module
+    monkeypatch.setitem(home, "_INSTALLED", None)
+    monkeypatch.setitem(home, "entry_points", lambda group: entries if group == "msm3d.datasets" else [])
+    with pytest.warns(Msm3dWarning) as said:
+        known = layouts()
+    assert known[0] is good
+    assert [str(warning.message) for warning in said] == [
+        "the data set 'broken' of the package package_of_broken cannot be used (no module named 'gone'); "
+        "update the package, or remove it: pip uninstall package_of_broken",
+        "the data set 'odd' of the package package_of_odd cannot be used (package_of_odd:LAYOUT is not a "
+        "msm3d.datasets.Layout); update the package, or remove it: pip uninstall package_of_odd",
+    ]
+
+
+def test_objects_are_what_the_benchmarks_count():
+    for classes, number in ((SCANNET20, 18), (SCANNET200, 198), (S3DIS, 13), (class_list("rooms"), 18)):
+        assert len(classes.things) == number
+        assert {"wall", "floor"} & {classes.names[label] for label in classes.things} == (
+            {"wall", "floor"} if classes is S3DIS else set()
+        )
+
+
+def test_a_folder_may_be_called_rooms(tmp_path, monkeypatch):
+    for name in ("train/a", "val/b"):
+        write_pointcept(tmp_path / "rooms:2" / name, 0)
+    monkeypatch.chdir(tmp_path)
+    assert [scene.name for scene in open_dataset("rooms:2")[0].scenes] == ["a"]
+    assert [scene.name for scene in sources("rooms:2", tmp_path)] == ["a"]
+    with pytest.raises(InputError, match=r"^'rooms:2/1' has rooms to test on; give rooms, or rooms:400 for as many\.$"):
+        sources("rooms:2/1", tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import make_scene
 
-from msm3d._util import training
+from msm3d import training
 from msm3d.backbones import build
 from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import FileError, InputError
@@ -82,18 +82,19 @@ def test_settings_change_by_name():
     ("name", "change", "sentence"),
     [
         ("room", None, r"^unknown configuration 'room'; choose one of rooms, scannet\.$"),
-        ("rooms", "xyz=1", r"^'xyz=1' changes nothing; give NAME=VALUE, NAME one of backbone, view, .*seed\.$"),
+        ("rooms", "xyz=1", r"^unknown setting 'xyz'; settings: backbone, view, .*seed\.$"),
         (
             "rooms",
             "backbone.chanels=1",
-            r"^'backbone.chanels=1' changes nothing; did you mean 'backbone\.channels=1'\?$",
+            r"^unknown setting 'backbone\.chanels'; did you mean 'backbone\.channels'\? Settings: .*channels, .*\.$",
         ),
-        ("rooms", "step=1", r"^'step=1' changes nothing; did you mean 'steps=1'\?$"),
-        ("rooms", "mask", r"^'mask' changes nothing; "),
+        ("rooms", "step=1", r"^unknown setting 'step'; did you mean 'steps'\? Settings: backbone, .*seed\.$"),
+        ("rooms", "mask", r"^'mask' has no value; give NAME=VALUE, such as mask=0\.6\.$"),
+        ("rooms", "view.mask=1", r"^unknown setting 'view\.mask'; settings: backbone, "),
         ("rooms", "mask=much", r"^'mask=much' cannot be read; give a value such as 0\.4\.$"),
         ("rooms", "mask=1", r"^mask is 1\.0; it must be within 0 to 1, below 1\.$"),
         ("rooms", "steps=0", r"^steps is 0; it must be at least 1\.$"),
-        ("rooms", "ramp=0.5,0.2", r"^ramp is \(0\.5, 0\.2\); it must be a first share that is not above the second\.$"),
+        ("rooms", "ramp=0.5,0.2", r"^ramp is \(0\.5, 0\.2\); give \(start, end\) with start <= end\.$"),
         ("rooms", "target=raw", r"^target is 'raw'; it must be one of layernorm, centred\.$"),
         ("rooms", "backbone.heads=0,0,7,10", r"^channels\[2\] is 128 and heads\[2\] is 7; "),
     ],

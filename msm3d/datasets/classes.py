@@ -24,6 +24,17 @@ class ClassList:
     """Name of each label from 0."""
     raw: tuple[int, ...] = ()
     """The id of each label in the data set's raw files, where those have ids."""
+    stuff: tuple[str, ...] = ()
+    """Names of the classes whose instances no benchmark of instance segmentation counts."""
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """The labels whose instances count: all but those of `stuff`.
+
+        >>> SCANNET20.things[:3], len(SCANNET200.things), len(S3DIS.things)
+        ((2, 3, 4), 198, 13)
+        """
+        return tuple(label for label, name in enumerate(self.names) if name not in self.stuff)
 
     def __len__(self) -> int:
         """Return the number of classes."""
@@ -77,8 +88,15 @@ def _listed(text: str) -> list[str]:
     return [entry.strip() for entry in text.replace("\n", " ").split(",")]
 
 
+SURFACES = ("wall", "floor")
+"""What ScanNet's instances leave out, 18 of 20 and 198 of 200 classes being left
+[ScanNet, BenchmarkScripts/3d_evaluation/evaluate_semantic_instance.py: CLASS_LABELS]."""
+
 SCANNET20 = ClassList(
-    "scannet20", tuple(_listed(_SCANNET20)), (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
+    "scannet20",
+    tuple(_listed(_SCANNET20)),
+    (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39),
+    SURFACES,
 )
 """ScanNet's 20 classes, raw ids as in NYU40 [ScanNet, BenchmarkScripts/ScanNet200/scannet200_constants.py]."""
 
@@ -86,13 +104,15 @@ SCANNET200 = ClassList(
     "scannet200",
     tuple(entry.split(" ", 1)[1] for entry in _listed(_SCANNET200)),
     tuple(int(entry.split(" ", 1)[0]) for entry in _listed(_SCANNET200)),
+    SURFACES,
 )
 """ScanNet200, raw ids as in the column `id` of scannetv2-labels.combined.tsv [the same file of ScanNet]."""
 
 S3DIS = ClassList(
     "s3dis", tuple("ceiling floor wall beam column window door table chair sofa bookcase board clutter".split())
 )
-"""The 13 classes of S3DIS; raw files name them and have no ids."""
+"""The 13 classes of S3DIS; raw files name them and have no ids. Instances of all of them count [SoftGroup's
+configuration for S3DIS: 13 instance classes]; some papers leave out ceiling, floor and wall."""
 
 
 def class_list(name: str) -> ClassList:
@@ -108,7 +128,7 @@ def class_list(name: str) -> ClassList:
     if name == "rooms":
         from ..rooms import CLASSES
 
-        return ClassList("rooms", tuple(CLASSES))
+        return ClassList("rooms", tuple(CLASSES), stuff=SURFACES)
     if name not in known:
         raise InputError(f"unknown classes {name!r}; choose one of {', '.join(known)}, rooms.")
     return known[name]

@@ -1,13 +1,18 @@
 """Pointcept's preprocessed layout: a folder per scene, an NPY file per field. `msm3d rooms` writes it too."""
 
+import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from .._util.words import option
-from ..errors import FileError
+from ..errors import FileError, InputError
 from ..scan.cloud import PointCloud
-from .classes import ClassList, class_list
-from .scenes import Scene, array, cloud, labelled
+from . import s3dis
+from .classes import S3DIS, ClassList, class_list
+from .layout import Choice, Layout, learning_root
+from .scenes import Dataset, FileScan, LabelledScan, array, cloud, folders, labelled
 
 SEGMENTS = {
     "scannet20": ("segment20.npy", "segment.npy"),
@@ -51,12 +56,68 @@ def read(folder: Path, classes: ClassList) -> PointCloud:
     )
 
 
-def scenes(folders: list[Path], classes: ClassList, prefix: bool = False) -> tuple[Scene, ...]:
-    """Return the scenes in some folders, named by them, or by the folder above as well with `prefix`."""
-    names = [f"{folder.parent.name}-{folder.name}" if prefix else folder.name for folder in folders]
-    return tuple(Scene(name, partial(read, folder, classes)) for name, folder in zip(names, folders, strict=True))
+def scenes(folders: list[Path], classes: ClassList) -> tuple[LabelledScan, ...]:
+    """Return the scenes in some folders, named by them."""
+    return tuple(LabelledScan(folder.name, partial(read, folder, classes)) for folder in folders)
 
 
 def guessed(folder: Path) -> ClassList:
     """Return the classes that a scene's files suggest: those of segment20.npy, else the 20 of rooms."""
     return class_list("scannet20" if (folder / "segment20.npy").is_file() else "rooms")
+
+
+# --- the layout -----------------------------------------------------------------------------------------------------
+
+
+def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
+    root = Path(where)
+    train, test = folders(root / "train", "*"), folders(root / "val", "*") or folders(root / "test", "*")
+    for split, found in (("train", train), ("val", test)):
+        if not found:
+            raise FileError(
+                f"{root / split}: holds no scenes; "
+                "move some of the others there (`msm3d rooms -n 10` fills train and val)."
+            )
+    classes = guessed(train[0]) if choice.classes is None else class_list(choice.classes)
+    title = "scannet" if re.fullmatch(r"scene\d{4}_\d{2}", train[0].name) else root.resolve().name
+    return (
+        Dataset(title, "train", classes, scenes(train, classes)),
+        Dataset(title, test[0].parent.name, classes, scenes(test, classes)),
+    )
+
+
+def _area_splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
+    rooms = [room for room in folders(Path(where), "Area_*/*") if (room / "coord.npy").exists()]
+    return s3dis.by_area(Path(where), rooms, choice.area, partial(read, classes=S3DIS))
+
+
+def _scans(folder: Path, labels: bool) -> list[FileScan]:
+    """Return all scenes at any depth, but those of S3DIS's area to test on."""
+    root = learning_root(folder)
+    found = sorted(path.parent for path in root.rglob("coord.npy") if s3dis.TEST_AREA not in path.parts)
+    return [FileScan(path.relative_to(root).as_posix(), partial(_bare, path, labels)) for path in found]
+
+
+def _bare(folder: Path, labels: bool = False) -> PointCloud:
+    """Return the scan of a scene's folder: coord.npy, and what else there is of it."""
+    names = ("coord", "color", "normal", *(["segment20"] if labels else []))
+    there = [name for name in names if (folder / f"{name}.npy").is_file()]
+    try:
+        return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
+    except (InputError, ValueError, OSError, EOFError) as error:
+        raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
+
+
+AREAS = Layout(
+    title="S3DIS in Pointcept's layout",
+    example="Area_1/ROOM/coord.npy",
+    recognise=lambda where: bool(folders(Path(where), "Area_*")),
+    splits=_area_splits,
+)
+LAYOUT = Layout(
+    title="Pointcept's layout: ScanNet, rooms",
+    example="train/SCENE/coord.npy",
+    recognise=lambda where: any(Path(where).glob("*/*/coord.npy")),
+    splits=_splits,
+    scans=_scans,
+)

@@ -1,5 +1,7 @@
 """S3DIS as it is downloaded: a folder per room, a text file per object."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +11,11 @@ from ..errors import FileError
 from ..io import text
 from ..scan.cloud import PointCloud
 from .classes import S3DIS
-from .scenes import Scene, cloud
+from .layout import Choice, Layout, learning_root
+from .scenes import Dataset, FileScan, LabelledScan, cloud, folders
 
+TEST_AREA = "Area_5"
+"""The area that benchmarks test on."""
 CLUTTER = S3DIS.names.index("clutter")
 STAIRS = "stairs"
 """A name in some rooms that is not a class of the benchmark; counted as clutter, as everybody does [Pointcept]."""
@@ -48,9 +53,23 @@ def read(room: Path) -> PointCloud:
     )
 
 
-def scenes(rooms: list[Path]) -> tuple[Scene, ...]:
-    """Return some rooms, named by area and room."""
-    return tuple(Scene(f"{room.parent.name}-{room.name}", partial(read, room)) for room in rooms)
+def by_area(root: Path, rooms: list[Path], area: int, read: Callable[[Path], PointCloud]) -> tuple[Dataset, Dataset]:
+    """Return the rooms of all other areas, to learn from, and those of one, each named by area and room.
+
+    Raises:
+        FileError: either has none.
+    """
+    test = [room for room in rooms if room.parent.name == f"Area_{area}"]
+    train = [room for room in rooms if room not in test]
+    if not train or not test:
+        there = ", ".join(sorted({room.parent.name for room in rooms})) or "no area with rooms"
+        raise FileError(f"{root}: has {there}; Area_{area} to test on and others to learn from are needed.")
+
+    def split(name: str, rooms: list[Path]) -> Dataset:
+        scans = (LabelledScan(f"{room.parent.name}-{room.name}", partial(read, room)) for room in rooms)
+        return Dataset("s3dis", name, S3DIS, tuple(scans))
+
+    return split(f"not Area {area}", train), split(f"Area {area}", test)
 
 
 def _table(file: Path) -> np.ndarray:
@@ -62,3 +81,32 @@ def _table(file: Path) -> np.ndarray:
     if not np.isfinite(table).all():
         raise FileError(f"{file}: has a value that is not finite; correct or remove its line.")
     return table
+
+
+# --- the layout -----------------------------------------------------------------------------------------------------
+
+
+def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
+    rooms = [room for room in folders(Path(where), "Area_*/*") if (room / "Annotations").is_dir()]
+    return by_area(Path(where), rooms, choice.area, read)
+
+
+def _scans(folder: Path, labels: bool) -> list[FileScan]:
+    root = learning_root(folder)
+    found = (path.parent for path in folders(root, "**/Area_*/*/Annotations"))
+    rooms = sorted(room for room in found if TEST_AREA not in room.parts)
+    return [FileScan(room.relative_to(root).as_posix(), partial(_bare, room, labels)) for room in rooms]
+
+
+def _bare(room: Path, labels: bool) -> PointCloud:
+    cloud = read(room)
+    return cloud if labels else replace(cloud, segment=None, instance=None)
+
+
+LAYOUT = Layout(
+    title="S3DIS as it is downloaded",
+    example="Area_1/ROOM/Annotations",
+    recognise=lambda where: any(Path(where).glob("Area_*/*/Annotations")),
+    splits=_splits,
+    scans=_scans,
+)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from .._util.words import option
-from ..errors import FileError
+from ..errors import FileError, InputError
 from ..io import read as read_points
 from ..scan.cloud import PointCloud
-from .classes import IGNORE, SCANNET20, ClassList
-from .scenes import Scene, cloud
+from .classes import IGNORE, SCANNET20, SCANNET200, ClassList, class_list
+from .layout import Choice, Layout, learning_root
+from .scenes import Dataset, FileScan, LabelledScan, cloud
 
 MESH = "_vh_clean_2.ply"
 NYU40 = 40
@@ -56,11 +57,6 @@ def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
     return cloud(
         mesh, coord=scan.coord, color=scan.color, normal=normal, segment=classes.from_raw(segment), instance=instance
     )
-
-
-def scenes(folders: list[Path], classes: ClassList, table: Path) -> tuple[Scene, ...]:
-    """Return the scans in some folders."""
-    return tuple(Scene(folder.name, partial(read, folder, classes, table)) for folder in folders)
 
 
 def split_names(file: Path) -> list[str]:
@@ -145,3 +141,54 @@ def _normals(mesh: Path, coord: np.ndarray) -> np.ndarray | None:
     across = np.cross(b - a, c - a)
     columns = [np.bincount(faces.T.ravel(), np.tile(across[:, axis], 3), len(coord)) for axis in range(3)]
     return np.stack(columns, 1)
+
+
+# --- the layout -----------------------------------------------------------------------------------------------------
+
+
+def _recognise(where: str | Path) -> bool:
+    return any(any(Path(where).glob(f"{depth}/*{MESH}")) for depth in ("*", "*/*"))
+
+
+def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
+    root, name = Path(where), choice.classes or SCANNET20.name
+    lists = choice.lists or root
+    if name not in (SCANNET20.name, SCANNET200.name):
+        raise InputError(f"classes is {name!r}; ScanNet's own files have {SCANNET20.name} or {SCANNET200.name}.")
+    classes, out = class_list(name), []
+    for split in ("train", "val"):
+        found = {path.parent.name: path.parent for path in root.glob(f"{split}/*/*{MESH}")}
+        if not found:
+            scans = root / "scans" if (root / "scans").is_dir() else root
+            found = {path.parent.name: path.parent for path in scans.glob(f"*/*{MESH}")}
+            names = set(split_names(lists / SPLITS[split]))
+            found = {name: folder for name, folder in found.items() if name in names}
+        if not found:
+            raise FileError(f"{root}: holds no scan of the split {split}; both train and val are needed.")
+        scans = (LabelledScan(name, partial(read, found[name], classes, lists / TABLE)) for name in sorted(found))
+        out.append(Dataset("scannet", split, classes, tuple(scans)))
+    return out[0], out[1]
+
+
+def _scans(folder: Path, labels: bool) -> list[FileScan]:
+    """Return the meshes of scans at any depth: those of the list to learn from, unless they are in a folder `train`."""
+    root = learning_root(folder)
+    names = {path.name.removesuffix(MESH): path for path in sorted(root.rglob(f"*{MESH}"))}
+    if names and root == folder:
+        if not (root / SPLITS["train"]).is_file():
+            file = root / SPLITS["train"]
+            raise FileError(f"{file}: does not exist; it names ScanNet's scans to learn from, copy it there.")
+        known = set(split_names(root / SPLITS["train"]))
+        names = {name: path for name, path in names.items() if name in known}
+        if not names:
+            raise FileError(f"{root}: holds none of the scans of {SPLITS['train']}; download them there.")
+    return [FileScan(name, partial(read_points, path)) for name, path in names.items()]
+
+
+LAYOUT = Layout(
+    title="ScanNet as it is downloaded",
+    example=f"SCENE/SCENE{MESH}",
+    recognise=_recognise,
+    splits=_splits,
+    scans=_scans,
+)

@@ -1,9 +1,9 @@
-"""What a data set is: named scenes that are read when their turn comes, and the classes of their labels."""
+"""What a data set is: named scans that are read when their turn comes, and the classes of their labels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,32 @@ from ..scan.cloud import PointCloud
 from .classes import IGNORE, ClassList
 
 
+class Scan(Protocol):
+    """A scan that is somewhere else until it is read; anything with these two will do."""
+
+    @property
+    def name(self) -> str:
+        """The name of the scan, the same on every machine."""
+        ...
+
+    @property
+    def read(self) -> Callable[[], PointCloud]:
+        """The function that returns the cloud."""
+        ...
+
+
 @dataclass(frozen=True)
-class Scene:
+class FileScan:
+    """A scan on disk to learn from; its labels do not count, unless a run asks for them."""
+
+    name: str
+    """Its path below the folder, without what all have in common."""
+    read: Callable[[], PointCloud] = field(repr=False)
+    """Return the cloud."""
+
+
+@dataclass(frozen=True)
+class LabelledScan:
     """A labelled scan that is somewhere else until `read`."""
 
     name: str
@@ -23,24 +47,29 @@ class Scene:
     """Return the cloud with `segment`, -1 where nothing is judged, and with `instance` where there is one."""
 
 
+Scene = LabelledScan
+"""Its name in `msm3d.evaluate`."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One split of a data set; iterating reads scene after scene.
 
     >>> from msm3d.evaluate import SCANNET20
     >>> cloud = PointCloud.of({"coord": np.zeros((2, 3)), "segment": np.array([0, -1])})
-    >>> split = Dataset("mine", "train", SCANNET20, (Scene("a", lambda: cloud), Scene("b", lambda: cloud)))
+    >>> scans = LabelledScan("a", lambda: cloud), LabelledScan("b", lambda: cloud)
+    >>> split = Dataset("mine", "train", SCANNET20, scans)
     >>> [(name, len(cloud)) for name, cloud in split], [scene.name for scene in split.only(["b"]).scenes]
     ([('a', 2), ('b', 2)], ['b'])
     """
 
     name: str
-    """Of the data set, such as "scannet"."""
+    """Name of the data set, such as "scannet"."""
     split: str
-    """Such as "train" or "Area 5"."""
+    """Name of the split, such as "train" or "Area 5"."""
     classes: ClassList
     """What the labels mean."""
-    scenes: tuple[Scene, ...]
+    scenes: tuple[LabelledScan, ...]
     """In the order of their names."""
 
     def __len__(self) -> int:

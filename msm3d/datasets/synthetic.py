@@ -1,39 +1,59 @@
 """Rooms made on the fly, for trying things without any data."""
 
+import os
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .classes import IGNORE, class_list
-from .scenes import Dataset, Scene
+from .layout import Choice, Layout
+from .scenes import Dataset, LabelledScan
 
 TRAIN_SEEDS, TEST_SEEDS = 900_000_000, 950_000_000
 """First seed of each split: far from those that anybody would pre-train on."""
 
 
-def splits(spec: str) -> tuple[Dataset, Dataset]:
-    """Return N rooms to learn from and as many others to test on for "rooms:N", or N and M for "rooms:N/M".
+def is_rooms(where: object) -> bool:
+    """Return whether this asks for synthetic rooms, "rooms" or "rooms:…", and is not a folder."""
+    return isinstance(where, str) and re.match(r"rooms(:|$)", where) is not None and not os.path.isdir(where)
 
-    >>> [(len(split), split.scenes[0].name) for split in splits("rooms:3/2")]
-    [(3, 'room-900000000'), (2, 'room-950000000')]
+
+def numbers(spec: str, examples: str) -> tuple[int | None, int | None]:
+    """Return N and M of "rooms:N/M": how many rooms to learn from and to test on; None is what the text leaves out.
+
+    >>> numbers("rooms:24/12", "rooms:60"), numbers("rooms:400", "rooms:60"), numbers("rooms", "rooms:60")
+    ((24, 12), (400, None), (None, None))
+
+    Args:
+        spec: the text.
+        examples: what to give instead, for the error.
+
+    Raises:
+        InputError: the text names no numbers, or such as are too large.
     """
-    match = re.fullmatch(r"rooms:([1-9]\d{0,5})(?:/([1-9]\d{0,5}))?", spec)
+    match = re.fullmatch(r"rooms(?::([1-9]\d{0,5})(?:/([1-9]\d{0,5}))?)?", spec)
     if match is None:
-        raise InputError(f"{spec!r} names no rooms; give rooms:60, or rooms:60/40 for 60 to learn from and 40 to test.")
-    train, test = int(match[1]), int(match[2] or match[1])
+        raise InputError(f"{spec!r} names no rooms; give {examples}.")
+    train, test = (None if number is None else int(number) for number in match.groups())
+    return train, test
+
+
+def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
+    """Return N rooms to learn from and as many others to test on for "rooms:N", or N and M for "rooms:N/M"."""
+    train, test = numbers(str(where), "rooms:60, or rooms:60/40 for 60 to learn from and 40 to test")
+    assert train is not None, "recognised by its number"
     classes = class_list("rooms")
 
-    def rooms(first: int, count: int) -> tuple[Scene, ...]:
-        return tuple(Scene(f"room-{seed}", partial(_room, seed)) for seed in range(first, first + count))
+    def split(name: str, first: int, count: int) -> Dataset:
+        seeds = range(first, first + count)
+        return Dataset("rooms", name, classes, tuple(LabelledScan(f"room-{n}", partial(_room, n)) for n in seeds))
 
-    return (
-        Dataset("rooms", "train", classes, rooms(TRAIN_SEEDS, train)),
-        Dataset("rooms", "test", classes, rooms(TEST_SEEDS, test)),
-    )
+    return split("train", TRAIN_SEEDS, train), split("test", TEST_SEEDS, test or train)
 
 
 def _room(seed: int) -> PointCloud:
@@ -42,3 +62,10 @@ def _room(seed: int) -> PointCloud:
     made = rooms.make(seed)
     assert made.segment is not None, "a synthetic room has labels"
     return replace(made, segment=np.where(made.segment == rooms.OTHER, IGNORE, made.segment).astype(np.int64))
+
+
+LAYOUT = Layout(
+    title="rooms made on the fly",
+    recognise=lambda where: is_rooms(where) and ":" in str(where),
+    splits=_splits,
+)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._util.training import BETAS, schedule
 from ..datasets.classes import IGNORE
 from ..errors import require
+from ..training.descent import BETAS, schedule
 from .blocks import Blocks, columns_of
 from .estimator import Probe, gathered
 

@@ -7,15 +7,13 @@ probes as any other, on scenes whose labels it has not seen.
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._util import training
-from ..backbones import Shape, record, shape_of
+from ..backbones import Shape, shape_of
 from ..datasets import Dataset
 from ..errors import InputError, require
 from ..model import Model
@@ -25,6 +23,7 @@ from ..scan.normals import completed
 from ..sparse.hierarchy import Hierarchy
 from ..sparse.interpolate import descriptors
 from ..sparse.voxels import voxelize
+from ..training import Descent, Trainer, turns
 
 HEADS = ("finest", "all")
 
@@ -34,23 +33,23 @@ class SupervisedSettings:
     """How to train; the defaults are the paper's Table 19 where a batch of one or two scenes allows it."""
 
     steps: int = 2000
-    """Batches; the paper has 200 epochs of batches of 48."""
+    """Number of batches; the paper has 200 epochs of batches of 48."""
     batch: int = 1
-    """Scenes of a batch."""
+    """Number of scenes in a batch."""
     lr: float = 1e-3
     """Largest learning rate, after `warmup` of the steps, then a cosine down to 0."""
     warmup: float = 0.01
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.05
-    """On matrices; scales and biases have none."""
+    """Weight decay of matrices; scales and biases have none."""
     clip: float = 3.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; a larger one is scaled down to it."""
     crop: int | None = 120_000
     """Most points of a scene."""
     head: str = "all"
     """What the linear head reads: "all" levels, interpolated and side by side, or the "finest" alone."""
     seed: int = 0
-    """Of the weights, the order of the scenes and their augmentation."""
+    """Random seed of the weights, the order of the scenes and their augmentation."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
@@ -79,7 +78,7 @@ def train_supervised(
     computes what it would have computed without the break.
 
     Args:
-        train: labelled scenes; one batch of them is in memory at a time.
+        train: labelled scenes; two batches of them are in memory at a time.
         config: shape of the network.
         settings: how to train.
         checkpoint: a file to write every `every` steps and at the end, and to go on from where it is there.
@@ -95,15 +94,17 @@ def train_supervised(
         InputError: a setting is out of range, a scene has no labels, or the checkpoint is of another run.
     """
     settings = settings or SupervisedSettings()
-    run = _Run(train, config, settings, torch.device(device), backend)
-    path = None if checkpoint is None else Path(checkpoint)
-    start = run.resume(path) if path is not None and path.exists() else 0
-    for step in range(start, settings.steps):
-        loss = run.step(step)
-        if log is not None:
-            log(step, loss)
-        if path is not None and ((step + 1) % every == 0 or step + 1 == settings.steps):
-            run.save(path, step + 1)
+    run = Supervision(train, config, settings, torch.device(device), backend)
+    state = {"head": run.head, "optimizer": run.descent, "model": run.model.backbone}
+    identity = {
+        **asdict(settings),
+        "config": config.to_dict(),
+        "scenes": [scene.name for scene in train.scenes],
+        "classes": list(train.classes.names),
+    }
+    kept: dict[str, Any] = {"batch": run.clouds, "checkpoint": checkpoint, "every": every}
+    trainer = Trainer(run.step, state, identity, steps=settings.steps, **kept)
+    trainer.run(None if log is None else lambda step, outcome: log(step, outcome["loss"]))
     return run.model.eval().requires_grad_(False)
 
 
@@ -125,8 +126,8 @@ def supervised_model(
     return model.to(device).eval().requires_grad_(False)
 
 
-class _Run:
-    """Network, head and optimiser of one training."""
+class Supervision:
+    """The network, its head and the optimiser of a run, and its step."""
 
     def __init__(
         self,
@@ -145,70 +146,42 @@ class _Run:
             self.head = nn.Linear(width, len(train.classes))
         self.model.to(device).train()
         self.head.to(device)
-        self.parameters = [*self.model.parameters(), *self.head.parameters()]
-        self.optimizer = training.optimizer(self.parameters, settings.lr, settings.weight_decay)
-        self.ops = self.model.ops
+        kept = {name: getattr(settings, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
+        self.descent = Descent([*self.model.parameters(), *self.head.parameters()], **kept)
 
-    def step(self, step: int) -> float:
+    def clouds(self, step: int) -> tuple[list[PointCloud], torch.Generator]:
+        """Return the batch of a step, cropped and augmented, and the generator of what else is random in it.
+
+        Raises:
+            InputError: a scene has no labels.
+        """
+        clouds, settings = [], self.settings
+        for _, scene in turns(step, settings.batch, self.train.scenes, settings.seed):
+            cloud = scene.read()
+            if cloud.segment is None:
+                raise InputError(f"{scene.name} has no labels; give scenes with segment.")
+            clouds.append(completed(cloud))
+        generator = torch.Generator().manual_seed((settings.seed << 32) + step)
+        return [augmented(cropped(cloud, settings.crop, generator), generator) for cloud in clouds], generator
+
+    def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:
         """Learn from one batch and return its loss."""
-        generator = torch.Generator().manual_seed((self.settings.seed << 32) + step)
-        clouds = [augmented(cropped(cloud, self.settings.crop, generator), generator) for cloud in self._clouds(step)]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * training.schedule(step, self.settings.steps, self.settings.warmup)
-        loss = self._loss(clouds, generator)
-        self.optimizer.zero_grad()
+        self.descent.begin(step)
+        loss = self._loss(*batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        self.optimizer.step()
-        return float(loss.detach())
+        self.descent.end()
+        return {"loss": float(loss.detach())}
 
     def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
         """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
         model, device = self.model, self.model.device
-        voxels = voxelize(clouds, model.config.inputs, self.ops)
-        hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, self.ops, len(clouds))
-        features = model.backbone(voxels.features.to(device), hierarchy, self.ops, generator)
-        read = descriptors(features, hierarchy, self.levels, model.config.sampling, self.ops)
+        voxels = voxelize(clouds, model.config.inputs, model.ops)
+        hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, model.ops, len(clouds))
+        features = model.backbone(voxels.features.to(device), hierarchy, model.ops, generator)
+        read = descriptors(features, hierarchy, self.levels, model.config.sampling, model.ops)
         logits = self.head(read)
         labels = torch.cat([torch.from_numpy(cloud.segment) for cloud in clouds])
         known, classes = labels >= 0, logits.shape[1]
         counts = torch.bincount(voxels.owner[known] * classes + labels[known], minlength=logits.numel())
         counts = counts.view_as(logits).to(logits)
         return -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
-
-    def _clouds(self, step: int) -> list[PointCloud]:
-        """Return the batch of a step."""
-        clouds = []
-        for turn in range(step * self.settings.batch, (step + 1) * self.settings.batch):
-            scene = self.train.scenes[training.scene_at(turn, len(self.train), self.settings.seed)]
-            cloud = scene.read()
-            if cloud.segment is None:
-                raise InputError(f"{scene.name} has no labels; give scenes with segment.")
-            clouds.append(completed(cloud))
-        return clouds
-
-    def save(self, path: Path, step: int) -> None:
-        """Write all that is needed to go on, or nothing."""
-        state = {
-            "head": self.head.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "model": self.model.backbone.state_dict(),
-        }
-        training.save(path, self._identity(), step, state)
-
-    def resume(self, path: Path) -> int:
-        """Take over a checkpoint and return the step to go on with."""
-        state = training.resume(path, self._identity(), self.model.device)
-        self.model.backbone.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what must be the same for a run to go on."""
-        return {
-            **asdict(self.settings),
-            "config": record(self.model.config),
-            "scenes": [scene.name for scene in self.train.scenes],
-            "classes": list(self.train.classes.names),
-        }

@@ -31,80 +31,84 @@ class PretrainConfig:
 
     # --- what the student sees ---
     view: int | None = 240_000
-    """Most points of a view, which the teacher sees whole ["crop size", Table 14; of what, the paper does not say]."""
+    """Largest number of points of a view, which the teacher sees whole; None for no limit ["crop size", Table 14; of
+    what, the paper does not say]."""
     crop: float = 0.6
-    """Share of a view's voxels that the student sees [open; MSC's rate]."""
+    """Share of a view's voxels that the student sees, above 0 to 1 [open; MSC's rate]."""
     crop_voxels: int | None = None
-    """Most finest voxels of a crop, so that a step's cost is bounded; None for no bound."""
+    """Largest number of finest voxels in a crop, which limits the cost of a step; None for no limit."""
     apart: float = 1.0
-    """Largest distance in metres of the two crops' middles, so that they differ and overlap [Figure 4; size open]."""
+    """Largest distance between the crop centres, in metres: the crops differ and overlap [Figure 4; size open]."""
     mask: float = 0.4
-    """Share of the crop's patches that are hidden [Table 14]."""
+    """Share of the crop's patches that are hidden, 0 to 1 [Table 14]."""
     masking: str = "bottom-up"
-    """`bottom-up` hides coarsest cells with all in them, so that the masks of all levels agree; `top-down` hides finest
-    voxels, which leaves coarse cells half visible; `none` hides nothing [Table 10]."""
+    """What is hidden: `bottom-up` hides coarsest cells with all that is in them, so that the masks of all levels agree;
+    `top-down` hides finest voxels, which leaves coarse cells half visible; `none` hides nothing [Table 10]."""
     ramp: tuple[float, float] = (0.0, 0.0)
-    """Shares of the steps between which the hidden share rises from 0 to `mask` [open; ours: a random teacher has
+    """The hidden share rises from 0 to `mask` between these two shares of the steps [open; ours: a random teacher has
     little to say about what is hidden]."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(lean=pi / 64))
     """How the two views differ [Figure 4 shows mirrors; the rest is MSC's]."""
     rescan: Rescan = field(default_factory=Rescan)
-    """How often a scene is changed, before its views are made, as by another way of scanning [ours]."""
+    """How often a scene is changed before its views are made, as if it had been scanned in another way [ours]."""
 
     # --- what it learns from ---
     levels: str = "all"
     """Which levels have a loss: `all`, or the `finest` alone [Table 10]."""
     cross_view: bool = True
-    """Targets are the other view's features [Figure 4]; False takes those of the student's own view, whole."""
+    """Whether the targets are the features of the other view [Figure 4]; with False they are those of the student's own
+    view, seen whole."""
     target: str = "layernorm"
-    """How the teacher's features become targets [open]: each voxel's are normalised (`layernorm`); `centred` first
-    shifts and scales each channel by its running mean and deviation, so that what all share counts for nothing."""
+    """How the teacher's features become targets [open]: `layernorm` normalises those of each voxel; `centred` before
+    that standardises each channel by its running mean and deviation, which removes what all voxels share."""
     predictor: int = 2
-    """Hidden width of the student's head, in units of the level's [the head: Figure 4; its shape is open]."""
+    """Hidden width of the student's head, as a multiple of the level's channels [Figure 4; the shape is open]."""
     placeless: bool = False
-    """Whether the regression's targets lose what a quadratic of a voxel's place, cubic in height, explains of them, per
-    view and level: features then say less of where a point is, and more of what it is [ours]."""
+    """Whether to subtract from the targets of the regression, per view and level, what a polynomial of a voxel's place
+    explains of them, quadratic and in height cubic: features then say less about where a point is, and more about what
+    it is [ours]."""
     labels: float = 0.0
-    """Weight of a cosine classifier per level on scenes that have labels, beside the objective [ours]. 0 is the paper's
-    objective, which looks at no label."""
+    """Weight of the loss of a cosine classifier per level on scenes that have labels, added to the objective [ours]; 0
+    is the paper's objective, which looks at no label."""
     classes: int = 20
-    """How many classes the labels have, where they count."""
+    """Number of classes of the labels; it counts only if `labels` is above 0."""
     visible: float = 0.0
-    """Weight of the same loss on visible voxels [the paper's is on hidden ones alone]."""
+    """Weight of the same loss on visible voxels; the paper has it on hidden voxels alone [ours]."""
     prototypes: int = 0
-    """Clusters per level that hidden voxels are assigned to, by Sinkhorn's algorithm, in place of the regression of
-    features [ours; as in SwAV and DINOv2]. 0 has none."""
+    """Number of clusters per level to which hidden voxels are assigned, by Sinkhorn's algorithm, in place of the
+    regression of features [ours; as in SwAV and DINOv2]; 0 keeps the regression."""
     prototype_weight: float = 0.3
-    """Weight of that loss beside the one on visible voxels."""
+    """Weight of the clusters' loss beside the one on visible voxels."""
     temperatures: tuple[float, float] = (0.1, 0.05)
-    """Of the student's and the teacher's assignments."""
+    """Temperatures of the softmax over clusters: the student's and the teacher's."""
 
     # --- how long and how fast ---
     steps: int = 180_000
-    """Batches: 1,800 epochs of 1,201 scenes in batches of 12 [Table 14]."""
+    """Number of batches: 1,800 epochs of 1,201 scenes in batches of 12 [Table 14]."""
     batch: int = 12
-    """Scenes of a step, over all processes [Table 14]."""
+    """Number of scenes in a step, over all processes [Table 14]."""
     lr: float = 1.5e-3
     """Largest learning rate [Table 14], after `warmup` of the steps, then a cosine down to 0."""
     warmup: float = 1 / 30
     """Share of the steps in which the learning rate rises [Table 14: 60 of 1,800 epochs]."""
     weight_decay: float = 0.05
-    """On matrices [Table 14]; scales, biases and tokens have none."""
+    """Weight decay of matrices [Table 14]; scales, biases and tokens have none."""
     clip: float = 3.0
-    """Largest norm of the gradient [open; Sonata's]."""
+    """Largest norm of the gradient; a larger one is scaled down to it [open; Sonata's]."""
     momentum: tuple[float, float] = (0.996, 1.0)
-    """Of the teacher, first and last, along a cosine [Table 14; the curve is open]."""
+    """Momentum of the teacher at the first and the last step, along a cosine [Table 14; the curve is open]."""
     precision: str = "fp32"
-    """In which weights are multiplied: `fp32` or `bf16`; sums, features and updates are float32 in both."""
+    """Number format in which weights are multiplied, `fp32` or `bf16`; sums, features and updates are float32."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed."""
 
     def __post_init__(self) -> None:
         for name in ("ramp", "temperatures", "momentum"):  # JSON has lists where we have tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
             values = getattr(self, name)
             require(name, values, len(values) == 2 and all(0 <= value <= 1 for value in values), "two within 0 to 1")
-        require("ramp", self.ramp, self.ramp[0] <= self.ramp[1], "a first share that is not above the second")
+        if self.ramp[0] > self.ramp[1]:
+            raise InputError(f"ramp is {self.ramp}; give (start, end) with start <= end.")
         for name in ("steps", "batch", "predictor", "classes"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("view", "crop_voxels"):
@@ -186,7 +190,7 @@ ROOMS = PretrainConfig(
 """For synthetic rooms on a CPU: one scene of two views per step."""
 
 CONFIGS = {"rooms": ROOMS, "scannet": PretrainConfig()}
-"""By name: what the bundled weights were trained with, and the paper's own on ScanNet."""
+"""Named configurations: the one of the bundled weights, and the paper's own for ScanNet."""
 
 
 def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
@@ -197,11 +201,11 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
 
     Args:
         name: one of `CONFIGS`.
-        changes: NAME=VALUE of a field; those of the network are backbone.NAME, of the views augmentation.NAME, of the
-            ways of scanning rescan.NAME; lists have commas.
+        changes: NAME=VALUE of a field; fields of the network are called backbone.NAME, those of the views
+            augmentation.NAME, and those of the ways of scanning rescan.NAME; the values of a list have commas between.
 
     Raises:
-        InputError: a name or a value that is not one.
+        InputError: a name is unknown, or a value cannot be read or is out of range.
     """
     if name not in CONFIGS:
         raise InputError(f"unknown configuration {name!r}; choose one of {', '.join(CONFIGS)}.")
@@ -213,12 +217,12 @@ def named(name: str, changes: list[str] | None = None) -> PretrainConfig:
         path, equals, text = change.partition("=")
         part, _, key = path.rpartition(".")
         names = [f.name for f in fields(parts.get(part, config))]
-        if not equals or part not in parts or key not in names:
-            near = get_close_matches(key, names, n=1) if key and equals and part in parts else []
-            if near:
-                meant = f"{path.removesuffix(key)}{near[0]}={text}"
-                raise InputError(f"{change!r} changes nothing; did you mean {meant!r}?")
-            raise InputError(f"{change!r} changes nothing; give NAME=VALUE, NAME one of {', '.join(names)}.")
+        if not equals:
+            raise InputError(f"{change!r} has no value; give NAME=VALUE, such as mask=0.6.")
+        if part not in parts or key not in names:
+            near = get_close_matches(key, names, n=1) if part in parts else []
+            meant = f"did you mean {path.removesuffix(key) + near[0]!r}? Settings" if near else "settings"
+            raise InputError(f"unknown setting {path!r}; {meant}: {', '.join(names)}.")
         changed[part][key] = _parsed(change, text, getattr(parts[part], key))
     nested = {part: replace(parts[part], **changed[part]) for part in nests}
     return replace(config, **nested, **changed[""])

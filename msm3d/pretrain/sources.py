@@ -1,95 +1,55 @@
 """Scans to learn from: any folder of scans will do, and no label is read unless a run asks for labels."""
 
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from ..datasets import FileScan, Scan, layouts
+from ..datasets.layout import learning_root
+from ..datasets.synthetic import is_rooms, numbers
 from ..errors import FileError, InputError
-from ..scan.cloud import PointCloud
 
 ROOMS = 400
 """How many rooms are made where no number is given; seeds count up from 0."""
-MESH = "_vh_clean_2.ply"
-LIST = "scannetv2_train.txt"
-TEST_AREA = "Area_5"
 
 
-@dataclass(frozen=True)
-class FileScene:
-    """A scan on disk."""
-
-    name: str
-    """Its path below the folder, without what all have in common."""
-    read: Callable[[], PointCloud]
-    """Return the cloud."""
-
-
-def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[FileScene]:
+def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[Scan]:
     """Return the scans to learn from, in the order of their names: never those that benchmarks test on.
 
     Args:
-        where: a folder of scans in files of `msm3d.io.KINDS`, at any depth; one in Pointcept's layout, of which `train`
-            is taken where there is one, and of S3DIS's areas all but the fifth; ScanNet as it is downloaded, with its
-            list scannetv2_train.txt; or "rooms" or "rooms:N" for synthetic rooms.
+        where: a folder in a layout of `msm3d.datasets.layouts()`: Pointcept's at any depth, of which `train` is taken
+            where there is one; ScanNet as it is downloaded, with its list scannetv2_train.txt; S3DIS, of whose areas
+            all but the fifth are taken; else a folder of scans in files of `msm3d.io.KINDS`, at any depth; or "rooms"
+            or "rooms:N" for synthetic rooms.
         rooms: the folder to write synthetic rooms to; those that are there already are kept.
-        labels: read the labels of scenes in Pointcept's layout, too.
+        labels: read the labels, too, of scenes in Pointcept's layout or S3DIS's.
 
     Raises:
         FileError: there is no such folder, no scan in it, or the list is missing.
         InputError: `where` names no number of rooms.
     """
-    if isinstance(where, str) and re.match(r"rooms(:|$)", where) and not os.path.isdir(where):
+    if is_rooms(where):
         from ..rooms import write
 
-        match = re.fullmatch(r"rooms(?::([1-9]\d{0,5}))?", where)
-        if match is None:
-            raise InputError(f"{where!r} names no rooms; give rooms, or rooms:{ROOMS} for as many.")
-        write(rooms, int(match[1] or ROOMS), split="train")
+        cure = f"rooms, or rooms:{ROOMS} for as many"
+        train, test = numbers(str(where), cure)
+        if test is not None:
+            raise InputError(f"{where!r} has rooms to test on; give {cure}.")
+        write(rooms, train or ROOMS, split="train")
         where = rooms
     folder = Path(where)
     if not folder.is_dir():
         raise FileError(f"{folder}: is not a folder; give one with scans, or rooms:{ROOMS} for synthetic rooms.")
-    root = folder / "train" if (folder / "train").is_dir() else folder
-    if found := sorted(path.parent for path in root.rglob("coord.npy") if TEST_AREA not in path.parts):
-        return [FileScene(path.relative_to(root).as_posix(), partial(_arrays, path, labels)) for path in found]
-    if found := sorted(root.rglob(f"*{MESH}")):
-        return _scannet(root, found, listed=root == folder)
-    return _files(root)
+    for layout in layouts():
+        if found := layout.scans(folder, labels):
+            return list(found)
+    return _files(learning_root(folder))
 
 
-def _scannet(root: Path, meshes: list[Path], listed: bool) -> list[FileScene]:
-    from ..io import read
-
-    names = {path.name.removesuffix(MESH): path for path in meshes}
-    if listed:
-        if not (root / LIST).is_file():
-            raise FileError(f"{root / LIST}: does not exist; it names ScanNet's scans to learn from, copy it there.")
-        known = set((root / LIST).read_text(encoding="utf-8").split())
-        names = {name: path for name, path in names.items() if name in known}
-    if not names:
-        raise FileError(f"{root}: holds none of the scans of {LIST}; download them there.")
-    return [FileScene(name, partial(read, path)) for name, path in names.items()]
-
-
-def _files(root: Path) -> list[FileScene]:
+def _files(root: Path) -> list[Scan]:
     from ..io import KINDS, read
 
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in KINDS and path.is_file())
     if not found:
         raise FileError(f"{root}: holds no scans; give a folder of {', '.join(KINDS[:3])}, … files, or rooms:{ROOMS}.")
-    return [FileScene(path.relative_to(root).as_posix(), partial(read, path)) for path in found]
-
-
-def _arrays(folder: Path, labels: bool = False) -> PointCloud:
-    """Return the scan of a folder in Pointcept's layout: coord.npy, and what else there is of it."""
-    names = ("coord", "color", "normal", *(["segment20"] if labels else []))
-    there = [name for name in names if (folder / f"{name}.npy").is_file()]
-    try:
-        return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
-    except (InputError, ValueError, OSError, EOFError) as error:
-        raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
+    return [FileScan(path.relative_to(root).as_posix(), partial(read, path)) for path in found]

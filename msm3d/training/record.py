@@ -1,7 +1,8 @@
-"""What a run leaves to look at: one JSON line per look, TensorBoard's files where it is installed, a live bar."""
+"""The log of a run: a JSON line now and then, TensorBoard's files where that is installed, and a live bar."""
 
 import json
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -10,28 +11,33 @@ from tqdm import tqdm
 from .._util.atomic import refusals, replacing
 from .._util.stages import hidden
 
+_FIRST = 10
+"""The step of the first line of the log at the latest: whoever starts a run wants to see one."""
+
 
 class Record:
     """The log of a run in `folder`; one that goes on drops what was written after its checkpoint.
 
     Args:
-        folder: of the run; `log.jsonl` and `tensorboard/` are in it.
+        folder: the folder of the run, in which `log.jsonl` and `tensorboard/` are.
         start: the step to go on with: later lines are of steps that will be taken again.
-        steps: of the whole run.
+        steps: number of steps of the whole run.
+        every: steps between lines that are due; the first is due after at most ten.
         shown: whether to show a bar; None shows it in a terminal only.
     """
 
-    def __init__(self, folder: Path, start: int, steps: int, shown: bool | None) -> None:
+    def __init__(self, folder: Path, start: int, steps: int, every: int = 50, shown: bool | None = False) -> None:
         path = folder / "log.jsonl"
         if path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) < start]
             with replacing(path) as partial:
                 partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.path = path
+        self.path, self.every, self.steps = path, every, steps
         with refusals(path):
             self.file = path.open("a", encoding="utf-8")
         self.board = _board(folder / "tensorboard", start)
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
+        self.clock, self.timed = perf_counter(), start
 
     def __enter__(self) -> "Record":
         return self
@@ -42,10 +48,17 @@ class Record:
         if self.board is not None:
             self.board.close()
 
-    def step(self, loss: float) -> None:
-        """Move the bar on by a step."""
+    def step(self, step: int, loss: float) -> bool:
+        """Move the bar on by a step, and return whether a line of it is due."""
         self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self.bar.update()
+        return (step + 1) % self.every == 0 or step + 1 in (min(_FIRST, self.every), self.steps)
+
+    def rate(self, step: int) -> float:
+        """Return how many steps a second have been taken since the last time that this was asked."""
+        now, taken = perf_counter(), step + 1 - self.timed
+        rate, self.clock, self.timed = taken / (now - self.clock), now, step + 1
+        return round(rate, 3)
 
     def line(self, step: int, **values: Any) -> None:
         """Write one line, at once: numbers, lists of one number per level, or dictionaries of numbers."""

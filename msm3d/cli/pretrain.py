@@ -1,4 +1,4 @@
-"""`msm3d rooms` and `msm3d pretrain`: data to learn from, and learning."""
+"""`msm3d pretrain`: learning features from scans without labels."""
 
 import argparse
 import os
@@ -11,37 +11,7 @@ from .display import Display
 
 
 def add(verbs: Any) -> None:
-    """Declare the verbs."""
-    verb = verbs.add_parser(
-        "rooms",
-        help="make labelled synthetic rooms",
-        description="Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room.",
-        epilog="example: msm3d rooms -n 10 -o rooms",
-    )
-    verb.add_argument("-n", "--number", type=arguments.whole(1), required=True, help="how many")
-    verb.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="folder; rooms that are there already are kept"
-    )
-    verb.add_argument(
-        "--first-seed", type=arguments.whole(0), default=0, help="the rooms' seeds count up from it (default 0)"
-    )
-    verb.add_argument(
-        "--layout",
-        default="pointcept",
-        type=arguments.one_of("pointcept", "ply"),
-        help="pointcept (folders of .npy, default) or ply",
-    )
-    verb.add_argument(
-        "--split",
-        type=arguments.one_of("train", "val", "test"),
-        help="train, val or test for all; by seed otherwise: 8 of 10 train, 1 val, 1 test",
-    )
-    verb.add_argument("--kind", help="such as kitchen; mixed by default")
-    verb.add_argument("--points", type=arguments.whole(1), default=100_000, help="of each room (default 100000)")
-    verb.add_argument("--workers", type=arguments.whole(1), help="processes; one for each core by default")
-    arguments.add_quiet(verb)
-    verb.set_defaults(run=_rooms)
-
+    """Declare the verb."""
     verb = verbs.add_parser(
         "pretrain",
         help="learn features from scans without labels",
@@ -64,22 +34,10 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--probe-every", type=arguments.whole(1), default=2000, help="steps between probes (default 2000)"
     )
-    verb.add_argument("--threads", type=arguments.whole(1), help="of the processor; all by default")
+    verb.add_argument("--threads", type=arguments.whole(1), help="number of CPU threads; all by default")
     arguments.add_device(verb)
     arguments.add_quiet(verb)
     verb.set_defaults(run=_pretrain)
-
-
-def _rooms(options: argparse.Namespace, display: Display) -> None:
-    from ..rooms import write
-    from ..rooms.files import complete, target
-
-    folder, seeds = Path(options.output), range(options.first_seed, options.first_seed + options.number)
-    there = sum(complete(target(folder, seed, options.layout, options.split)) for seed in seeds)
-    kept = f", {there} of them there already" if there else ""
-    settings = {name: getattr(options, name) for name in ("first_seed", "layout", "split", "kind", "points", "workers")}
-    written = write(options.output, options.number, progress=False if options.quiet else None, **settings)
-    display.line(f"{options.output}: {count(len(written), 'room')} of {count(options.points, 'point')}{kept}")
 
 
 def _pretrain(options: argparse.Namespace, display: Display) -> None:
@@ -91,7 +49,8 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
     from ..pretrain.sources import scenes
     from ..pretrain.trainer import check_folder
 
-    check_folder(Path(options.output), options.resume)
+    folder = Path(options.output)
+    check_folder(folder, options.resume)
     config = named(options.config, options.set)
     device = device_of(options.device)
     if options.threads is not None:
@@ -100,7 +59,6 @@ def _pretrain(options: argparse.Namespace, display: Display) -> None:
         torch.set_num_threads(options.threads)
     settings = {"resume": options.resume, "every": options.every, "judge_every": options.probe_every}
     settings |= {"device": device, "backend": options.backend, "progress": None}
-    folder = Path(options.output)
     display.quiet |= os.environ.get("RANK", "0") != "0"  # of several processes one speaks
     display.stage("scans to learn from")
     found = scenes(options.data, folder / "rooms", labels=config.labels > 0)

@@ -1,0 +1,105 @@
+"""Layouts: how people keep data sets on disk, each declared in a module of its own and listed here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from .._util.words import cut, warn
+from ..errors import InputError, quoted
+from .scenes import Dataset, Scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What else `open_dataset` is asked for."""
+
+    classes: str | None = None
+    """Name of the classes instead of what the files suggest."""
+    lists: Path | None = None
+    """Folder of the lists of scans; None is the data set's own."""
+    area: int = 5
+    """The area of S3DIS to test on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One way in which people have a data set.
+
+    >>> from msm3d.datasets import open_dataset
+    >>> from msm3d.datasets.classes import S3DIS
+    >>> def rooms(where, choice):
+    ...     return Dataset("mine", "train", S3DIS, ()), Dataset("mine", "test", S3DIS, ())
+    >>> mine = register(Layout(title="mine", recognise=lambda where: where == "mine:all", splits=rooms))
+    >>> open_dataset("mine:all")[1].split
+    'test'
+    >>> unregister(mine)
+    """
+
+    title: str
+    """What it is called, such as "ScanNet as it is downloaded"."""
+    example: str = ""
+    """The path below the data set's folder by which it is recognised, such as `SCENE/SCENE_vh_clean_2.ply`."""
+    recognise: Callable[[str | Path], bool]
+    """Whether this is such a data set: a folder, which need not exist, or the text that was given."""
+    splits: Callable[[str | Path, Choice], tuple[Dataset, Dataset]]
+    """Return the labelled split to learn from and the one to test on; called for what was recognised."""
+    scans: Callable[[Path, bool], Sequence[Scan]] = lambda folder, labels: ()
+    """Return the scans below a folder to learn from without labels, or with them where there are some and the second
+    argument asks for them: none where there are none, and never those that the benchmark tests on."""
+
+
+_REGISTERED: list[Layout] = []
+_INSTALLED: list[Layout] | None = None
+
+
+def register(layout: Layout) -> Layout:
+    """Make a layout known to this process: `open_dataset` and `msm3d pretrain` try it before those of msm3d.
+
+    A package that is to be found in every process names its layout in an entry point of the group `msm3d.datasets`.
+
+    Raises:
+        InputError: it is not a `Layout`.
+    """
+    if not isinstance(layout, Layout):
+        raise InputError(f"{quoted(layout)} is not a layout; give a msm3d.datasets.Layout.")
+    _REGISTERED.insert(0, layout)
+    return layout
+
+
+def unregister(layout: Layout) -> None:
+    """Undo `register`."""
+    _REGISTERED.remove(layout)
+
+
+def layouts() -> list[Layout]:
+    """Return all layouts in the order in which they are tried: registered, of installed packages, of msm3d."""
+    from . import pointcept, s3dis, scannet, synthetic
+
+    global _INSTALLED
+    if _INSTALLED is None:
+        _INSTALLED = [found for entry in entry_points(group="msm3d.datasets") if (found := _loaded(entry))]
+    own = [synthetic.LAYOUT, s3dis.LAYOUT, pointcept.AREAS, pointcept.LAYOUT, scannet.LAYOUT]
+    return [*_REGISTERED, *_INSTALLED, *own]
+
+
+def _loaded(entry: EntryPoint) -> Layout | None:
+    """Return what an installed package offers, or None and a warning where that cannot be used."""
+    try:
+        found = entry.load()
+        if isinstance(found, Layout):
+            return found
+        reason = f"{entry.value} is not a msm3d.datasets.Layout"
+    except Exception as error:  # anything may happen in others' code
+        reason = cut(error, 200).rstrip(".")
+    package = entry.dist.name if entry.dist is not None else entry.value.partition(":")[0]
+    warn(
+        f"the data set {cut(entry.name)!r} of the package {package} cannot be used ({reason}); "
+        f"update the package, or remove it: pip uninstall {package}"
+    )
+    return None
+
+
+def learning_root(folder: Path) -> Path:
+    """Return the folder of the scans to learn from: `train` where there is one."""
+    return folder / "train" if (folder / "train").is_dir() else folder

@@ -1,0 +1,17 @@
+"""What every training shares: the loop, rates over time, the order of scenes, checkpoints that resume, the log.
+
+`Trainer` is the place to begin; pre-training and training with labels are a step and a state each on top of it.
+"""
+
+from .checkpoints import resume as resume
+from .checkpoints import save as save
+from .descent import Descent as Descent
+from .descent import optimizer as optimizer
+from .descent import schedule as schedule
+from .order import scene_at as scene_at
+from .order import turns as turns
+from .processes import ALONE as ALONE
+from .processes import Group as Group
+from .record import Record as Record
+from .trainer import DivergedError as DivergedError
+from .trainer import Trainer as Trainer

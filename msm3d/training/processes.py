@@ -1,0 +1,59 @@
+"""The processes of a run, as torchrun starts them: each takes its share of a step, and gradients are summed."""
+
+import atexit
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Group:
+    """Which process this is, and how many there are."""
+
+    rank: int = 0
+    """Number of this process, from 0."""
+    size: int = 1
+    """How many processes there are."""
+
+    @classmethod
+    def join(cls, device: torch.device, batch: int) -> tuple["Group", torch.device]:
+        """Return the processes that torchrun has started, and the device of this one: the GPU of its LOCAL_RANK.
+
+        Raises:
+            InputError: `batch`, the number of scenes of a step, cannot be shared evenly among them.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return ALONE, torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)
+        group = cls(dist.get_rank(), dist.get_world_size())
+        if batch % group.size:
+            raise InputError(
+                f"a batch of {batch} scenes cannot be shared by {group.size} processes; "
+                f"give batch a multiple of {group.size}."
+            )
+        return group, torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Add up tensors over all processes, in place and in one message; the first says on which device."""
+        if self.size > 1:
+            flat = torch.cat([tensor.flatten().to(tensors[0].device) for tensor in tensors])
+            dist.all_reduce(flat)
+            for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Group()
+"""A run of one process."""
