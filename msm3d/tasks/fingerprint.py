@@ -1,0 +1,96 @@
+"""Which descriptors a head was fitted on: it may not be given those of another network, or of other levels."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from ..errors import InputError, quoted
+from ..model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What makes descriptors: columns of two arrays mean the same where their fingerprints are equal."""
+
+    name: str = field(compare=False)
+    """Of the network, for sentences."""
+    weights: str
+    """64 hexadecimal digits of its shape and numbers, see `model_hash`."""
+    levels: tuple[int, ...]
+    """Which levels are side by side, 0 the finest."""
+    widths: tuple[int, ...]
+    """Columns of each of them."""
+    reading: str
+    """How levels are read at a point, see `sparse.interpolate.corners`."""
+
+    @classmethod
+    def of(
+        cls, source: "Model | Fingerprint", levels: int | Sequence[int] | None = None, sampling: str | None = None
+    ) -> "Fingerprint":
+        """Return the fingerprint of what `model.extract(..., levels=levels, sampling=sampling)` returns.
+
+        It reads every weight; make it once where many calls need it.
+
+        >>> from msm3d import BackboneConfig
+        >>> Fingerprint.of(Model(BackboneConfig()), levels=[0, -1]).widths
+        (64, 384)
+
+        Args:
+            source: the model; a fingerprint stays what it is.
+            levels: as for `Model.extract`.
+            sampling: as for `Model.extract`.
+        """
+        if isinstance(source, Fingerprint):
+            return source
+        source.channels(levels)  # says what is wrong with them
+        asked = [levels] if isinstance(levels, int) else levels
+        infos = source.feature_info if asked is None else [source.feature_info[level] for level in asked]
+        return cls(
+            name=str(source.meta.get("name") or "untrained"),
+            weights=model_hash(source),
+            levels=tuple(info.level for info in infos),
+            widths=tuple(info.channels for info in infos),
+            reading=sampling or source.config.sampling,
+        )
+
+    @property
+    def channels(self) -> int:
+        """Width of a descriptor."""
+        return sum(self.widths)
+
+    def __str__(self) -> str:
+        """Name network, levels and reading."""
+        levels = ", ".join(map(str, self.levels))
+        return f"{self.name} (weights {self.weights[:8]}, levels {levels}, read {self.reading})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
+        """Build from `to_dict`'s values.
+
+        Raises:
+            InputError: a value is missing, unknown or of the wrong kind.
+        """
+        kinds = {"name": str, "weights": str, "levels": list, "widths": list, "reading": str}
+        good = isinstance(values, Mapping) and values.keys() == kinds.keys()
+        good = good and all(isinstance(values[key], kind) for key, kind in kinds.items())
+        if not good or not all(type(number) is int for key in ("levels", "widths") for number in values[key]):
+            raise InputError(f"{quoted(values)} does not name descriptors; save the head again.")
+        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**made)
+
+
+def model_hash(model: Model) -> str:
+    """Return 64 hexadecimal digits of a model's shape and weights."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(model.backbone.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
