@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import InputError, quoted
@@ -47,8 +48,9 @@ class Fingerprint:
         if isinstance(source, Fingerprint):
             return source
         source.channels(levels)  # says what is wrong with them
-        asked = [levels] if isinstance(levels, int) else levels
-        infos = source.feature_info if asked is None else [source.feature_info[level] for level in asked]
+        infos = source.feature_info
+        if levels is not None:
+            infos = [infos[level] for level in np.atleast_1d(levels)]
         return cls(
             name=str(source.meta.get("name") or "untrained"),
             weights=model_hash(source),
