@@ -151,7 +151,7 @@ def test_damaged_and_foreign_files_are_one_sentence(saved):
     good, tensors = (saved / "head.json").read_text(), (saved / "head.safetensors").read_bytes()
     values = json.loads(good)
     cases = [
-        ({"format": "msm3d"}, 'DIR/head.json is not a head of msm3d (it has no "format": "msm3d-head"); give another.'),
+        ({"format": "msm3d"}, 'DIR/head.json is not a head of msm3d (it has no "format": "msm3d-head"); give one'),
         ({"format_version": 2}, "DIR/head.json was made by a newer msm3d (format 2); run pip install -U msm3d."),
         ({"extra": 1}, "DIR/head.json lacks, or should not have: extra; save or download it again."),
         ({"sha256": "0" * 64}, "DIR/head.safetensors is damaged or of another head: its sha256 is "),
@@ -200,6 +200,7 @@ def test_an_interrupted_save_leaves_the_old_head(saved, monkeypatch):
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
 def test_a_head_goes_to_the_hub_and_back(hub: Hub, client, described, model):  # noqa: F811
     head, X = described
     url = head.push_to_hub("ana/head", token="t")

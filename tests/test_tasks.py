@@ -194,7 +194,7 @@ def test_a_report_that_the_version_before_wrote_has_its_own_numbers_and_tables()
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "FILE: cannot be read (Expecting property name"),
+        ("{", "FILE: cannot be read as a report (Expecting property name"),
         ("[]", "FILE: is not a report; give a file that `msm3d probe` wrote."),
         ('{"format": "msm3d-probe", "format_version": 3}', "FILE: was made by a newer msm3d (format 3); run pip"),
     ],

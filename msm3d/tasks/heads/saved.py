@@ -92,7 +92,8 @@ class Saved:
         except WeightsError:
             raise
         except (Msm3dError, TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
-            raise WeightsError(f"{directory} does not hold a head ({cut(error)}); {_AGAIN}") from error
+            why = cut(str(error).rstrip("."), 160)
+            raise WeightsError(f"{directory} does not hold a head ({why}); {_AGAIN}") from error
 
     @classmethod
     def _built(cls: type[Self], values: Mapping[str, Any], directory: Path, device: str) -> Self:
