@@ -7,7 +7,7 @@ names the class.
 
 from typing import TYPE_CHECKING, Any
 
-from .registry import Registry
+from .registry import Registry, lazily
 
 if TYPE_CHECKING:
     from .base import Metric as Metric
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 TASKS = Registry("task", "msm3d.tasks", {"segmentation": "msm3d.tasks.segmentation:Segmentation"})
 """Every task by its name."""
 register = TASKS.register
-_HOMES = {
-    "Confusion": "confusion",
-    "Fingerprint": "fingerprint",
-    "Metric": "base",
-    "Scores": "confusion",
-    "Tally": "base",
-    "Task": "base",
-}
-"""The module of each name, imported when it is first used: the command line lists tasks without numpy."""
 
 
 def task(name: Any) -> "Task":
@@ -43,10 +34,4 @@ def task(name: Any) -> "Task":
     return TASKS[name]() if isinstance(name, str) else name
 
 
-def __getattr__(name: str) -> Any:
-    """Return a public name."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, base="Metric Tally Task", confusion="Confusion Scores", fingerprint="Fingerprint")

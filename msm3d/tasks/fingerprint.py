@@ -75,18 +75,15 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
-        """Build from `to_dict`'s values.
-
-        Raises:
-            InputError: a value is missing, unknown or of the wrong kind.
-        """
-        kinds = {"name": str, "weights": str, "levels": list, "widths": list, "reading": str}
-        good = isinstance(values, Mapping) and values.keys() == kinds.keys()
-        good = good and all(isinstance(values[key], kind) for key, kind in kinds.items())
-        if not good or not all(type(number) is int for key in ("levels", "widths") for number in values[key]):
+        """Build from `to_dict`'s values, or raise InputError."""
+        try:
+            numbers = {key: tuple(map(int, values[key])) for key in ("levels", "widths")}
+            made = cls(**{key: str(values[key]) for key in ("name", "weights", "reading")}, **numbers)
+        except (TypeError, ValueError, KeyError):
+            made = None
+        if made is None or made.to_dict() != values:
             raise InputError(f"{quoted(values)} does not name descriptors; save the head again.")
-        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**made)
+        return made
 
 
 def model_hash(model: Model) -> str:

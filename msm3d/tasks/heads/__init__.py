@@ -1,8 +1,8 @@
 """Heads: estimators that are fitted on descriptors, in the way of scikit-learn, and saved beside what made these."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..registry import Registry
+from ..registry import Registry, lazily
 
 if TYPE_CHECKING:
     from .base import Classifier as Classifier
@@ -19,20 +19,6 @@ HEADS = Registry(
 )
 """Every head's class by its name."""
 register = HEADS.register
-_HOMES = {
-    "Classifier": "base",
-    "Head": "base",
-    "KNNProbe": "nearest",
-    "LinearProbe": "linear",
-    "NotFittedError": "base",
-    "load": "saved",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a public name, whose module is imported when it is first used."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__, base="Classifier Head NotFittedError", linear="LinearProbe", nearest="KNNProbe", saved="load"
+)

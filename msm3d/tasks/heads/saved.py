@@ -121,26 +121,23 @@ class Saved:
         head._restore(tensors)
         return head
 
-    def push_to_hub(
-        self, repo_id: str, *, private: bool = False, token: str | bool | None = None, commit_message: str | None = None
-    ) -> str:
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the head to the Hugging Face Hub in one commit and return its address.
 
         Args:
             repo_id: owner/name; made if it does not exist.
-            private: whether others may not see it.
-            token: access token instead of `HF_TOKEN`.
-            commit_message: of the commit.
-
-        Raises:
-            WeightsError: the Hub refuses.
+            **options: `private`, `token` and `commit_message`.
         """
         if not _names_repository(repo_id):
             raise InputError(f"{quoted(repo_id)} cannot name a repository of the Hugging Face Hub; give owner/name.")
-        message, files = commit_message or "Upload a head of msm3d", [CONFIG, TENSORS, CARD]
+        options = {
+            "private": False,
+            "token": None,
+            "message": options.pop("commit_message", "A head of msm3d"),
+        } | options
         with TemporaryDirectory() as folder:
             where = self.save(Path(folder) / "head")
-            return hub.upload(where, repo_id, files=files, private=private, token=token, message=message)
+            return hub.upload(where, repo_id, files=[CONFIG, TENSORS, CARD], **options)
 
     @classmethod
     def from_pretrained(
