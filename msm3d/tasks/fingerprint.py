@@ -77,8 +77,9 @@ class Fingerprint:
     def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
         """Build from `to_dict`'s values, or raise InputError."""
         try:
-            numbers = {key: tuple(map(int, values[key])) for key in ("levels", "widths")}
-            made = cls(**{key: str(values[key]) for key in ("name", "weights", "reading")}, **numbers)
+            levels, widths = (tuple(map(int, values[key])) for key in ("levels", "widths"))
+            name, weights, reading = (str(values[key]) for key in ("name", "weights", "reading"))
+            made = cls(name=name, weights=weights, levels=levels, widths=widths, reading=reading)
         except (TypeError, ValueError, KeyError):
             made = None
         if made is None or made.to_dict() != values:
