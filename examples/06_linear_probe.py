@@ -9,13 +9,12 @@ import numpy as np
 
 import msm3d
 from msm3d.evaluate import IGNORE, KNNProbe, LinearProbe
-from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 
 POINTS = 4000  # of each scan to learn from
 
 model = msm3d.load()
-scans = [read(path) for path in sys.argv[1:]]
+scans = [msm3d.read(path) for path in sys.argv[1:]]
 scans = scans or [make(seed, kind="bedroom", points=40_000) for seed in range(900_001, 900_007)]
 draw = np.random.default_rng(0)
 

@@ -11,7 +11,6 @@ import numpy as np
 
 import msm3d
 from msm3d.evaluate import IGNORE, Confusion, LinearProbe
-from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 from msm3d.visualize import colored_ply, label_colors
 
@@ -20,7 +19,7 @@ PER_CLASS = 20
 folder = Path("demo")
 folder.mkdir(exist_ok=True)
 model = msm3d.load()
-scan = read(sys.argv[1]) if len(sys.argv) > 1 else make(900_005, kind="bedroom", points=100_000)
+scan = msm3d.read(sys.argv[1]) if len(sys.argv) > 1 else make(900_005, kind="bedroom", points=100_000)
 truth = np.where(scan.segment == OTHER, IGNORE, scan.segment)
 
 draw = np.random.default_rng(0)
@@ -28,8 +27,9 @@ classes = np.unique(truth[truth != IGNORE])
 known = np.concatenate([draw.permutation(np.flatnonzero(truth == label))[:PER_CLASS] for label in classes])
 
 features = model.extract(scan)
-probe = LinearProbe(steps=300).fit(features[known], truth[known])
-found = probe.predict(features)
+head = LinearProbe(steps=300).fit(features[known], truth[known], of=model)
+head.save(folder / "head")  # for other scans: msm3d.tasks.heads.load("demo/head").predict(features, of=model)
+found = head.predict(features)
 print(f"{len(known)} labelled points of {len(classes)} classes -> {len(found):,} points")
 
 rest = np.setdiff1d(np.flatnonzero(truth != IGNORE), known)

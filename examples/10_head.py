@@ -11,12 +11,11 @@ from torch import nn
 
 import msm3d
 from msm3d.evaluate import IGNORE, Confusion
-from msm3d.io import read
 from msm3d.rooms import CLASSES, OTHER, make
 
 EPOCHS = 8
 
-scans = [read(path) for path in sys.argv[1:]]
+scans = [msm3d.read(path) for path in sys.argv[1:]]
 scans = scans or [make(seed, kind="bedroom", points=20_000) for seed in range(900_001, 900_005)]
 labels = [torch.from_numpy(scan.segment).masked_fill(torch.from_numpy(scan.segment == OTHER), IGNORE) for scan in scans]
 

@@ -23,7 +23,7 @@ from msm3d.evaluate import (
     Scene,
     probe,
 )
-from msm3d.evaluate.cache import Sample
+from msm3d.evaluate.cache import Examples
 from msm3d.evaluate.protocols import few_points, few_scenes, level_sets
 
 CLASSES = ClassList("parts", ("floor", "wall", "ball", "never"))
@@ -216,7 +216,7 @@ def test_few_scenes_are_nested_and_follow_the_seed():
 
 
 def test_few_points_are_nested_and_follow_the_seed():
-    sample = Sample(np.arange(500, dtype=np.float16)[:, None], np.arange(500))
+    sample = Examples(np.arange(500, dtype=np.float16)[:, None], np.arange(500))
     chosen = [set(few_points(sample, n, 0, "abc")[1].tolist()) for n in (20, 50, 100, 200)]
     assert [len(rows) for rows in chosen] == [20, 50, 100, 200]
     assert all(a < b for a, b in zip(chosen, chosen[1:], strict=False))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import Toy, ToyShape
+from toy_family import Toy, ToyShape
 
 import msm3d
 from msm3d import backbones, evaluate, weights
@@ -302,7 +302,7 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.delitem(backbones.FAMILIES, "toy")
     folder = tmp_path / "site"
     (folder / "toynet-1.0.dist-info").mkdir(parents=True)
-    (folder / "toynet.py").write_text((Path(__file__).parent / "toy.py").read_text())
+    (folder / "toynet.py").write_text((Path(__file__).parent / "toy_family.py").read_text())
     (folder / "toynet-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toynet\nVersion: 1.0\n")
     (folder / "toynet-1.0.dist-info" / "entry_points.txt").write_text("[msm3d.backbones]\ntoy = toynet:Toy\n")
     return folder

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
+from .._util.words import choices
+from ..tasks import TASKS
 from . import arguments
 from .display import Display
 
@@ -23,7 +25,15 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("-o", "--output", required=True, metavar="OUT", help=".json file; the Markdown goes beside it")
     arguments.add_model(verb)
-    verb.add_argument("--protocol", default="linear,knn", help="linear, knn or both (default)")
+    verb.add_argument(
+        "--task",
+        default="segmentation",
+        type=_task,
+        choices=TASKS,
+        metavar="TASK",
+        help="what is judged: %(choices)s (default segmentation)",
+    )
+    verb.add_argument("--protocol", help="heads to learn with, such as linear,knn; the task's own by default")
     verb.add_argument("--levels", action="store_true", help="also each level alone, and all but each")
     verb.add_argument(
         "--scenes", type=arguments.shares, default=[1.0], help="share to learn from, or several: 1,0.1,0.05"
@@ -46,6 +56,12 @@ def add(verbs: Any) -> None:
     verb.set_defaults(run=_probe)
 
 
+def _task(name: str) -> str:
+    if name not in TASKS:
+        raise argparse.ArgumentTypeError(f"unknown task {name!r}; {choices(name, list(TASKS))}")
+    return name
+
+
 def _spare_data(output: Path, dataset: str) -> None:
     """Fail where the report would replace a file of the data set, such as the rooms.json of synthetic rooms."""
     here = [path for path in (output, output.with_suffix(".md")) if path.is_file()]
@@ -61,7 +77,7 @@ def _probe(options: argparse.Namespace, display: Display) -> None:
     _spare_data(check_path(options.output), options.dataset)
     train, test = open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
     model = arguments.load(options, display)
-    kept = ("protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
+    kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}
     name = options.model or model.meta.get("name") or "bundled"
     report = probe(train, test, {name: model}, **settings, progress=None)

@@ -8,21 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from .._util.atomic import refusals, replacing
-from ..datasets.classes import IGNORE
 from ..errors import InputError
 from ..scan.cloud import PointCloud
+from ..tasks import Task
+from ..tasks import task as by_name
 from .features import Features
 from .hashes import input_hash
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """Labelled points of one scene, in random order: the first k are a sample as well."""
+class Examples:
+    """What a head learns of one scene, in random order: the first k are a sample as well."""
 
     features: np.ndarray
     """(k, c) float16, memory-mapped."""
-    labels: np.ndarray
-    """(k,) int64, without any -1."""
+    targets: np.ndarray
+    """(k, ...) what the task asks for; of a segmentation (k,) int64 labels, without any -1."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The targets of a segmentation."""
+        return self.targets
 
 
 class FeatureCache:
@@ -40,13 +46,20 @@ class FeatureCache:
         features: what makes them.
         points: how many per scene; scenes with fewer labelled points give all of these.
         seed: of the draw.
+        task: what is learned; the files of others than a segmentation have its name in theirs.
 
     Raises:
         InputError: `points` is not positive, or there is a file in the folder's place.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], features: Features, *, points: int = 2000, seed: int = 0
+        self,
+        folder: str | os.PathLike[str],
+        features: Features,
+        *,
+        points: int = 2000,
+        seed: int = 0,
+        task: str | Task = "segmentation",
     ) -> None:
         if points < 1:
             raise InputError(f"points is {points}; give at least 1 point per scene.")
@@ -55,50 +68,42 @@ class FeatureCache:
             raise InputError(f"{self.folder} is a file; give a folder for the features.")
         with refusals(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.features, self.points, self.seed = features, points, seed
+        self.features, self.points, self.seed, self.task = features, points, seed, by_name(task)
 
-    def sample(self, name: str, cloud: PointCloud) -> Sample:
+    def sample(self, name: str, cloud: PointCloud) -> Examples:
         """Return the sample of a scene, computed unless it is there already.
 
         Raises:
-            InputError: the cloud has no labels, or none but -1.
+            InputError: the cloud lacks what the task needs, or has no labels but -1.
         """
-        path, labels_path = self._paths(name, cloud)
-        chosen = self._chosen(name, cloud)
-        assert cloud.segment is not None
-        found = self._read(path, labels_path, len(chosen))
+        labelled, content = self.task.chosen(name, cloud), input_hash(cloud)
+        chosen = shuffled(labelled, self.seed, content)[: self.points]
+        path, targets_path = self._paths(name, content)
+        found = _read(path, targets_path)
         if found is None:
-            rows, owner = self.features(cloud)
-            for target, values in ((labels_path, cloud.segment[chosen].astype(np.int64)), (path, rows[owner[chosen]])):
+            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
+            for target, values in ((targets_path, targets), (path, rows)):
                 with replacing(target) as partial, partial.open("wb") as file:
                     np.save(file, values)
-            found = self._read(path, labels_path, len(chosen))
+            found = _read(path, targets_path)
         assert found is not None, "what was just written can be read"
         return found
 
-    def _paths(self, name: str, cloud: PointCloud) -> tuple[Path, Path]:
+    def _paths(self, name: str, content: str) -> tuple[Path, Path]:
         safe = re.sub(r"[^\w.-]", "_", name)
-        stem = f"{safe}.{self.features.hash}.{input_hash(cloud)[:20]}.p{self.points}.s{self.seed}"
+        stem = f"{safe}.{self.features.hash}.{content[:20]}.p{self.points}.s{self.seed}"
+        stem += "" if self.task.name == "segmentation" else f".{self.task.name}"
         return self.folder / f"{stem}.npy", self.folder / f"{stem}.labels.npy"
 
-    def _chosen(self, name: str, cloud: PointCloud) -> np.ndarray:
-        """Return the points of the sample, in random order."""
-        if cloud.segment is None:
-            raise InputError(f"{name} has no labels; give scenes with segment.")
-        labelled = np.flatnonzero(cloud.segment != IGNORE)
-        if not len(labelled):
-            raise InputError(f"{name} has no labelled point, all of its labels are {IGNORE}; leave the scene out.")
-        return shuffled(labelled, self.seed, input_hash(cloud))[: self.points]
 
-    def _read(self, path: Path, labels_path: Path, n: int) -> Sample | None:
-        """Return what is there, or None unless it is whole."""
-        try:
-            features, labels = np.load(path, mmap_mode="r"), np.load(labels_path)
-        except (OSError, ValueError, EOFError):
-            return None
-        width = max(block.stop for block in self.features.blocks.values())
-        good = features.shape == (n, width) and features.dtype == np.float16 and labels.shape == (n,)
-        return Sample(features, labels) if good else None
+def _read(path: Path, targets_path: Path) -> Examples | None:
+    """Return what is there, or None unless it is whole."""
+    try:
+        features, targets = np.load(path, mmap_mode="r"), np.load(targets_path)
+    except (OSError, ValueError, EOFError):
+        return None
+    good = features.ndim == 2 and features.dtype == np.float16 and len(features) == len(targets) > 0
+    return Examples(features, targets) if good else None
 
 
 def shuffled(values: np.ndarray, seed: int, key: str) -> np.ndarray:

@@ -40,6 +40,7 @@ class Features(Protocol):
 class ModelFeatures:
     """The descriptors of a model, all levels, one row per finest voxel: its points all have that same row.
 
+    >>> from msm3d import BackboneConfig
     >>> config = BackboneConfig(channels=(8, 8), decoder_channels=(4, 8), conv_blocks=(1, 1),
     ...                         attention_blocks=(0, 0), heads=(0, 0))
     >>> features = ModelFeatures(random_network(config, seed=0))

@@ -1,14 +1,11 @@
 """Content hashes: what a result was measured with, and whether two scenes are the same."""
 
 import hashlib
-import json
 
 import numpy as np
-import torch
 
-from ..backbones import record
-from ..model import Model
 from ..scan.cloud import PointCloud
+from ..tasks.fingerprint import model_hash as model_hash
 
 
 def scene_hash(cloud: PointCloud) -> str:
@@ -24,15 +21,6 @@ def scene_hash(cloud: PointCloud) -> str:
 def input_hash(cloud: PointCloud) -> str:
     """Return 64 hexadecimal digits of all that features and their labels come from."""
     return _digest(cloud, ("coord", "color", "normal", "segment"))
-
-
-def model_hash(model: Model) -> str:
-    """Return 64 hexadecimal digits of a model's shape and weights."""
-    digest = hashlib.sha256(json.dumps(record(model.config), sort_keys=True).encode())
-    for name, tensor in sorted(model.backbone.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def joined_hash(hashes: list[str]) -> str:

@@ -1,9 +1,9 @@
 """`probe`: the whole of an evaluation, from two splits and some models to a report."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from .._util.stages import hidden
-from ..datasets import Dataset
+from .._util.words import choices
+from ..datasets import Dataset, Scene
 from ..errors import InputError
 from ..model import Model
-from .cache import FeatureCache, Sample
-from .estimator import Probe
+from ..scan.cloud import PointCloud
+from ..tasks import Tally, Task
+from ..tasks import task as by_name
+from ..tasks.heads.base import Head
+from .cache import Examples, FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
 from .hashes import joined_hash, scene_hash
-from .metrics import Confusion
 from .protocols import (
     LeakageError,
+    Limit,
     Protocol,
     chosen_protocols,
     few_points,
@@ -30,49 +34,84 @@ from .protocols import (
     limits,
     require_disjoint,
 )
-from .report import FORMAT, FORMAT_VERSION, Report, machine
+from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
 BASELINES = ("raw", "random")
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """Probes of one protocol that have learned from the same points, and what was counted of them."""
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings:
+    """What `probe` judges, and how."""
 
-    model: str
-    protocol: Protocol
-    limit: tuple[float, int | None]
-    seed: int
-    points: int
-    choices: dict[str, list[slice]]
-    probes: dict[str, Probe]
-    counts: dict[tuple[str, str], Confusion]
+    task: str | Task = "segmentation"
+    """One of `msm3d.tasks.TASKS`, or a task of your own."""
+    protocol: str | Sequence[str] | None = None
+    """Names of `PROTOCOLS` or of heads, as a list or with commas; the task's own by default, linear and knn of a
+    segmentation."""
+    levels: bool = False
+    """Also judge each level alone and all levels but each [paper, Table 11]."""
+    scenes: float | Sequence[float] = 1.0
+    """Share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1. Of several, such as [1, 0.2, 0.1], the
+    first is the main one, and levels are reported for it alone."""
+    points: int | Sequence[int | None] | None = None
+    """Labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample. Of several,
+    such as [None, 200, 20], the first is the main one; it goes with every share of scenes, and the others go with the
+    first share."""
+    seed: int | Sequence[int] = 0
+    """Of the choice of scenes and points and of the heads; several give means and deviations."""
+    sample: int = 2000
+    """Points per scene that are kept in the cache, uniform among the labelled ones, the same for all seeds."""
+    test_sample: int | None = None
+    """Judge as many labelled points of each scene instead of all: quicker, and a second time much quicker, at the price
+    of a sampling error. All models and seeds are judged on the same points."""
+    baselines: Sequence[str] = BASELINES
+    """"raw" for colour, normal and height, "random" for an untrained network of the first model's shape."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds as a list."""
+        return [self.seed] if isinstance(self.seed, int) else list(self.seed)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """Shares of scenes and points of each, the main ones first."""
+        return limits(self.scenes, self.points)
+
+    def checked(self) -> "ProbeSettings":
+        """Return the settings with the task itself and the names of its protocols, or say what is wrong with them."""
+        task = by_name(self.task)
+        whole = replace(self, task=task, protocol=task.heads if self.protocol is None else self.protocol)
+        chosen_protocols(whole.protocol or ())
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"seed is {self.seed!r}; give one or several different integers.")
+        for _, few in self.limits:
+            if few is not None and not 1 <= few <= self.sample:
+                raise InputError(
+                    f"points is {few} and sample {self.sample}; give 1 to sample points per scene, or more sample."
+                )
+        if task.whole_scenes and self.test_sample is not None:
+            raise InputError(f"test_sample is {self.test_sample}, but {task.name} judges whole scenes; leave it out.")
+        return whole
 
 
 def probe(
     train: Dataset,
     test: Dataset,
     models: Model | Features | Mapping[str, Model | Features],
+    settings: ProbeSettings | None = None,
     *,
-    protocol: str | Sequence[str] = ("linear", "knn"),
-    levels: bool = False,
-    scenes: float | Sequence[float] = 1.0,
-    points: int | Sequence[int | None] | None = None,
-    seed: int | Sequence[int] = 0,
-    sample: int = 2000,
-    test_sample: int | None = None,
-    baselines: Sequence[str] = BASELINES,
     cache: str | os.PathLike[str] | None = None,
     progress: bool | None = False,
+    **changes: Any,
 ) -> Report:
-    """Judge features by simple classifiers on them, next to what the bare input and an untrained network reach.
+    """Judge features by simple heads on them, next to what the bare input and an untrained network reach.
 
-    Features are computed once per scene, in evaluation mode, and kept in half precision. Probes learn from sampled
+    Features are computed once per scene, in evaluation mode, and kept in half precision. Heads learn from sampled
     points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time. All that
     is asked for shares one computation of the features.
 
     >>> from msm3d import PointCloud
-    >>> from msm3d.evaluate import S3DIS, Scene
+    >>> from msm3d.evaluate import S3DIS
     >>> def scene(seed):
     ...     coord, color = np.random.default_rng(seed).uniform(0, 3, (2, 200, 3))
     ...     return PointCloud.of({"coord": coord, "color": color, "normal": coord, "segment": (coord[:, 2] > 1) * 1})
@@ -86,83 +125,220 @@ def probe(
         train: to learn from.
         test: to judge on; shares no scene with `train`.
         models: a model in evaluation mode, features, or several by name.
-        protocol: names of `PROTOCOLS`, as a list or with commas.
-        levels: also judge each level alone and all levels but each [paper, Table 11].
-        scenes: share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1. Of several, such as
-            [1, 0.2, 0.1], the first is the main one, and levels are reported for it alone.
-        points: labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample. Of
-            several, such as [None, 200, 20], the first is the main one; it goes with every share of scenes, and the
-            others go with the first share.
-        seed: of the choice of scenes and points and of the probes; several give means and deviations.
-        sample: points per scene that are kept in the cache, uniform among the labelled ones, the same for all seeds.
-        test_sample: judge as many labelled points of each scene instead of all: quicker, and a second time much
-            quicker, at the price of a sampling error. All models and seeds are judged on the same points.
-        baselines: "raw" for colour, normal and height, "random" for an untrained network of the first model's shape.
+        settings: what to judge, and how.
         cache: folder of features to go on with; by default one that is gone afterwards.
         progress: show bars on standard error; None shows them in a terminal only.
-
-    Returns:
-        A report, see `Report.data`, `Report.write`.
+        **changes: settings by name, such as `levels=True`, see `ProbeSettings`.
 
     Raises:
-        InputError: an argument is not good, a scene has no labels, or a model is in training mode.
+        InputError: an argument is not good, a scene lacks what the task needs, or a model is in training mode.
         LeakageError: a scene is in both splits, by its name or by its content.
     """
+    known = [each.name for each in fields(ProbeSettings)]
+    for name in changes.keys() - set(known):
+        raise InputError(f"unknown setting {name!r}; {choices(name, known)}")
     start = perf_counter()
-    seeds = [seed] if isinstance(seed, int) else list(seed)
-    chosen, settings = chosen_protocols(protocol), limits(scenes, points)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise InputError(f"seed is {seed!r}; give one or several different integers.")
-    for _, few in settings:
-        if few is not None and not 1 <= few <= sample:
-            raise InputError(f"points is {few} and sample {sample}; give 1 to sample points per scene, or more sample.")
+    settings = replace(settings or ProbeSettings(), **changes).checked()
     if train.classes != test.classes:
         raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
+    if not len(test):
+        raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
     require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
-    sources = _sources(models, baselines, seeds[0])
-    splits = {(one, limit): few_scenes(train, limit[0], one) for one in seeds for limit in settings}
+    sources = _sources(models, settings.baselines, settings.seeds[0])
     with ExitStack() as stack:
         folder = Path(cache) if cache is not None else Path(stack.enter_context(TemporaryDirectory()))
-        samples, hashes = _samples(train, splits.values(), sources, folder, sample, progress)
-        fitted, learned = [], []
-        for (one, limit), split in splits.items():
+        run = Comparison(settings, sources, folder, progress)
+        facts = {"train": run.learn(train), "test": run.judge(test)}
+    return run.report(train, facts, perf_counter() - start)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Heads of one protocol that have learned from the same points, and what was counted of their predictions."""
+
+    model: str
+    protocol: Protocol
+    limit: Limit
+    seed: int
+    choices: dict[str, list[slice]]
+    heads: dict[str, Head]
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What there is to judge of one scene by some features."""
+
+    scan: PointCloud
+    truth: Any
+    features: np.ndarray
+    owner: np.ndarray
+
+
+class Comparison:
+    """Some features, judged by one task: heads learn from a split, then are scored on another."""
+
+    def __init__(
+        self, settings: ProbeSettings, sources: Mapping[str, Features], folder: Path, progress: bool | None
+    ) -> None:
+        self.settings, self.sources, self.folder, self.progress = settings, sources, folder, progress
+        self.task: Task = by_name(settings.task)
+        self.protocols = chosen_protocols(settings.protocol or ())
+        self.fitted: list[Fitted] = []
+        self.learned_from: dict[str, str] = {}  # content hash to name
+
+    # --- learning ---
+
+    def learn(self, train: Dataset) -> list[dict[str, Any]]:
+        """Fit every head, and return what was learned from."""
+        splits = {
+            (seed, limit): few_scenes(train, limit[0], seed)
+            for seed in self.settings.seeds
+            for limit in self.settings.limits
+        }
+        needed = {scene.name for split in splits.values() for scene in split.scenes}
+        samples, hashes = self._samples([scene for scene in train.scenes if scene.name in needed])
+        self.learned_from = {content: name for name, content in hashes.items()}
+        learned = []
+        for (seed, limit), split in splits.items():
             names = [scene.name for scene in split.scenes]
             rows = {
-                label: [few_points(samples[label, name], limit[1], one, hashes[name]) for name in names]
-                for label in sources
+                label: [few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
+                for label in self.sources
             }
-            count = sum(len(labels) for _, labels in next(iter(rows.values())))
+            count = sum(len(targets) for _, targets in next(iter(rows.values())))
+            self._fit(rows, limit, seed, count)
             learned.append(
                 {
-                    "seed": one,
+                    "seed": seed,
                     "share": limit[0],
                     "split": train.split,
                     "scenes": len(names),
                     "of": len(train),
                     "points": count,
-                    "points_per_scene": limit[1] or sample,
+                    "points_per_scene": limit[1] or self.settings.sample,
                     "sha256": joined_hash([hashes[name] for name in names]),
                     "names": names,
                 }
             )
-            fitted += _fit(sources, rows, chosen, levels and limit == settings[0], one, limit, count, progress)
-        tested = _test(test, sources, fitted, hashes, folder, test_sample, progress)
-    data = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in chosen},
-        "dataset": {"name": train.name, "classes": train.classes.name, "class_names": list(train.classes.names)},
-        "train": learned,
-        "test": tested,
-        "sample": sample,
-        "share_of_scenes": settings[0][0],
-        "points_per_scene": settings[0][1],
-        "models": {label: source.describe() for label, source in sources.items()},
-        "results": [row for one in fitted for row in _results(one)],
-        "machine": machine(),
-        "seconds": round(perf_counter() - start, 1),
-    }
-    return Report(data)
+        return learned
+
+    def _samples(self, scenes: Sequence[Scene]) -> tuple[dict[tuple[str, str], Examples], dict[str, str]]:
+        """Return the sample of each source and scene, and each scene's hash."""
+        caches, samples, hashes = self._caches(self.settings.sample), {}, {}
+        for scene in self._shown(scenes, "scenes to learn from"):
+            cloud = scene.read()
+            hashes[scene.name] = scene_hash(cloud)
+            for label, cache in caches.items():
+                samples[label, scene.name] = cache.sample(scene.name, cloud)
+        return samples, hashes
+
+    def _fit(self, rows: Mapping[str, Any], limit: Limit, seed: int, count: int) -> None:
+        """Fit the heads of every protocol on the rows of every source."""
+        levels = self.settings.levels and limit == self.settings.limits[0]
+        bar = self._shown([(label, protocol) for label in self.sources for protocol in self.protocols], "probes")
+        for label, protocol in bar:
+            bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {count} points")
+            source = self.sources[label]
+            device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
+            sets = level_sets(source.blocks, levels and source.levels)
+            heads = protocol.probes(rows[label], sets, seed, device, self.task.fit)
+            self.fitted.append(Fitted(label, protocol, limit, seed, sets, heads))
+
+    # --- judging ---
+
+    def judge(self, test: Dataset) -> dict[str, Any]:
+        """Count every prediction on every scene, and return what was tested on."""
+        sample, class_points, points, hashes = self.settings.test_sample, [], 0, []
+        caches = self._caches(sample) if sample else {}
+        for scene in self._shown(test.scenes, "scenes to test on"):
+            cloud = scene.read()
+            self.task.require(scene.name, cloud)
+            hashes.append(self._unseen(scene.name, cloud))
+            judged = None
+            for label in self.sources:
+                judged = self._judged(label, caches, scene.name, cloud)
+                for one in self.fitted:
+                    if one.model == label:
+                        self._count(one, judged, test)
+            assert judged is not None, "there is at least one source"
+            class_points.append(self.task.class_points(judged.truth, test.classes))
+            points += len(judged.truth) if sample else len(self.task.labelled(cloud))
+        return {
+            "split": test.split,
+            "scenes": len(test),
+            "points": points,
+            "points_per_scene": sample,
+            "class_points": np.sum(class_points, 0, dtype=np.int64).tolist(),
+            "sha256": joined_hash(hashes),
+            "names": [scene.name for scene in test.scenes],
+        }
+
+    def _unseen(self, name: str, cloud: PointCloud) -> str:
+        """Return the hash of a scene that nothing was learned from."""
+        content = scene_hash(cloud)
+        if content in self.learned_from:
+            raise LeakageError(
+                f"{name} has the points and labels of {self.learned_from[content]}, which is in the split to learn "
+                "from; use splits that share none."
+            )
+        return content
+
+    def _judged(self, label: str, caches: Mapping[str, FeatureCache], name: str, cloud: PointCloud) -> Judged:
+        """Return the features of a scene, or of a sample of its points, and what is true of them."""
+        if label in caches:
+            few = caches[label].sample(name, cloud)
+            return Judged(cloud, few.targets, few.features, np.arange(len(few.targets)))
+        features, owner = self.sources[label](cloud)
+        return Judged(cloud, self.task.truth(cloud), features, owner)
+
+    def _count(self, one: Fitted, judged: Judged, test: Dataset) -> None:
+        """Add what some heads predict of a scene to their tallies."""
+        rows = self.task.inputs(judged.features, judged.owner, judged.scan)
+        for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):
+            tally = one.tallies.setdefault((levels, method), self.task.tally(test.classes))
+            tally.update(judged.truth, self.task.prediction(values, judged.owner, judged.scan))
+
+    # --- reporting ---
+
+    def report(self, train: Dataset, facts: Mapping[str, Any], seconds: float) -> Report:
+        """Return all that was found; `facts` say what was learned from and tested on."""
+        (share, points), *_ = self.settings.limits
+        return Report(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "task": described(self.task),
+                "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in self.protocols},
+                "dataset": {"name": train.name, "classes": train.classes.name, "class_names": [*train.classes.names]},
+                **facts,
+                "sample": self.settings.sample,
+                "share_of_scenes": share,
+                "points_per_scene": points,
+                "models": {label: source.describe() for label, source in self.sources.items()},
+                "rows": list(self._rows()),
+                "machine": machine(),
+                "seconds": round(seconds, 1),
+            }
+        )
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for one in self.fitted:
+            limit = {"scenes": one.limit[0], "points": one.limit[1]}
+            named = {"model": one.model, "task": self.task.name, "limit": limit, "seed": one.seed}
+            for (levels, method), tally in one.tallies.items():
+                yield from rows_of(named | {"head": method, "levels": levels}, tally.metrics())
+
+    def _caches(self, points: int) -> dict[str, FeatureCache]:
+        return {
+            label: FeatureCache(self.folder, source, points=points, task=self.task)
+            for label, source in self.sources.items()
+        }
+
+    def _shown(self, items: Sequence[Any], what: str) -> Any:
+        from tqdm import tqdm
+
+        return tqdm(items, desc=what, delay=1, leave=False, dynamic_ncols=True, disable=hidden(self.progress))
 
 
 def _sources(
@@ -188,104 +364,3 @@ def _sources(
     if not sources:
         raise InputError("there is nothing to judge; give a model, or a baseline.")
     return sources
-
-
-def _samples(
-    train: Dataset,
-    splits: Iterable[Dataset],
-    sources: Mapping[str, Features],
-    folder: Path,
-    points: int,
-    progress: bool | None,
-) -> tuple[dict[tuple[str, str], Sample], dict[str, str]]:
-    """Return the sample of each source and scene that some seed learns from, and each such scene's hash."""
-    caches = {label: FeatureCache(folder, source, points=points) for label, source in sources.items()}
-    needed = {scene.name for split in splits for scene in split.scenes}
-    samples, hashes = {}, {}
-    for scene in _shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from", progress):
-        cloud = scene.read()
-        hashes[scene.name] = scene_hash(cloud)
-        for label, cache in caches.items():
-            samples[label, scene.name] = cache.sample(scene.name, cloud)
-    return samples, hashes
-
-
-def _fit(
-    sources: Mapping[str, Features],
-    rows: Mapping[str, list[tuple[np.ndarray, np.ndarray]]],
-    protocols: Sequence[Protocol],
-    levels: bool,
-    seed: int,
-    limit: tuple[float, int | None],
-    points: int,
-    progress: bool | None,
-) -> list[_Fitted]:
-    tasks = [(label, source, protocol) for label, source in sources.items() for protocol in protocols]
-    fitted = []
-    bar: Any = _shown(tasks, "probes", progress)
-    for label, source, protocol in bar:
-        bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {points} points")
-        device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
-        choices = level_sets(source.blocks, levels and source.levels)
-        probes = protocol.probes(rows[label], choices, seed, device)
-        fitted.append(_Fitted(label, protocol, limit, seed, points, choices, probes, {}))
-    return fitted
-
-
-def _test(
-    test: Dataset,
-    sources: Mapping[str, Features],
-    fitted: Sequence[_Fitted],
-    train: Mapping[str, str],
-    folder: Path,
-    sample: int | None,
-    progress: bool | None,
-) -> dict[str, Any]:
-    """Count every prediction on every scene, and return what was tested on."""
-    known = {content: name for name, content in train.items()}
-    caches = {label: FeatureCache(folder, source, points=sample) for label, source in sources.items() if sample}
-    hashes, truth = [], np.zeros(len(test.classes), dtype=np.int64)
-    for scene in _shown(test.scenes, "scenes to test on", progress):
-        cloud = scene.read()
-        if cloud.segment is None:
-            raise InputError(f"{scene.name} has no labels; give scenes with segment.")
-        hashes.append(scene_hash(cloud))
-        if hashes[-1] in known:
-            raise LeakageError(
-                f"{scene.name} has the points and labels of {known[hashes[-1]]}, which is in the split to learn from; "
-                "use splits that share none."
-            )
-        labels = cloud.segment
-        for label, source in sources.items():
-            if sample is None:
-                rows, owner = source(cloud)
-            else:
-                few = caches[label].sample(scene.name, cloud)
-                rows, owner, labels = few.features, np.arange(len(few.labels)), few.labels
-            for one in (one for one in fitted if one.model == label):
-                for levels, method, predicted in one.protocol.predictions(one.probes, one.choices, rows):
-                    counts = one.counts.setdefault((levels, method), Confusion(len(test.classes)))
-                    counts.update(labels, predicted[owner])
-        truth += np.bincount(labels[labels >= 0], minlength=len(truth))
-    return {
-        "split": test.split,
-        "scenes": len(test),
-        "points": int(truth.sum()),
-        "points_per_scene": sample,
-        "class_points": truth.tolist(),
-        "sha256": joined_hash(hashes),
-        "names": [scene.name for scene in test.scenes],
-    }
-
-
-def _results(one: _Fitted) -> Iterable[dict[str, Any]]:
-    for (levels, method), counts in one.counts.items():
-        named = {"model": one.model, "method": method, "levels": levels, "seed": one.seed}
-        limit = {"share_of_scenes": one.limit[0], "points_per_scene": one.limit[1]}
-        yield named | limit | {"train_points": one.points} | counts.scores().to_dict()
-
-
-def _shown(items: Sequence[Any], what: str, progress: bool | None) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, delay=1, leave=False, dynamic_ncols=True, disable=hidden(progress))

@@ -1,6 +1,6 @@
 """Named, versioned ways of judging features, and the choice of few scenes and few points to learn from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,10 +8,12 @@ import numpy as np
 
 from ..datasets import Dataset
 from ..errors import InputError
-from .cache import Sample, shuffled
-from .estimator import Probe
-from .linear import LinearProbe
-from .nearest import KNNProbe
+from ..tasks.heads import HEADS
+from ..tasks.heads.base import Head
+from .cache import Examples, shuffled
+
+Limit = tuple[float, int | None]
+"""Share of the scenes, and labelled points of each, that are learned from; None for the whole sample."""
 
 
 @dataclass(frozen=True)
@@ -21,38 +23,48 @@ class Protocol:
     name: str
     version: int
     settings: Mapping[str, Any]
-    """What its probe is made with, beside seed, device and columns."""
+    """What its head is made with, beside seed, device and columns."""
     neighbours: tuple[int, ...] = ()
     """Of a nearest-neighbour protocol the numbers of neighbours that are reported, from one bank."""
+    head: str = "linear"
+    """One of `msm3d.tasks.heads.HEADS`."""
 
-    def probes(self, rows: Any, choices: Mapping[str, list[slice]], seed: int, device: str) -> dict[str, Probe]:
-        """Return fitted probes by name for some choices of columns, of which the first holds all others.
+    def probes(
+        self,
+        rows: Any,
+        choices: Mapping[str, list[slice]],
+        seed: int,
+        device: str,
+        fit: Callable[[Head, Any], Head] = lambda head, rows: head.fit(rows),
+    ) -> dict[str, Head]:
+        """Return fitted heads by name for some choices of columns, of which the first holds all others.
 
         Args:
-            rows: what `Probe.fit` takes.
+            rows: what `fit` takes.
             choices: columns by name, see `level_sets`.
-            seed: of the probes.
+            seed: of the heads.
             device: where to work.
+            fit: how a head learns, such as `Task.fit`.
         """
-        kind, options = (KNNProbe if self.neighbours else LinearProbe), {"random_state": seed, "device": device}
-        if self.neighbours:  # one bank, all of its columns, serves every choice
+        kind, options = HEADS[self.head], {"random_state": seed, "device": device}
+        if kind.one_fit:  # all of its columns serve every choice
             choices = dict([next(iter(choices.items()))])
-        return {name: kind(**self.settings, blocks=blocks, **options).fit(rows) for name, blocks in choices.items()}
+        return {name: fit(kind(**self.settings, blocks=blocks, **options), rows) for name, blocks in choices.items()}
 
     def predictions(
-        self, probes: Mapping[str, Probe], choices: Mapping[str, list[slice]], rows: np.ndarray
+        self, probes: Mapping[str, Head], choices: Mapping[str, list[slice]], rows: np.ndarray
     ) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield the choice of columns, the method and its labels (m,) for features (m, c), of all that is reported."""
-        if not self.neighbours:
-            for name, probe in probes.items():
-                yield name, self.name, probe.predict(rows)
-            return
-        (probe,) = probes.values()
-        assert isinstance(probe, KNNProbe)
-        found = probe.neighbours_by(rows, list(choices.values())) if len(choices) > 1 else [probe.neighbours(rows)]
-        for name, (similarity, nearest) in zip(choices, found, strict=True):
-            for k in self.neighbours:
-                yield name, f"{self.name} k={k}", probe.vote(similarity[:, :k], nearest[:, :k])
+        """Yield the choice of columns, the method and its values (m, ...) for features (m, c) of all that is reported.
+
+        Args:
+            probes: what `probes` returned.
+            choices: what it was given.
+            rows: the features.
+        """
+        for name, head in probes.items():
+            mine = choices if head.one_fit else {name: choices[name]}
+            for choice, variant, values in head.predictions(rows, mine, self.neighbours):
+                yield choice, self.name + variant, values
 
 
 _LINEAR = {"steps": 2000, "batch": 4096, "lr": 0.01, "weight_decay": 0.01, "warmup": 0.01}
@@ -60,8 +72,8 @@ _KNN = {"k": 20, "temperature": 0.07, "bank": 10_000}
 PROTOCOLS = {
     "linear": Protocol("linear", 1, {**_LINEAR, "standardize": True}),
     "linear-plain": Protocol("linear-plain", 1, {**_LINEAR, "standardize": False}),
-    "knn": Protocol("knn", 1, {**_KNN, "balanced": True}, (1, 20)),
-    "knn-uniform": Protocol("knn-uniform", 1, {**_KNN, "balanced": False}, (1, 20)),
+    "knn": Protocol("knn", 1, {**_KNN, "balanced": True}, (1, 20), "nearest"),
+    "knn-uniform": Protocol("knn-uniform", 1, {**_KNN, "balanced": False}, (1, 20), "nearest"),
 }
 """The linear ones follow the paper's Table 15 in optimiser, rates and schedule; they learn from sampled points, not
 from crops of augmented scenes, and without test-time augmentation. The paper says nothing of its nearest neighbours."""
@@ -72,7 +84,7 @@ class LeakageError(InputError):
 
 
 def protocol(name: str) -> Protocol:
-    """Return a protocol by name.
+    """Return a protocol by name; a head that has none is one with its own settings.
 
     >>> protocol("knn").version
     1
@@ -80,9 +92,12 @@ def protocol(name: str) -> Protocol:
     Traceback (most recent call last):
     msm3d.errors.InputError: unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform.
     """
-    if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; choose among {', '.join(PROTOCOLS)}.")
-    return PROTOCOLS[name]
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    others = [head for head in HEADS if all(known.head != head for known in PROTOCOLS.values())]
+    if name not in others:
+        raise InputError(f"unknown protocol {name!r}; choose among {', '.join([*PROTOCOLS, *others])}.")
+    return Protocol(name, 1, {}, head=name)
 
 
 def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
@@ -101,21 +116,20 @@ def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
     return replace(train, scenes=tuple(train.scenes[i] for i in chosen))
 
 
-def few_points(sample: Sample, points: int | None, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and labels of `points` points of a sample, in an order that `seed` and the scene's hash decide.
+def few_points(sample: Examples, points: int | None, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and targets of `points` points of a sample, in an order that `seed` and the scene's hash decide.
 
     Of one seed the smaller numbers are within the larger ones.
     """
-    if points is None or points >= len(sample.labels):
-        return sample.features, sample.labels
-    rows = shuffled(np.arange(len(sample.labels)), seed, key)[:points]
-    return sample.features[rows], sample.labels[rows]
+    if points is None or points >= len(sample.targets):
+        return sample.features, sample.targets
+    rows = shuffled(np.arange(len(sample.targets)), seed, key)[:points]
+    return sample.features[rows], sample.targets[rows]
 
 
-def limits(
-    scenes: float | Sequence[float], points: int | Sequence[int | None] | None
-) -> list[tuple[float, int | None]]:
-    """Return shares of scenes and points per scene: the first of each, then every other one beside the other's first.
+def limits(scenes: float | Sequence[float], points: int | Sequence[int | None] | None) -> list[Limit]:
+    """Return (share, points) pairs: the main one, then each other share with the main points, then each other number
+    of points with the main share.
 
     >>> limits([1.0, 0.1, 0.05], [None, 20])
     [(1.0, None), (0.1, None), (0.05, None), (1.0, 20)]

@@ -3,73 +3,183 @@
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._util.atomic import replacing
-from .._util.words import count
-from ..errors import InputError
-from .metrics import percent
+from ..errors import FileError, InputError, cut, quoted
+from ..tasks.segmentation import Segmentation
+from .protocols import Limit
 
-FEW_SCENES = 5
-"""With fewer scenes to test on, a report says that it is not a result."""
-KEYS = ("model", "method", "levels", "share_of_scenes", "points_per_scene")
-FORMAT, FORMAT_VERSION = "msm3d-probe", 1
+FORMAT, FORMAT_VERSION = "msm3d-probe", 2
+COLUMNS = ("model", "head", "task", "levels", "limit", "seed", "metric", "value")
+"""Of a row."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Results of `probe`."""
+    """Results of `probe`: a row for each number.
+
+    A row holds `model`, `head` (such as "linear" or "knn k=20"), `task`, `levels` (such as "all" or "level 0"), `limit`
+    (`scenes`, the share learned from, and `points` of each, null for the whole sample), `seed`, `metric` (such as
+    "miou", or "iou/chair" of one class) and `value`; metrics that are not defined have no row.
+    """
 
     data: dict[str, Any]
     """Plain values, as they are in the JSON file:
 
-    `protocols`: version and settings of each; `dataset`: name, classes and their names; `train`: per seed and limit the
-    scenes, their number, the points and a hash of their content; `test`: scenes, points per class and hash; `models`:
-    hashes of the file and of the weights, backend and more of each; `share_of_scenes` and `points_per_scene`: the main
-    limit, null for the whole sample; `results`: rows of model, method, levels, seed, share_of_scenes,
-    points_per_scene, train_points, miou, macc, allacc, and per class iou, accuracy and points, shares from 0 to 1;
-    `machine`: versions and processor; `seconds`.
+    `protocols`: version and settings of each; `task`: its name and metrics, the main one first; `dataset`: name,
+    classes and their names; `train`: per seed and limit the scenes, their number, the points and a hash of their
+    content; `test`: scenes, points per class and hash; `models`: hashes of the file and of the weights, backend and
+    more of each; `share_of_scenes` and `points_per_scene`: the main limit, null for the whole sample; `rows`;
+    `machine`: versions and processor; `seconds`. Files of version 1, which held `results` instead of `rows`, are
+    brought to this form.
     """
+
+    def __post_init__(self) -> None:
+        if self.data.get("format_version") == 1:
+            object.__setattr__(self, "data", _upgraded(self.data))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Report":
+        """Return the report in a JSON file, of this version or an older one.
+
+        Raises:
+            FileError: there is no such file, it is not a report, or it was made by a newer msm3d.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise FileError(
+                f"{path}: cannot be read as a report ({cut(error)}); give a file that `probe` wrote."
+            ) from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise FileError(f"{path}: is not a report; give a file that `msm3d probe` wrote.")
+        version = data.get("format_version")
+        if version not in (1, FORMAT_VERSION):
+            raise FileError(f"{path}: was made by a newer msm3d (format {quoted(version)}); run pip install -U msm3d.")
+        return cls(data)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each number, of `COLUMNS`."""
+        return self.data["rows"]
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        """A row for each model, method, choice of levels, limit and seed."""
-        return self.data["results"]
+        """The numbers of each model, method, choice of levels, limit and seed side by side.
 
-    def miou(
-        self, model: str, method: str = "linear", levels: str = "all", limit: tuple[float, int | None] | None = None
+        Of a segmentation these are miou, macc and allacc, and per class iou, accuracy and points, shares from 0 to 1;
+        `method` is the row's `head`, and `train_points` were learned from.
+        """
+        names, points = self.data["dataset"]["class_names"], self.data["test"]["class_points"]
+        wide: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in self.rows:
+            key = (row["model"], row["head"], row["levels"], row["seed"], *limit_of(row))
+            if key not in wide:
+                titles = ("model", "method", "levels", "seed", "share_of_scenes", "points_per_scene")
+                wide[key] = dict(zip(titles, key, strict=True)) | {"train_points": self._learned(row)}
+            metric, of_class, name = row["metric"].partition("/")
+            if of_class and name in names:
+                wide[key].setdefault(metric, [None] * len(names))[names.index(name)] = row["value"]
+            else:
+                wide[key][row["metric"]] = row["value"]
+        each = {"points": points} if points else {}
+        return [values | each for values in wide.values()]
+
+    def score(
+        self,
+        model: str,
+        head: str = "linear",
+        metric: str | None = None,
+        *,
+        levels: str = "all",
+        limit: Limit | None = None,
     ) -> float:
-        """Return the mean over seeds of the mIoU of one model by one method.
+        """Return the mean over seeds of one model's metric by one head.
 
         Args:
             model: its name in the report.
-            method: such as "linear" or "knn k=20".
+            head: such as "linear" or "knn k=20".
+            metric: such as "miou" or "iou/chair"; the task's main one by default.
             levels: such as "level 0" or "all but level 0".
             limit: share of the scenes and points per scene that were learned from; the main ones by default.
         """
-        return mean(_values(self._rows(model, method, levels, limit), "miou"))
+        return mean(self.values(model, head, metric or self.main_metric, levels, limit))
+
+    def miou(self, model: str, method: str = "linear", levels: str = "all", limit: Limit | None = None) -> float:
+        """Return the mean over seeds of the mIoU of one model by one method; arguments as for `score`."""
+        return self.score(model, method, "miou", levels=levels, limit=limit)
+
+    def values(
+        self, model: str, head: str, metric: str, levels: str = "all", limit: Limit | None = None
+    ) -> list[float]:
+        """Return one metric of each seed; arguments as for `score`.
+
+        Raises:
+            InputError: there is no such result.
+        """
+        where = (model, head, levels, limit or self.main_limit)
+        there = self._found.get(where)
+        if there is None:
+            known = ", ".join("/".join(names) for *names, other in self._found if other == where[3]) or "its limits"
+            raise InputError(f"there is no result of {model}/{head}/{levels}; choose among {known}.")
+        if metric not in there:
+            some = ", ".join([name for name in there if "/" not in name] + [name for name in there if "/" in name][:3])
+            raise InputError(f"there is no {metric!r} of {model}/{head}/{levels}; choose among {some}, ….")
+        return there[metric]
+
+    def defined(self, model: str, head: str, metric: str) -> bool:
+        """Whether all levels by one head have a metric at the main limit."""
+        return metric in self._found[model, head, "all", self.main_limit]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str, str, Limit], dict[str, list[float]]]:
+        """The values of all seeds by model, head, levels and limit, then by metric."""
+        found: dict[tuple[str, str, str, Limit], dict[str, list[float]]] = {}
+        for row in self.rows:
+            by_metric = found.setdefault((row["model"], row["head"], row["levels"], limit_of(row)), {})
+            by_metric.setdefault(row["metric"], []).append(row["value"])
+        return found
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that most tables are of."""
+        return self.data["task"]["metrics"][0]["name"]
+
+    @property
+    def main_limit(self) -> Limit:
+        """The limit that most tables are of."""
+        return self.data["share_of_scenes"], self.data["points_per_scene"]
+
+    def _learned(self, row: Mapping[str, Any]) -> int:
+        """Return how many points a row's head learned from."""
+        share, points = limit_of(row)
+        wanted = (row["seed"], share, points or self.data["sample"])
+        return next(
+            entry["points"]
+            for entry in self.data["train"]
+            if (entry["seed"], entry["share"], entry["points_per_scene"]) == wanted
+        )
 
     def to_json(self) -> str:
-        """Return the data as JSON."""
-        return json.dumps(self.data, indent=1, ensure_ascii=False) + "\n"
+        """Return the data as JSON, a row in a line."""
+        lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in self.rows)
+        text = json.dumps(self.data | {"rows": []}, indent=1, ensure_ascii=False)
+        return text.replace('\n "rows": []', f'\n "rows": [\n  {lines}\n ]', 1) + "\n"
 
     def to_markdown(self) -> str:
         """Return tables of the scores and of how they were measured."""
-        data = self.data
-        parts = [f"# Probes on {data['dataset']['name']}", *self._caution(), self._main_table()]
-        if any(row["levels"] != "all" for row in self.results):
-            parts += ["## Levels, mIoU", self._level_table()]
-        if len(self._named("share_of_scenes", "points_per_scene")) > 1:
-            parts += ["## Less to learn from, mIoU", self._limit_table()]
-        parts += ["## Classes, IoU", *self._class_table(), "## How it was measured", self._how()]
-        return "\n\n".join(parts) + "\n"
+        from .tables import markdown
+
+        return markdown(self)
 
     def write(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Write `path`, ending in .json, and the Markdown beside it; whole files or nothing.
@@ -84,107 +194,38 @@ class Report:
             two.write_text(self.to_markdown(), encoding="utf-8")
         return target, markdown
 
-    def _rows(
-        self, model: str, method: str, levels: str, limit: tuple[float, int | None] | None = None
-    ) -> list[dict[str, Any]]:
-        wanted = (model, method, levels, *(limit or self._main))
-        rows = [r for r in self.results if tuple(r[name] for name in KEYS) == wanted]
-        if not rows:
-            known = ", ".join("/".join(map(str, names[:3])) for names in self._named(*KEYS) if names[3:] == wanted[3:])
-            raise InputError(f"there is no result of {model}/{method}/{levels}; choose among {known or 'its limits'}.")
-        return rows
 
-    @property
-    def _main(self) -> tuple[float, int | None]:
-        """The limit that most tables are of."""
-        return self.data["share_of_scenes"], self.data["points_per_scene"]
+def limit_of(row: Mapping[str, Any]) -> Limit:
+    """Return the limit of a row as `probe` is given it."""
+    return row["limit"]["scenes"], row["limit"]["points"]
 
-    def _named(self, *names: str) -> list[tuple[Any, ...]]:
-        return list(dict.fromkeys(tuple(row[name] for name in names) for row in self.results))
 
-    def _caution(self) -> list[str]:
-        count = self.data["test"]["scenes"]
-        if count >= FEW_SCENES:
-            return []
-        scenes = "1 test scene" if count == 1 else f"{count} test scenes"
-        return [
-            f"**{scenes}: not a result.** So few say that it runs; give at least {FEW_SCENES} that differ, better 50."
-        ]
+def rows_of(named: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each metric; `named` holds the other columns."""
+    for metric, value in metrics.items():
+        yield {name: named[name] for name in COLUMNS[:-2]} | {"metric": metric, "value": value}
 
-    def _main_table(self) -> str:
-        lines = ["| model | method | mIoU | mAcc | allAcc |", "|---|---|---:|---:|---:|"]
-        for model, method, levels in self._named("model", "method", "levels"):
-            if levels == "all":
-                rows = self._rows(model, method, levels)
-                scores = " | ".join(_spread(_values(rows, name)) for name in ("miou", "macc", "allacc"))
-                lines.append(f"| {model} | {method} | {scores} |")
-        return "\n".join(lines)
 
-    def _level_table(self) -> str:
-        lines = ["| model | method | level | alone | all but this | all |", "|---|---|---:|---:|---:|---:|"]
-        for model, method, levels in self._named("model", "method", "levels"):
-            if levels == "all" or levels.startswith("all but "):
-                continue
-            sets = (levels, f"all but {levels}", "all")
-            scores = " | ".join(_spread(_values(self._rows(model, method, name), "miou")) for name in sets)
-            lines.append(f"| {model} | {method} | {levels} | {scores} |")
-        return "\n".join(lines)
+def described(task: Any) -> dict[str, Any]:
+    """Return what a report says of a task."""
+    return {"name": task.name} | {
+        kind: [vars(metric).copy() for metric in getattr(task, kind)] for kind in ("metrics", "per_class")
+    }
 
-    def _limit_table(self) -> str:
-        limits = self._named("share_of_scenes", "points_per_scene")
-        heads = " | ".join(f"{100 * share:g} % of scenes, {points or 'all'} points" for share, points in limits)
-        lines = [f"| model | method | {heads} |", "|---|---|" + "---:|" * len(limits)]
-        for model, method in self._named("model", "method"):
-            rows = [self._rows(model, method, "all", limit) for limit in limits]
-            lines.append(f"| {model} | {method} | {' | '.join(_spread(_values(row, 'miou')) for row in rows)} |")
-        return "\n".join(lines)
 
-    def _class_table(self) -> list[str]:
-        columns = self._named("model", "method")
-        head = [f"{model}, {method}" for model, method in columns]
-        lines = [f"| class | points | {' | '.join(head)} |", "|---|---:|" + "---:|" * len(columns)]
-        absent = []
-        for i, name in enumerate(self.data["dataset"]["class_names"]):
-            if not self.data["test"]["class_points"][i]:
-                absent.append(name)
-                continue
-            scores = []
-            for model, method in columns:
-                known = [row["iou"][i] for row in self._rows(model, method, "all") if row["iou"][i] is not None]
-                scores.append(percent(mean(known) if known else None))
-            lines.append(f"| {name} | {self.data['test']['class_points'][i]} | {' | '.join(scores)} |")
-        left_out = [f"Without a point to test on: {', '.join(absent)}."] if absent else []
-        return ["\n".join(lines), *left_out]
-
-    def _how(self) -> str:
-        data = self.data
-        lines = [
-            f"- {name}, version {entry['version']}: " + ", ".join(f"{k} {v}" for k, v in entry["settings"].items())
-            for name, entry in data["protocols"].items()
-        ]
-        for entry in data["train"]:
-            lines.append(
-                f"- seed {entry['seed']}: learned from {entry['scenes']} of {entry['of']} scenes "
-                f"({entry['split']}), {entry['points']} points, at most {entry['points_per_scene']} a scene, "
-                f"sha256 of their points and labels {entry['sha256'][:12]}"
-            )
-        test = data["test"]
-        lines.append(
-            f"- tested on {count(test['scenes'], 'scene')} ({test['split']}), "
-            f"{'all' if test['points_per_scene'] is None else 'a sample of'} {test['points']} labelled points, "
-            f"sha256 of their points and labels {test['sha256'][:12]}; no test-time augmentation; "
-            "means over the classes present"
-        )
-        for name, entry in data["models"].items():
-            facts = ", ".join(f"{k} {v}" for k, v in entry.items() if v is not None and k != "name")
-            lines.append(f"- {name}: {facts}")
-        if any("weights_sha256" in entry for entry in data["models"].values()):
-            lines.append(
-                "- file_sha256 is of the file model.safetensors, as `msm3d info` shows it; weights_sha256 is of the "
-                "network's shape and numbers, in whatever file they are"
-            )
-        lines.append("- " + ", ".join(f"{k} {v}" for k, v in data["machine"].items()))
-        return "\n".join(lines)
+def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a report of version 1, whose results had the metrics of a segmentation as columns."""
+    rows, names = [], data["dataset"]["class_names"]
+    for old in data["results"]:
+        limit = {"scenes": old["share_of_scenes"], "points": old["points_per_scene"]}
+        named = {**old, "head": old["method"], "task": Segmentation.name, "limit": limit}
+        metrics = {metric.name: old[metric.name] for metric in Segmentation.metrics}
+        for metric in Segmentation.per_class:
+            each = zip(names, old[metric.name], strict=True)
+            metrics |= {f"{metric.name}/{name}": value for name, value in each if value is not None}
+        rows += rows_of(named, metrics)
+    kept = {name: value for name, value in data.items() if name != "results"}
+    return kept | {"format_version": FORMAT_VERSION, "task": described(Segmentation), "rows": rows}
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
@@ -218,13 +259,3 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-
-
-def _values(rows: Iterable[dict[str, Any]], name: str) -> list[float]:
-    return [row[name] for row in rows]
-
-
-def _spread(values: list[float]) -> str:
-    """Return mean and, of several, standard deviation in percent."""
-    text = percent(mean(values))
-    return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import Shape, shape_of
+from ..backbones import Shape, record, shape_of
 from ..datasets import Dataset
 from ..errors import InputError, require
 from ..model import Model
@@ -98,7 +98,7 @@ def train_supervised(
     state = {"head": run.head, "optimizer": run.descent, "model": run.model.backbone}
     identity = {
         **asdict(settings),
-        "config": config.to_dict(),
+        "config": record(config),
         "scenes": [scene.name for scene in train.scenes],
         "classes": list(train.classes.names),
     }

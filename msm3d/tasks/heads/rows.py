@@ -1,4 +1,4 @@
-"""Labelled features in pieces: arrays in memory or on disk that a probe reads rows of, as if they were one."""
+"""Labelled features in pieces: arrays in memory or on disk that a head reads rows of, as if they were one."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,46 +7,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.classes import IGNORE
-from ..errors import InputError
+from ...datasets.classes import IGNORE
+from ...errors import InputError
 
 ROWS = 1 << 12
 """Rows that are read at a time where all are passed through."""
 
 
-class Blocks:
+class LabelledRows:
     """The labelled rows of several feature arrays, in order; nothing is copied until rows are asked for.
 
     >>> pieces = [(np.zeros((2, 3)), np.array([1, -1])), (np.ones((1, 3)), np.array([5]))]
-    >>> blocks = Blocks.of(pieces)
-    >>> len(blocks), blocks.labels.tolist(), blocks.take(np.array([1, 0])).tolist()
+    >>> rows = LabelledRows.of(pieces)
+    >>> len(rows), rows.labels.tolist(), rows.take(np.array([1, 0])).tolist()
     (2, [1, 5], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     """
 
     columns: np.ndarray | None = None
     """What `take` reads; None for all."""
 
-    def __init__(self, pieces: Sequence[tuple[Any, Any]], ignore: int = IGNORE) -> None:
-        """Hold `pieces` of features (n, c) and labels (n,)."""
+    def __init__(self, pieces: Sequence[tuple[Any, Any]], ignore: int | None = IGNORE) -> None:
+        """Hold `pieces` of features (n, c) and labels (n,); of targets (n, ...) of any kind where `ignore` is None."""
         if not pieces:
             raise InputError("there are no features; give at least one array.")
         self.arrays: list[Any] = []
         kept, labels = [], []
         for features, truth in pieces:
-            truth = as_labels(truth)
+            truth = as_labels(truth) if ignore is not None else _in_memory(truth)
             as_features(features, rows=len(truth), width=self.arrays[0].shape[1] if self.arrays else None)
             self.arrays.append(features)
-            kept.append(np.flatnonzero(truth != ignore))
+            kept.append(np.arange(len(truth)) if ignore is None else np.flatnonzero(truth != ignore))
             labels.append(truth[kept[-1]])
         self.labels = np.concatenate(labels)
         if not len(self.labels):
-            raise InputError(f"every label is {ignore}, which is ignored; give at least one point with a class.")
+            every = "there is no label" if ignore is None else f"every label is {ignore}, which is ignored"
+            raise InputError(f"{every}; give at least one point with a class.")
         self._rows = np.concatenate(kept)
         self._dtype = np.result_type(*{_in_memory(array[:0]).dtype for array in self.arrays})
         self._starts = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])])
 
     @classmethod
-    def of(cls, X: Any, y: Any = None, ignore: int = IGNORE) -> "Blocks":
+    def of(cls, X: Any, y: Any = None, ignore: int | None = IGNORE) -> "LabelledRows":
         """Build from an array and its labels, or from an iterable of such pairs where `y` is None."""
         return cls([(X, y)] if y is not None else list(X), ignore)
 
@@ -54,11 +55,16 @@ class Blocks:
         """Return the number of labelled rows."""
         return len(self.labels)
 
+    @property
+    def width(self) -> int:
+        """Columns of the features as they were given."""
+        return self.arrays[0].shape[1]
+
     def take(self, rows: np.ndarray) -> Tensor:
         """Return some rows (k, c), float32, in the order asked for."""
         order = np.argsort(rows, kind="stable")
         edges = np.searchsorted(rows[order], self._starts)
-        out = np.empty((len(rows), self.arrays[0].shape[1]), self._dtype)
+        out = np.empty((len(rows), self.width), self._dtype)
         for array, a, b in zip(self.arrays, edges, edges[1:], strict=False):
             if b > a:
                 out[order[a:b]] = _in_memory(array[self._rows[rows[order[a:b]]]])

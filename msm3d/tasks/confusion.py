@@ -1,4 +1,4 @@
-"""What a prediction is worth: a confusion matrix that grows scene by scene, and the scores read from it."""
+"""What labels are worth: a confusion matrix that grows scene by scene, and the scores read from it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,104 +1,72 @@
 """The linear probe: one linear layer, learned on frozen features."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..datasets.classes import IGNORE
-from ..errors import require
-from ..training.descent import BETAS, schedule
-from .blocks import Blocks, columns_of
-from .estimator import Probe, gathered
+from ...training.descent import BETAS, schedule
+from .base import ABOVE_0, AT_LEAST_1, SHARE, Classifier, Head, Of
+from .rows import LabelledRows, columns_of
 
 HELD = 1 << 29
 """Bytes of features that are read once and kept; more are read again for each mini-batch."""
 
 
-class LinearProbe(Probe):
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearProbe(Classifier):
     """Softmax regression by AdamW with a cosine schedule, as the paper's linear probing does it [Table 15].
 
-    >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(500, 4))
     >>> y = (X @ [[1, 0], [0, 1], [1, 1], [0, 0]]).argmax(1)
     >>> LinearProbe(steps=300).fit(X, y).score(X, y) > 0.9
     True
 
-    Args:
-        steps: mini-batches to learn from. The number is the same for few and many points, so that a limited protocol
-            differs in its data alone; the paper counts epochs of scenes instead.
-        batch: rows of a mini-batch; each pass over the rows is in a new random order.
-        lr: largest learning rate [Table 15], reached after `warmup` of the steps, then falling to 0 as a cosine.
-        weight_decay: of AdamW on the weights, not the biases [Table 15].
-        warmup: share of the steps in which the learning rate rises [Table 15: 2 of 200 epochs].
-        standardize: shift and scale each column to mean 0 and standard deviation 1 before learning, by its exact
-            statistics over all the rows given to `fit`. The probe stays one linear layer on the features, see `coef_`,
-            but learns equally well whatever their scale. False is a bare layer.
-        blocks: slices of the columns to learn from; None for all.
-        ignore: the label of rows to leave out.
-        random_state: seed of the order of the rows; the weights start at 0.
-        device: where to learn, such as "cpu" or "cuda".
-
     After `fit`: `classes_` (k,), `coef_` (k, c) and `intercept_` (k,), for which features @ coef_.T + intercept_ are
-    the logits, and `losses_`, the mean loss of each tenth of the steps.
-
-    Raises:
-        InputError: a parameter is out of range, or features and labels do not fit together.
+    the logits, and `losses_`, the mean loss of each tenth of the steps. The weights start at 0, so `random_state` is
+    the seed of the order of the rows.
     """
 
-    def __init__(
-        self,
-        *,
-        steps: int = 2000,
-        batch: int = 4096,
-        lr: float = 0.01,
-        weight_decay: float = 0.01,
-        warmup: float = 0.01,
-        standardize: bool = True,
-        blocks: Any = None,
-        ignore: int = IGNORE,
-        random_state: int = 0,
-        device: str = "cpu",
-    ) -> None:
-        self.steps = steps
-        self.batch = batch
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup = warmup
-        self.standardize = standardize
-        self.blocks = blocks
-        self.ignore = ignore
-        self.random_state = random_state
-        self.device = device
+    name = "linear"
+    constraints: ClassVar = {"steps": AT_LEAST_1, "batch": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE}
 
-    def fit(self, X: Any, y: Any = None) -> "LinearProbe":
-        """Learn the layer.
+    steps: int = 2000
+    """Mini-batches to learn from. The number is the same for few and many points, so that a limited protocol differs
+    in its data alone; the paper counts epochs of scenes instead."""
+    batch: int = 4096
+    """Rows of a mini-batch; each pass over the rows is in a new random order."""
+    lr: float = 0.01
+    """Largest learning rate [Table 15], reached after `warmup` of the steps, then falling to 0 as a cosine."""
+    weight_decay: float = 0.01
+    """Of AdamW on the weights, not the biases [Table 15]."""
+    warmup: float = 0.01
+    """Share of the steps in which the learning rate rises [Table 15: 2 of 200 epochs]."""
+    standardize: bool = True
+    """Shift and scale each column to mean 0 and standard deviation 1 before learning, by its exact statistics over all
+    the rows given to `fit`. The head stays one linear layer on the features, see `coef_`, but learns equally well
+    whatever their scale. False is a bare layer."""
 
-        Args:
-            X: (n, c) features in any float type, in memory or memory-mapped: only mini-batches are copied. With
-                `y=None` an iterable of pairs (features, labels), walked once and kept as it is.
-            y: (n,) integer labels.
-        """
-        for name in ("steps", "batch"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        require("lr", self.lr, self.lr > 0, "above 0")
-        require("warmup", self.warmup, 0 <= self.warmup < 1, "within 0 to 1")
-        data = gathered(self, X, y)
-        data.columns = self._columns = columns_of(self.blocks, self.n_features_in_)
+    def _learn(self, data: LabelledRows) -> None:
         mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
-        self._mean, self._scale = mean.to(self._device), scale.to(self._device)
+        self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
         self._weight, self._bias, losses = self._learned(data)
+        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
+        self._fold()
+
+    def _fold(self) -> None:
+        """Set `coef_` and `intercept_`, the layer on features as they come."""
+        mean, scale = self._mean.cpu(), self._scale.cpu()
         folded = self._weight.cpu().double() / scale
         coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
-        coef[:, slice(None) if data.columns is None else torch.from_numpy(data.columns)] = folded
+        coef[:, slice(None) if self._columns is None else torch.from_numpy(self._columns)] = folded
         self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean).sum(1)).numpy()
-        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
-        return self
 
-    def _learned(self, data: Blocks) -> tuple[Tensor, Tensor, Tensor]:
+    def _learned(self, data: LabelledRows) -> tuple[Tensor, Tensor, Tensor]:
         """Return weight (k, c) and bias (k,) on standardised columns, and the loss (steps,) of each step."""
         labels = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device)
         width = self.n_features_in_ if data.columns is None else len(data.columns)
@@ -125,20 +93,32 @@ class LinearProbe(Probe):
             losses[step] = loss.detach()
         return weight.detach(), bias.detach(), losses
 
-    def _standardized(self, data: Blocks, rows: np.ndarray) -> Tensor:
+    def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
         return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)
 
-    def decision_function(self, X: Any) -> Any:
-        """Return the logits (n, k) of each row of `X` (n, c)."""
-        return torch.cat([values.cpu() for values in self._passes(X)]).numpy()
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device(self.device)
+    def decision_function(self, X: Any, *, of: Of = None) -> np.ndarray:
+        """Return the logits (n, k) of each row of `X` (n, c); see `Head.predict`."""
+        return Head.predict(self, X, of=of)
 
     def _values(self, X: Tensor) -> Tensor:
         X = X if self._columns is None else X[:, self._columns]
         return F.linear((X - self._mean) / self._scale, self._weight, self._bias)
+
+    def _state(self) -> dict[str, Tensor]:
+        names = {"weight": self._weight, "bias": self._bias, "mean": self._mean, "scale": self._scale}
+        return names | {"losses": torch.tensor(self.losses_, dtype=torch.float64)}
+
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        columns = columns_of(self.blocks, self.n_features_in_)
+        k, width = len(self.classes_), self.n_features_in_ if columns is None else len(columns)
+        each = (width,) if self.standardize else ()
+        return {"weight": (k, width), "bias": (k,), "mean": each, "scale": each, "losses": (len(_tenths(self.steps)),)}
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name in ("weight", "bias", "mean", "scale"):
+            setattr(self, f"_{name}", tensors[name].float().to(self._device))
+        self._columns, self.losses_ = columns_of(self.blocks, self.n_features_in_), tensors["losses"].tolist()
+        self._fold()
 
 
 class _Order:
@@ -157,7 +137,7 @@ class _Order:
         return rows
 
 
-def _statistics(data: Blocks) -> tuple[Tensor, Tensor]:
+def _statistics(data: LabelledRows) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each column over all rows, in float64; constant columns get 1."""
     total, squares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for x in data.passes():

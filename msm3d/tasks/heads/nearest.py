@@ -1,94 +1,62 @@
 """The nearest-neighbour probe: a vote of the most similar labelled features, nothing learned."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..datasets.classes import IGNORE
-from ..errors import require
-from .blocks import Blocks, columns_of
-from .estimator import Probe, gathered
+from ...errors import InputError
+from .base import ABOVE_0, AT_LEAST_1, Classifier
+from .rows import LabelledRows, as_labels, columns_of
 
 SIMILARITIES = 1 << 24
 """Similarities that are held at a time."""
 
 
-class KNNProbe(Probe):
+@dataclass(kw_only=True, eq=False, repr=False)
+class KNNProbe(Classifier):
     """Vote of the `k` labelled features with the largest cosine similarity.
 
-    >>> import numpy as np
     >>> X, y = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), np.array([3, 7, 7])
     >>> KNNProbe(k=1).fit(X, y).predict(np.array([[0.9, 0.1], [0.2, 5.0]])).tolist()
     [3, 7]
 
-    The paper gives neither k, nor metric, nor the size of its bank; these are ours, and a report names them.
+    The paper gives neither k, nor metric, nor the size of its bank; these are ours, and a report names them. Each slice
+    of `blocks` is scaled to length 1 first, so that every level counts the same, whatever its scale and width.
 
-    Args:
-        k: neighbours that vote; fewer where the bank holds fewer.
-        temperature: a neighbour's vote weighs exp(similarity / temperature), 0.07 as in DINO's protocol
-            [arXiv 2104.14294, appendix]; None gives each the same weight.
-        bank: how many labelled rows to keep, drawn at random. None keeps all.
-        balanced: keep equally many of each class, rare ones whole; False keeps rows whatever their class, so that
-            frequent classes vote more often.
-        blocks: slices of the columns to compare, such as one per level of a descriptor. Each slice of a row is
-            scaled to length 1 first, so that every level counts the same, whatever its scale and width. None compares
-            all columns as one slice.
-        ignore: the label of rows to leave out.
-        random_state: seed of the draw.
-        device: where to compare, such as "cpu" or "cuda".
-
-    After `fit`: `classes_` and `bank_labels_`, the labels of the rows that were kept.
-
-    Raises:
-        InputError: a parameter is out of range, or features and labels do not fit together.
+    After `fit`: `classes_` and `bank_labels_`, the labels of the rows that were kept, drawn by `random_state`.
     """
 
-    def __init__(
-        self,
-        *,
-        k: int = 20,
-        temperature: float | None = 0.07,
-        bank: int | None = 10_000,
-        balanced: bool = True,
-        blocks: Any = None,
-        ignore: int = IGNORE,
-        random_state: int = 0,
-        device: str = "cpu",
-    ) -> None:
-        self.k = k
-        self.temperature = temperature
-        self.bank = bank
-        self.balanced = balanced
-        self.blocks = blocks
-        self.ignore = ignore
-        self.random_state = random_state
-        self.device = device
+    name = "nearest"
+    constraints: ClassVar = {"k": AT_LEAST_1, "bank": AT_LEAST_1.or_none(), "temperature": ABOVE_0.or_none()}
+    one_fit = True
 
-    def fit(self, X: Any, y: Any = None) -> "KNNProbe":
-        """Draw the bank.
+    k: int = 20
+    """Neighbours that vote; fewer where the bank holds fewer."""
+    temperature: float | None = 0.07
+    """A neighbour's vote weighs exp(similarity / temperature), 0.07 as in DINO's protocol [arXiv 2104.14294, appendix];
+    None gives each the same weight."""
+    bank: int | None = 10_000
+    """How many labelled rows to keep, drawn at random. None keeps all."""
+    balanced: bool = True
+    """Keep equally many of each class, rare ones whole; False keeps rows whatever their class, so that frequent classes
+    vote more often."""
 
-        Args:
-            X: (n, c) features in any float type, in memory or memory-mapped: only the bank is copied. With `y=None`
-                an iterable of pairs (features, labels), walked once.
-            y: (n,) integer labels.
-        """
-        require("k", self.k, self.k >= 1, "at least 1")
-        require("bank", self.bank, self.bank is None or self.bank >= 1, "at least 1, or None")
-        require("temperature", self.temperature, self.temperature is None or self.temperature > 0, "above 0, or None")
-        data = gathered(self, X, y)
-        columns_of(self.blocks, self.n_features_in_)
-        rows = self._drawn(data)
-        self.bank_labels_ = data.labels[rows]
-        self._bank = self._normalized(data.take(rows).to(self._device))
-        self._places = torch.from_numpy(np.searchsorted(self.classes_, self.bank_labels_)).to(self._device)
-        return self
+    def _learn(self, data: LabelledRows) -> None:
+        rows, data.columns = self._drawn(data), None  # the bank holds all columns, and `_normalized` chooses
+        self._keep(self._normalized(data.take(rows).to(self._device)), data.labels[rows])
 
-    def _drawn(self, data: Blocks) -> np.ndarray:
+    def _keep(self, bank: Tensor, labels: np.ndarray) -> None:
+        """Set the bank and its labels."""
+        self._bank, self.bank_labels_ = bank, labels
+        self._places = torch.from_numpy(np.searchsorted(self.classes_, labels)).to(self._device)
+
+    def _drawn(self, data: LabelledRows) -> np.ndarray:
         """Return the rows of the bank, ascending: those with the smallest of a random number each."""
         if self.bank is None or self.bank >= len(data):
             return np.arange(len(data))
@@ -141,9 +109,14 @@ class KNNProbe(Probe):
         """Return the label (n,) that neighbours (n, k), as `neighbours` returns them, vote for."""
         return self.classes_[self._votes(similarity, rows).argmax(1).cpu().numpy()]
 
-    @property
-    def _device(self) -> torch.device:
-        return torch.device(self.device)
+    def predictions(
+        self, X: Any, choices: Mapping[str, Sequence[slice]], each: Sequence[int] = ()
+    ) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield each choice of slices, each number of neighbours and its labels (n,), as of a probe with only these."""
+        found = self.neighbours_by(X, list(choices.values())) if len(choices) > 1 else [self.neighbours(X)]
+        for name, (similarity, rows) in zip(choices, found, strict=True):
+            for k in each or (self.k,):
+                yield name, f" k={k}", self.vote(similarity[:, :k], rows[:, :k])
 
     @property
     def _rows(self) -> int:
@@ -173,6 +146,20 @@ class KNNProbe(Probe):
 
     def _probabilities(self, values: Tensor) -> Tensor:
         return values
+
+    def _state(self) -> dict[str, Tensor]:
+        return {"bank": self._bank, "labels": torch.from_numpy(self.bank_labels_)}
+
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        columns = columns_of(self.blocks, self.n_features_in_)
+        rows = len(tensors["labels"]) if "labels" in tensors else 0
+        return {"bank": (rows, self.n_features_in_ if columns is None else len(columns)), "labels": (rows,)}
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        labels = as_labels(tensors["labels"])
+        if not len(labels) or not np.isin(labels, self.classes_).all():
+            raise InputError("the bank is empty, or holds labels that are no class of the head")
+        self._keep(tensors["bank"].float().to(self._device), labels)
 
     def _normalized(self, X: Tensor) -> Tensor:
         """Return the slices that are compared, each of length 1 divided by the root of their number."""

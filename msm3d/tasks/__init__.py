@@ -1,0 +1,37 @@
+"""What descriptors are good for: each task in a file of its own, the heads that it is learned with, their registries.
+
+A task is a subclass of `Task`, a head one of `Head` (or `Classifier`). Others add theirs by `register`, here or in
+`heads`, or, so that they are found in every process, by an entry point of the group `msm3d.tasks` or `msm3d.heads` that
+names the class.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .registry import Registry, lazily
+
+if TYPE_CHECKING:
+    from .base import Metric as Metric
+    from .base import Tally as Tally
+    from .base import Task as Task
+    from .confusion import Confusion as Confusion
+    from .confusion import Scores as Scores
+    from .fingerprint import Fingerprint as Fingerprint
+
+TASKS = Registry("task", "msm3d.tasks", {"segmentation": "msm3d.tasks.segmentation:Segmentation"})
+"""Every task by its name."""
+register = TASKS.register
+
+
+def task(name: Any) -> "Task":
+    """Return a task by its name; a task stays what it is.
+
+    >>> task("segmentation").metrics[0].title
+    'mIoU'
+    >>> task("segmentatoin")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: unknown task 'segmentatoin'; did you mean 'segmentation'?
+    """
+    return TASKS[name]() if isinstance(name, str) else name
+
+
+__getattr__ = lazily(__name__, base="Metric Tally Task", confusion="Confusion Scores", fingerprint="Fingerprint")

@@ -1,0 +1,97 @@
+"""Which descriptors a head was fitted on: it may not be given those of another network, or of other levels."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..backbones import record
+from ..errors import InputError, quoted
+from ..model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What makes descriptors: columns of two arrays mean the same where their fingerprints are equal."""
+
+    name: str = field(compare=False)
+    """Of the network, for sentences."""
+    weights: str
+    """64 hexadecimal digits of its shape and numbers, see `model_hash`."""
+    levels: tuple[int, ...]
+    """Which levels are side by side, 0 the finest."""
+    widths: tuple[int, ...]
+    """Columns of each of them."""
+    reading: str
+    """How levels are read at a point, see `sparse.interpolate.corners`."""
+
+    @classmethod
+    def of(
+        cls, source: "Model | Fingerprint", levels: int | Sequence[int] | None = None, sampling: str | None = None
+    ) -> "Fingerprint":
+        """Return the fingerprint of what `model.extract(..., levels=levels, sampling=sampling)` returns.
+
+        It reads every weight; make it once where many calls need it.
+
+        >>> from msm3d import BackboneConfig
+        >>> Fingerprint.of(Model(BackboneConfig()), levels=[0, -1]).widths
+        (64, 384)
+
+        Args:
+            source: the model; a fingerprint stays what it is.
+            levels: as for `Model.extract`.
+            sampling: as for `Model.extract`.
+        """
+        if isinstance(source, Fingerprint):
+            return source
+        source.channels(levels)  # says what is wrong with them
+        infos = source.feature_info
+        if levels is not None:
+            infos = [infos[level] for level in np.atleast_1d(levels)]
+        return cls(
+            name=str(source.meta.get("name") or "untrained"),
+            weights=model_hash(source),
+            levels=tuple(info.level for info in infos),
+            widths=tuple(info.channels for info in infos),
+            reading=sampling or source.config.sampling,
+        )
+
+    @property
+    def channels(self) -> int:
+        """Width of a descriptor."""
+        return sum(self.widths)
+
+    def __str__(self) -> str:
+        """Name network, levels and reading."""
+        levels = ", ".join(map(str, self.levels))
+        return f"{self.name} (weights {self.weights[:8]}, levels {levels}, read {self.reading})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
+        """Build from `to_dict`'s values, or raise InputError."""
+        try:
+            levels, widths = (tuple(map(int, values[key])) for key in ("levels", "widths"))
+            name, weights, reading = (str(values[key]) for key in ("name", "weights", "reading"))
+            made = cls(name=name, weights=weights, levels=levels, widths=widths, reading=reading)
+        except (TypeError, ValueError, KeyError):
+            made = None
+        if made is None or made.to_dict() != values:
+            raise InputError(f"{quoted(values)} does not name descriptors; save the head again.")
+        return made
+
+
+def model_hash(model: Model) -> str:
+    """Return 64 hexadecimal digits of a model's shape and weights."""
+    digest = hashlib.sha256(json.dumps(record(model.config), sort_keys=True).encode())
+    for name, tensor in sorted(model.backbone.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,24 @@
+"""Heads: estimators that are fitted on descriptors, in the way of scikit-learn, and saved beside what made these."""
+
+from typing import TYPE_CHECKING
+
+from ..registry import Registry, lazily
+
+if TYPE_CHECKING:
+    from .base import Classifier as Classifier
+    from .base import Head as Head
+    from .base import NotFittedError as NotFittedError
+    from .linear import LinearProbe as LinearProbe
+    from .nearest import KNNProbe as KNNProbe
+    from .saved import load as load
+
+HEADS = Registry(
+    "head",
+    "msm3d.heads",
+    {"linear": "msm3d.tasks.heads.linear:LinearProbe", "nearest": "msm3d.tasks.heads.nearest:KNNProbe"},
+)
+"""Every head's class by its name."""
+register = HEADS.register
+__getattr__ = lazily(
+    __name__, base="Classifier Head NotFittedError", linear="LinearProbe", nearest="KNNProbe", saved="load"
+)

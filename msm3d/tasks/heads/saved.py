@@ -1,0 +1,270 @@
+"""A head on disk: a directory of head.json + head.safetensors, checked before it is believed, and the way to the Hub.
+
+`head.json` holds `format` ("msm3d-head"), `format_version`, `head` (its name), `parameters`, `features` (their number),
+`classes` (their labels, of a classifier), `fingerprint` (of the descriptors, or null) and `sha256` of head.safetensors.
+"""
+
+import json
+import os
+import shutil
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from ..._util.atomic import staged
+from ...errors import InputError, Msm3dError, WeightsError, cut, quoted
+from ...weights import hub
+from ...weights.store import disagreements, listed, sha256
+from ..fingerprint import Fingerprint
+from . import HEADS
+
+FORMAT, FORMAT_VERSION = "msm3d-head", 1
+CONFIG, TENSORS, CARD = "head.json", "head.safetensors", "README.md"
+_LONGEST_CONFIG = 1 << 20  # bytes
+_WIDEST = 1 << 20  # columns, far beyond any network
+_AGAIN = "save or download it again."
+_FIELDS = {"format", "format_version", "head", "parameters", "features", "classes", "fingerprint", "sha256"}
+
+Self = TypeVar("Self", bound="Saved")
+
+
+class Saved:
+    """What a head does with files; `heads.load` reads any head, a class's own `load` its own kind."""
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write head.json and head.safetensors, whole files or nothing, and return the directory.
+
+        Args:
+            directory: made where missing; a head already there is replaced.
+
+        Raises:
+            NotFittedError: there is nothing to save yet.
+            FileError: the directory is a file, or cannot be written.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        head: Any = self
+        head.require_fitted()
+        fingerprint, classes = head.fingerprint_, getattr(head, "classes_", None)
+        with staged(Path(directory), last=CONFIG) as stage:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._state().items()}
+            try:
+                save_file(tensors, stage / TENSORS, metadata={"format": "pt"})
+            except SafetensorError as error:  # its writer's word for a full disk
+                raise OSError(None, cut(error)) from error
+            values = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "head": head.name,
+                "parameters": {name: _plain(value) for name, value in head.get_params().items() if name != "device"},
+                "features": head.n_features_in_,
+                "classes": None if classes is None else classes.tolist(),
+                "fingerprint": None if fingerprint is None else fingerprint.to_dict(),
+                "sha256": sha256(stage / TENSORS),
+            }
+            (stage / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            shutil.copymode(stage / CONFIG, stage / TENSORS)  # safetensors writes for the owner alone
+            if not (Path(directory) / CARD).exists():
+                (stage / CARD).write_text(_card(values, fingerprint), encoding="utf-8")
+        return Path(directory)
+
+    @classmethod
+    def load(cls: type[Self], directory: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+        """Return the head that `save` wrote; it predicts the same to the bit.
+
+        Args:
+            directory: of head.json and head.safetensors.
+            device: where it is to work.
+
+        Raises:
+            WeightsError: a file is missing, damaged, of another program or kind of head, or made by a newer msm3d.
+        """
+        directory = Path(directory)
+        values = _values(directory)
+        try:
+            return cls._built(values, directory, device)
+        except WeightsError:
+            raise
+        except (Msm3dError, TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
+            why = cut(str(error).rstrip("."), 160)
+            raise WeightsError(f"{directory} does not hold a head ({why}); {_AGAIN}") from error
+
+    @classmethod
+    def _built(cls: type[Self], values: Mapping[str, Any], directory: Path, device: str) -> Self:
+        kind = HEADS[values["head"]]
+        if not issubclass(kind, cls):
+            raise WeightsError(f"{directory} holds a head {kind.name!r}; load it with msm3d.tasks.heads.load.")
+        head: Any = kind()
+        head.set_params(**{name: _sliced(value) for name, value in values["parameters"].items()}, device=device)
+        head.check_params()
+        fingerprint = values["fingerprint"]
+        head.fingerprint_ = None if fingerprint is None else Fingerprint.from_dict(fingerprint)
+        head.n_features_in_ = values["features"]
+        if type(head.n_features_in_) is not int or not 0 < head.n_features_in_ <= _WIDEST:
+            raise InputError(f"it has {quoted(head.n_features_in_)} features")
+        if head.fingerprint_ is not None and head.fingerprint_.channels != head.n_features_in_:
+            raise InputError(f"{head.n_features_in_} features are not the {head.fingerprint_.channels} of its network")
+        if values["classes"] is not None:
+            head.classes_ = np.array(values["classes"], dtype=np.int64)
+            if head.classes_.ndim != 1 or not len(head.classes_) or (np.diff(head.classes_) <= 0).any():
+                raise InputError(f"its classes are {quoted(values['classes'])}, not ascending labels")
+        tensors = _tensors(directory, values["sha256"])
+        there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if complaints := disagreements(head._shapes(tensors), there):
+            raise InputError(listed(complaints))
+        head._restore(tensors)
+        return head
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the head to the Hugging Face Hub in one commit and return its address.
+
+        Args:
+            repo_id: owner/name; made if it does not exist.
+            **options: `private`, `token` and `commit_message`.
+        """
+        if not _names_repository(repo_id):
+            raise InputError(f"{quoted(repo_id)} cannot name a repository of the Hugging Face Hub; give owner/name.")
+        options = {
+            "private": False,
+            "token": None,
+            "message": options.pop("commit_message", "A head of msm3d"),
+        } | options
+        with TemporaryDirectory() as folder:
+            where = self.save(Path(folder) / "head")
+            return hub.upload(where, repo_id, files=[CONFIG, TENSORS, CARD], **options)
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        source: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the head of a directory or a Hub repository.
+
+        Args:
+            source: a directory, or `owner/name` on the Hub.
+            device: where it is to work.
+            revision: branch, tag or commit of a Hub repository.
+            **options: `local_files_only`, `cache_dir` and `token`, as for any Hub client.
+
+        Raises:
+            WeightsError: there is no such head, it cannot be downloaded, or it is damaged.
+        """
+        if os.path.isdir(source) or not _names_repository(source):
+            return cls.load(source, device=device)
+        repo = str(source)
+        directory = hub.file(repo, CONFIG, revision, **options).parent
+        expected = _values(directory)["sha256"]  # before the large file: other programs' end here
+        tensors = hub.file(repo, TENSORS, directory.name, **options)
+        if sha256(tensors) != expected and not options.get("local_files_only"):
+            hub.file(repo, TENSORS, directory.name, force=True, **options)
+        return cls.load(directory, device=device)
+
+    @abstractmethod
+    def _state(self) -> dict[str, Tensor]:
+        """Return what was learned, by name."""
+
+    @abstractmethod
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes that `_state` has of this head's parameters, width and classes.
+
+        Args:
+            tensors: of a file, where a length is free; not to be relied on.
+        """
+
+    @abstractmethod
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `_state` returned."""
+
+
+def load(directory: str | os.PathLike[str], *, device: str = "cpu") -> Any:
+    """Return the head that `save` wrote, of whatever kind; see `Head.load`."""
+    return Saved.load(directory, device=device)
+
+
+def _values(directory: Path) -> dict[str, Any]:
+    """Return head.json, which is ours, of a version that we can read, and complete."""
+    path = directory / CONFIG
+    if not directory.is_dir():
+        raise WeightsError(f"there is no directory {str(directory)!r}; give one that holds {CONFIG} and {TENSORS}.")
+    if not path.is_file() or path.stat().st_size > _LONGEST_CONFIG:
+        raise WeightsError(f"{directory} has no {CONFIG} of msm3d; a head needs {CONFIG} and {TENSORS}.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON ({cut(error)}); {_AGAIN}") from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise WeightsError(
+            f'{path} is not a head of msm3d (it has no "format": "{FORMAT}"); give one that `save` wrote.'
+        )
+    version = values.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise WeightsError(f"{path} was made by a newer msm3d (format {quoted(version)}); run pip install -U msm3d.")
+    wrong = sorted(_FIELDS ^ values.keys())
+    if version != FORMAT_VERSION or wrong or not isinstance(values["parameters"], dict):
+        about = f"lacks, or should not have: {cut(', '.join(wrong))}" if wrong else "is not as `save` writes it"
+        raise WeightsError(f"{path} {about}; {_AGAIN}")
+    return values
+
+
+def _tensors(directory: Path, expected: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = directory / TENSORS
+    if not path.is_file():
+        raise WeightsError(f"{directory} has no {TENSORS}; a head needs {CONFIG} and {TENSORS}.")
+    if (found := sha256(path)) != expected:
+        raise WeightsError(
+            f"{path} is damaged or of another head: its sha256 is {found}, {CONFIG} says {quoted(expected)}; {_AGAIN}"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({cut(error)}); {_AGAIN}") from error
+
+
+def _names_repository(source: str | os.PathLike[str]) -> bool:
+    parts = source.split("/") if isinstance(source, str) else []
+    return len(parts) == 2 and all(part and part.strip("~.") == part for part in parts)
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter for JSON, where a list of slices is one of their starts, stops and steps."""
+    if isinstance(value, (list, tuple)) and all(isinstance(part, slice) for part in value):
+        return [{"slice": [part.start, part.stop, part.step]} for part in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _sliced(value: Any) -> Any:
+    """Return what `_plain` was given."""
+    return [slice(*part["slice"]) for part in value] if isinstance(value, list) and value else value
+
+
+def _card(values: Mapping[str, Any], fingerprint: Fingerprint | None) -> str:
+    """Return a card in Markdown: what goes in and what comes out."""
+    classes = "" if values["classes"] is None else f"| classes | {', '.join(map(str, values['classes']))} |\n"
+    return f"""---
+library_name: msm3d
+tags: [point-cloud, 3d, msm3d]
+---
+# A head of msm3d: {values["head"]}
+
+It predicts from the descriptors of one network: `head = msm3d.tasks.heads.load(DIRECTORY)`, then
+`head.predict(model.extract("scan.ply"), of=model)`.
+
+| | |
+|---|---|
+| descriptors | {values["features"]} columns, {fingerprint or "of a network that is not stated"} |
+{classes}"""

@@ -1,0 +1,74 @@
+"""Things by name: those that the package has, those that were registered here, and those of installed packages."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from .._util.words import choices
+from ..errors import InputError
+
+
+class Registry:
+    """Names to classes, which are imported when they are asked for: listing the names loads nothing.
+
+    >>> heads = Registry("head", "msm3d.heads", {"linear": "msm3d.tasks.heads.linear:LinearProbe"})
+    >>> list(heads), heads["linear"].__name__
+    (['linear'], 'LinearProbe')
+    >>> heads["lineal"]
+    Traceback (most recent call last):
+    msm3d.errors.InputError: unknown head 'lineal'; did you mean 'linear'?
+
+    Args:
+        what: what a thing is called in a sentence.
+        group: of the entry points by which installed packages add theirs.
+        known: name to class, or to where it is, as MODULE:NAME.
+    """
+
+    def __init__(self, what: str, group: str, known: dict[str, Any]) -> None:
+        self.what, self.group, self.known = what, group, known
+
+    def register(self, kind: Any) -> Any:
+        """Make a class known by its `name`; usable as a decorator."""
+        self.known[kind.name] = kind
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every name, the package's own first."""
+        yield from dict.fromkeys([*self.known, *self._installed()])
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is such a thing."""
+        return name in self.known or name in self._installed()
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the class of a name.
+
+        Raises:
+            InputError: there is no such thing here.
+        """
+        found = self.known.get(name)
+        if found is None:
+            installed = self._installed()
+            if name not in installed:
+                raise InputError(f"unknown {self.what} {name!r}; {choices(name, list(self))}")
+            found = self.known[name] = installed[name].load()
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            found = self.known[name] = getattr(import_module(module), attribute)
+        return found
+
+    def _installed(self) -> dict[str, Any]:
+        return {entry.name: entry for entry in entry_points(group=self.group)}
+
+
+def lazily(package: str, **names: str) -> Callable[[str], Any]:
+    """Return a package's `__getattr__` that imports a module when one of its names, in one text, is first used."""
+    homes = {name: module for module, text in names.items() for name in text.split()}
+
+    def found(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return found
