@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import Msm3dWarning
-from msm3d.io import _content, read
+from msm3d.io import read
 from msm3d.io.pcd import _unpacked
+from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
 
 

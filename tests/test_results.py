@@ -220,7 +220,7 @@ def test_two_writers_at_once_do_not_mix(tmp_path, name):
 LIMITED = """
 import resource, sys
 import numpy as np
-from msm3d import results
+from msm3d.io import results
 from msm3d.scan.cloud import PointCloud
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cloud = PointCloud(coord=np.zeros((5000, 3)))
@@ -258,14 +258,14 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
 
 def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
     with pytest.raises(
-        InputError, match=r"PLY has no float16; write \.npy, \.npz or \.safetensors, or leave out dtype=\."
+        InputError, match=r"PLY has no float16; write \.npz, \.npy or \.safetensors, or leave out dtype=\."
     ):
         write(tmp_path / "a.ply", PLAIN, FEAT.astype(np.float16))
     with pytest.raises(InputError, match=r"dtype is 'int8'; choose one of float32, float16\."):
         write(tmp_path / "a.npy", PLAIN, FEAT.astype(np.int8))
     monkeypatch.setattr("msm3d._util.memory.available", lambda *_: 100)
     with pytest.raises(
-        InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy or \.safetensors instead\."
+        InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy, \.safetensors or \.ply instead\."
     ):
         write(tmp_path / "a.npz", PLAIN, FEAT)
     path = write(tmp_path / "a.npy", PLAIN, FEAT)

@@ -14,6 +14,10 @@ from ..scan.cloud import NAMES, parts
 from ..scan.options import ReadOptions
 from . import columns, limits
 
+SUFFIXES = (".npz", ".npy", ".pth", ".pt")
+TITLE = "NPZ, NPY, PTH, PT"
+NOTE = "PTH and PT are scene dictionaries saved with torch; nothing in them is executed"
+
 _DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
 
 

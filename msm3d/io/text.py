@@ -14,6 +14,9 @@ from ..errors import FileError
 from ..scan.options import ReadOptions
 from . import columns
 
+SUFFIXES = (".txt", ".xyz", ".pts", ".csv")
+TITLE = "TXT, XYZ, PTS, CSV"
+
 _LAYOUTS = {
     3: ("x", "y", "z"),
     4: ("x", "y", "z", "intensity"),

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import FileError, InputError
 from ..scan.cloud import PointCloud
 
@@ -56,7 +54,10 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
         raise FileError(f"{folder}: is not a folder; give one with scans, or rooms:{ROOMS} for synthetic rooms.")
     root = folder / "train" if (folder / "train").is_dir() else folder
     if found := sorted(path.parent for path in root.rglob("coord.npy") if TEST_AREA not in path.parts):
-        return [FileScene(path.relative_to(root).as_posix(), partial(_arrays, path, labels)) for path in found]
+        from ..io import read_folder
+
+        read = partial(read_folder, more=["segment20"] if labels else [])
+        return [FileScene(path.relative_to(root).as_posix(), partial(read, path)) for path in found]
     if found := sorted(root.rglob(f"*{MESH}")):
         return _scannet(root, found, listed=root == folder)
     return _files(root)
@@ -83,13 +84,3 @@ def _files(root: Path) -> list[FileScene]:
     if not found:
         raise FileError(f"{root}: holds no scans; give a folder of {', '.join(KINDS[:3])}, … files, or rooms:{ROOMS}.")
     return [FileScene(path.relative_to(root).as_posix(), partial(read, path)) for path in found]
-
-
-def _arrays(folder: Path, labels: bool = False) -> PointCloud:
-    """Return the scan of a folder in Pointcept's layout: coord.npy, and what else there is of it."""
-    names = ("coord", "color", "normal", *(["segment20"] if labels else []))
-    there = [name for name in names if (folder / f"{name}.npy").is_file()]
-    try:
-        return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
-    except (InputError, ValueError, OSError, EOFError) as error:
-        raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error

@@ -17,10 +17,14 @@ NAMES = {
     "normal": ("normal", "normals"),
     "segment": ("segment", "label", "labels", "segment20", "semantic_gt20"),
     "instance": ("instance", "instance_gt"),
+    "viewpoint": ("viewpoint",),
+    "station": ("station",),
     "offset": ("offset",),
     "batch": ("batch",),
 }
 """The keys under which a dictionary may hold each part; the first that is there is taken."""
+LABELS = ("segment", "instance", "station")
+"""The parts that are whole numbers of each point, -1 where unknown."""
 _WIDTHS = "(n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal"
 _PAINTS = ("rgb", "rgba", "colors", "color")  # what pyvista's users call their colours
 
@@ -125,7 +129,8 @@ def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
         return [(points, None)]
     for name in ("offset", "batch"):
         found.pop(name, None)
-    return [({k: v[some] if v.shape[:1] == (n,) else v for k, v in found.items()}, some) for some in rows]
+    per_point = {k for k, v in found.items() if v.shape[:1] == (n,) and k != "viewpoint"}
+    return [({k: v[some] if k in per_point else v for k, v in found.items()}, some) for some in rows]
 
 
 def files(points: Any) -> Iterator[str]:
