@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .._util.atomic import Terminated, on_termination
 from .._util.words import of_the_command_line
 from ..errors import Msm3dError
-from . import check, convert, download, extract, info, judging, learning, models, pictures
+from . import check, convert, download, extract, info, learning, models, pictures, probe
 from .display import Display
 from .parser import Parser, said_of
 
@@ -70,7 +70,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(
         title="verbs", dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="msm3d"
     )
-    for module in (extract, pictures, convert, models, info, download, check, judging, learning):
+    for module in (extract, pictures, convert, models, info, download, check, probe, learning):
         module.add(verbs)
     for verb in verbs.choices.values():
         verb.usage = verb.needed()

@@ -10,9 +10,10 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
-from ..scan.cloud import NAMES, parts
+from ..scan import columns
+from ..scan.objects import NAMES, parts
 from ..scan.options import ReadOptions
-from . import columns, limits
+from . import limits
 
 SUFFIXES = (".npz", ".npy", ".pth", ".pt")
 TITLE = "NPZ, NPY, PTH, PT"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DependencyError, FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, guard, limits
+from . import guard, limits
 
 SUFFIXES = (".las", ".laz")
 TITLE = "LAS, LAZ"

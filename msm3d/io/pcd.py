@@ -8,8 +8,9 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, text
+from . import text
 
 SUFFIXES = (".pcd",)
 TITLE = "PCD"

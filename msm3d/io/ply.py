@@ -9,8 +9,9 @@ import numpy as np
 
 from .._util.words import cut, option
 from ..errors import FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, splats, surface, text
+from . import splats, surface, text
 from .polygons import Element, Property, polygons
 
 SUFFIXES = (".ply",)

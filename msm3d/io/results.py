@@ -17,12 +17,11 @@ from .._util.words import cut, option, require_one_of
 from ..errors import FileError, InputError
 from ..model import PRECISIONS, Model
 from ..scan.cloud import PointCloud
+from ..scan.objects import LABELS
 from .registry import WRITERS, Kind
 
 DTYPES = ("float32", "float16")
 """Of the descriptors."""
-LABELS = ("segment", "instance", "station")
-"""Whole numbers of each point, -1 for none."""
 
 _NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
 

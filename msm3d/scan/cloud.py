@@ -9,14 +9,9 @@ import numpy as np
 from .._util.words import either, option, warn
 from ..errors import InputError
 from . import attributes
-from .objects import LABELS as LABELS
-from .objects import NAMES as NAMES
-from .objects import parts as parts
-from .objects import scenes
+from .objects import LABELS, parts, scenes
 from .options import ReadOptions
-from .plausible import UNITS as UNITS
-from .plausible import UPS as UPS
-from .plausible import doubt, require_extent
+from .plausible import UNITS, doubt, require_extent
 
 _VECTORS = {"coord": np.float64, "color": np.float32, "normal": np.float32, "viewpoint": np.float64}
 """The fields of three numbers a row, and the type of these."""
@@ -152,8 +147,8 @@ class PointCloud:
 
         Args:
             points: an (n, 3 | 6 | 9) array or tensor of xyz, rgb, normal; an array of records with x, y and z; a
-                dictionary with the keys coord, color, normal, segment, instance, viewpoint, station (see `NAMES`); a
-                PointCloud; or an object of Open3D, trimesh, laspy or pyvista.
+                dictionary with the keys coord, color, normal, segment, instance, viewpoint, station (other names are
+                in `msm3d.scan.objects.NAMES`); a PointCloud; or an object of Open3D, trimesh, laspy or pyvista.
             color: (n, 3) colours, or (n, 4) with alpha, which is dropped; replaces those of `points`. Bytes are 0-255;
                 of wider integers and of floats 99 % of the values say whether they are 0-1, 0-255 or 16 bits.
                 Colours that are all black count as missing, single ones of NaN become neutral grey.
@@ -209,7 +204,9 @@ class PointCloud:
             held["normal"] = attributes.normals(left("normal"), up)
         held |= {name: attributes.labels(name, left(name)) for name in LABELS if name in given}
         if "viewpoint" in given:
-            places = attributes.vectors("viewpoint", np.atleast_2d(attributes.array("viewpoint", given["viewpoint"])))
+            places = np.atleast_2d(attributes.numbers("viewpoint", given["viewpoint"]))
+            if places.shape[1:] != (3,):
+                raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
             held["viewpoint"] = attributes.turned(places.astype(np.float64) * UNITS[units], up)
         cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
         require_extent(cloud.coord)

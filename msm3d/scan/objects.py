@@ -9,6 +9,7 @@ import torch
 
 from .._util.words import warn
 from ..errors import InputError, cut
+from . import columns
 from .attributes import array, numbers
 
 NAMES = {
@@ -171,8 +172,6 @@ def _columns(points: np.ndarray) -> dict[str, Any]:
 
 def _table(names: Iterable[str], column: Callable[[str], np.ndarray]) -> dict[str, Any]:
     """Return the fields that named columns make up, as in a file; `column` returns one by its name."""
-    from ..io import columns
-
     known = {name.lower(): name for name in names}
     try:
         picked = columns.chosen(known.values())
