@@ -1,9 +1,7 @@
 """`msm3d check`: what this machine has, in a form to paste into an issue."""
 
 import argparse
-import platform
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +27,8 @@ def report() -> str:
     >>> "reference" in report()
     True
     """
+    import platform
+
     import torch
 
     from .. import weights
@@ -73,6 +73,8 @@ def _state(ops: ModuleType, device: str) -> str:
 
 
 def _version(package: str, optional: dict[str, str]) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
