@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def size(rows: int, channels: int, dtype: str = "float32") -> int:
 
 def provenance(
     model: Model,
-    levels: int | list[int] | None = None,
+    levels: int | Sequence[int] | None = None,
     sampling: str | None = None,
     source: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
