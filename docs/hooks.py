@@ -1,5 +1,6 @@
 """What mkdocs does with our pages, so that nothing is written twice: `{include FILE}` becomes that file, `{include
-FILE#heading}` what is under that heading of it, `{version}` the version; `room.html` is a live page of `msm3d view`."""
+FILE#heading}` what is under that heading of it, `{version}` the version, `{readers}` and `{writers}` the kinds of
+files; `room.html` is a live page of `msm3d view`."""
 
 import re
 from functools import cache
@@ -11,6 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import msm3d
+from msm3d.io import READERS, WRITERS
 
 ROOT = Path(__file__).parents[1]
 LINE = re.compile(r"^( *)\{include ([^\s#}]+)(?:#([^}]+))?\}$", re.MULTILINE)
@@ -32,9 +34,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put in the version, and the files that a page asks for, indented as the line was."""
     markdown = markdown.replace("{version}", msm3d.__version__)
+    markdown = markdown.replace("{readers}", readers()).replace("{writers}", writers())
     return LINE.sub(
         lambda match: re.sub("^(?=.)", match[1], included(ROOT / match[2], match[3]), flags=re.MULTILINE), markdown
     )
+
+
+def readers() -> str:
+    """Return the rows of the table of files that are read, as each reader declares itself."""
+    rows = []
+    for kind in READERS:
+        needs = [f'{what} need `pip install "msm3d[{kind.extra}]"`' for what in kind.needs.values()]
+        rows.append(f"| {kind.title} | {'; '.join(['the path', *needs, *filter(None, [kind.note])])} |")
+    return "\n".join(rows)
+
+
+def writers() -> str:
+    """Return the rows of the table of files of features, as each writer declares itself."""
+    return "\n".join(f"| `{', '.join(kind.suffixes)}` | {kind.holds} | {kind.metadata} |" for kind in WRITERS)
 
 
 def included(path: Path, heading: str | None = None) -> str:

@@ -9,14 +9,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ._util import stages
 from ._util.atomic import apart
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import KINDS, as_cloud, check, read_with, results
-from .scan.cloud import PointCloud
+from .io import READERS, WRITERS, check, read_folder, read_with, results
+from .io.reading import FOLDER
 from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 _PLAIN = ReadOptions()
 _SCENE = "coord.npy"
 """A folder with this file is one scan, in Pointcept's layout: an array per field."""
-_FIELDS = ("coord", "color", "normal")
-"""What is read of such a folder."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What no other scan would get around."""
 
@@ -96,7 +92,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         if not path.exists():
             raise FileError(f"{path}: does not exist; check the path.")
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
-    if len(paths) == 1 and not into and (_is_scan(paths[0]) or folder.suffix.lower() in results.FORMATS):
+    if len(paths) == 1 and not into and (_is_scan(paths[0]) or WRITERS.find(folder)):
         if not _is_scan(paths[0]):
             raise InputError(f"the scans in {paths[0]} do not fit into the file {folder}; give -o a folder.")
         job = Job(_checked(paths[0]), results.check_format(folder))
@@ -104,12 +100,12 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         return Plan([job], True, 0)
     if folder.suffix and not into:
         what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
-        cure = "give -o a folder" + ("" if folder.suffix.lower() in results.FORMATS else f", {folder}/ with a stroke")
+        cure = "give -o a folder" + ("" if WRITERS.find(folder) else f", {folder}/ with a stroke")
         raise InputError(f"{what} not fit into the file {folder}; {cure}.")
     if folder.exists() and not into:
         raise InputError(f"{folder} is a file; give -o a folder.")
-    if f".{ending}" not in results.FORMATS:
-        raise InputError(f"{ending} files cannot hold features; choose one of {', '.join(results.FORMATS)}.")
+    if f".{ending}" not in WRITERS.suffixes():
+        raise InputError(f"{ending} files cannot hold features; choose one of {', '.join(WRITERS.suffixes())}.")
     jobs, others = list[Job](), 0
     for path in paths:
         if _is_scan(path):
@@ -119,7 +115,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
             raise InputError(f"the results would lie among the scans in {path}; give -o another folder.")
         found, rest = walk(path, without=folder)
         if not found:
-            raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
+            raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
         # results of an earlier call are no scans, unless they are all that there is
         scans = [scan for scan in found if not _is_result(scan)] or found
         others += rest + len(found) - len(scans)
@@ -139,7 +135,7 @@ def found(path: str | os.PathLike[str]) -> list[Path]:
         return [Path(path)]
     scans, _ = walk(Path(path))
     if not scans:
-        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(KINDS)}.")
+        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
     return scans
 
 
@@ -165,7 +161,7 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
         for path in sorted(here.iterdir()):
             if path.name.startswith("."):
                 continue
-            if _is_scan(path) and (path.is_dir() or path.suffix.lower() in KINDS):
+            if _is_scan(path) and (path.is_dir() or READERS.find(path)):
                 scans.append(path)
             elif path.is_dir():
                 visit(path)
@@ -179,42 +175,45 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     return scans, others
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be written of each scan; as for `Model.extract`."""
+
+    levels: Sequence[int] | None = None
+    sampling: str | None = None
+    dtype: str = "float32"
+    max_memory: str | None = None
+    progress: bool | None = False
+
+
 def extract(
     model: "Model",
     jobs: Sequence[Job],
     *,
-    levels: Sequence[int] | None = None,
-    sampling: str | None = None,
-    dtype: str = "float32",
-    max_memory: str | None = None,
     options: ReadOptions | None = None,
     again: bool = False,
-    progress: bool | None = False,
+    **asked: Any,
 ) -> Iterator[Outcome]:
     """Write the descriptors of each scan, and say what became of it; a scan that fails stops no other.
 
     Args:
         model: what describes.
         jobs: of a `plan`.
-        levels: as for `Model.extract`; likewise `sampling`, `dtype`, `max_memory` and `progress`.
-        sampling: see `levels`.
-        dtype: see `levels`.
-        max_memory: see `levels`.
         options: how the files are to be understood.
         again: do what is there already, too.
-        progress: see `levels`.
+        asked: `levels`, `sampling`, `dtype`, `max_memory` and `progress`, as for `Model.extract`.
 
     Raises:
         OSError: the disk is full or read-only, which stops the others, too.
     """
-    kept = {"levels": levels, "sampling": sampling, "max_memory": max_memory, "progress": progress}
+    wanted = Asked(**asked)
     options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
-    width = model.channels(levels)
+    width = model.channels(wanted.levels)
     for job in jobs:
-        outcome = Outcome(job=job, channels=width, dtype=dtype)
+        outcome = Outcome(job=job, channels=width, dtype=wanted.dtype)
         with stages.of(job.scan):
             try:
-                outcome = _done(model, outcome, options, kept, again)
+                outcome = _done(model, outcome, options, wanted, again)
             except Exception as error:
                 if _stops_all(error):
                     raise
@@ -222,32 +221,19 @@ def extract(
         yield outcome
 
 
-def _done(model: "Model", outcome: Outcome, options: ReadOptions, kept: dict[str, Any], again: bool) -> Outcome:
+def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, again: bool) -> Outcome:
     job, start = outcome.job, perf_counter()
-    meta = results.provenance(model, kept["levels"], kept["sampling"], job.scan, outcome.dtype)
+    meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
     meta["scan"] = _state(job.scan)
     if not again and _is_there(job, meta):
         return replace(outcome, was_there=True)
-    cloud = _read(job.scan, options)
-    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, outcome.dtype, meta) as feat:
-        model.extract(cloud, out=feat, dtype=outcome.dtype, **kept)
+    cloud = (read_folder if job.scan.is_dir() else read_with)(job.scan, options)
+    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
+        model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
     size = job.target.stat().st_size
     return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
-
-
-def _read(scan: Path, options: ReadOptions) -> PointCloud:
-    """Return the cloud of a file, or of a folder with an array per field."""
-    if not scan.is_dir():
-        return read_with(scan, options)
-    stages.stage("reading")
-    names = [name for name in _FIELDS if (scan / f"{name}.npy").is_file()]
-    try:
-        arrays = {name: np.load(scan / f"{name}.npy", allow_pickle=False) for name in names}
-        return as_cloud(arrays, options=options)
-    except (InputError, ValueError, OSError, EOFError) as error:
-        raise FileError(f"{scan}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
 
 
 def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
@@ -257,7 +243,7 @@ def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
 
 def _state(scan: Path) -> dict[str, int] | None:
     """Return what changes with a scan, None where it cannot be seen: a copy may well be older than what it replaces."""
-    files = [scan] if not scan.is_dir() else [path for name in _FIELDS if (path := scan / f"{name}.npy").is_file()]
+    files = [scan] if not scan.is_dir() else [path for name in FOLDER if (path := scan / f"{name}.npy").is_file()]
     try:
         found = [file.stat() for file in files]
     except OSError:
@@ -271,7 +257,7 @@ def _is_scan(path: Path) -> bool:
 
 def _checked(path: Path, may_fail: bool = False) -> Path:
     """Return the path of a scan of a kind that is read; an empty one of several may fail when its turn comes."""
-    if not path.is_dir() and not (may_fail and path.suffix.lower() in KINDS):
+    if not path.is_dir() and not (may_fail and READERS.find(path)):
         check(path)
     return path
 
@@ -279,7 +265,7 @@ def _checked(path: Path, may_fail: bool = False) -> Path:
 def _is_result(path: Path) -> bool:
     """Return whether a file holds features and says so."""
     try:
-        return path.suffix.lower() in results.FORMATS and "sha256" in (results.metadata(path) or {})
+        return WRITERS.find(path) is not None and "sha256" in (results.metadata(path) or {})
     except InputError:
         return False
 

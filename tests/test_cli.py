@@ -399,7 +399,7 @@ def test_a_device_that_is_not_there_is_one_sentence(scan, capsys, tmp_path):
 
 
 def test_a_level_that_is_not_there_is_said_before_any_scan_is_read(scan, weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("msm3d.io.import_module", lambda name: pytest.fail(f"{name} was imported"))
+    monkeypatch.setattr("msm3d.io.registry.import_module", lambda name: pytest.fail(f"{name} was imported"))
     arguments = ["extract", str(scan), "-o", str(tmp_path / "out.npz"), "--model", weights, "--levels", "9"]
     assert cli.main(arguments) == 2
     assert "levels is [9]; give some of 0 (finest) to 2" in capsys.readouterr().err

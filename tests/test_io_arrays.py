@@ -11,7 +11,8 @@ import torch
 from files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
 from msm3d.errors import FileError
-from msm3d.io import _content, limits, read
+from msm3d.io import limits, read
+from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
 
 

@@ -11,7 +11,8 @@ from files import refused
 from PIL import Image
 
 from msm3d.errors import DependencyError, FileError, Msm3dWarning
-from msm3d.io import _content, read, surface
+from msm3d.io import read, surface
+from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
 
 CORNERS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]

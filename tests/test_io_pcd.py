@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import Msm3dWarning
-from msm3d.io import _content, read
+from msm3d.io import read
 from msm3d.io.pcd import _unpacked
+from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
 
 
@@ -152,3 +153,23 @@ def test_sixteen_bit_colours_in_wide_columns_are_given_as_they_are(tmp_path):
         "1 2 3 20046 59367 257\n"
     )
     assert _content(file, ReadOptions())["color"].tolist() == [[20046, 59367, 257]]
+
+
+def test_the_viewpoint_is_where_the_sensor_stood_if_that_was_known(tmp_path):
+    file = pcd(tmp_path / "scan.pcd", "binary")
+    whole = file.read_bytes()
+    assert read(file).viewpoint is None  # the origin without a turn: nobody knew
+    for line, place in (
+        (b"1.5 -2 0.25 1 0 0 0", [[1.5, -2, 0.25]]),
+        (b"0 0 0 0 1 0 0", [[0, 0, 0]]),  # as a camera's driver writes it
+        (b"1 2 nan 1 0 0 0", None),
+        (b"1 2 3", None),
+        (b"here", None),
+    ):
+        file.write_bytes(whole.replace(b"0 0 0 1 0 0 0", line))
+        found = read(file).viewpoint
+        assert found is None if place is None else found.tolist() == place
+    file.write_bytes(whole.replace(b"0 0 0 1 0 0 0", b"100 200 300 1 0 0 0"))
+    cloud = read(file, units="cm", up="y")
+    assert cloud.viewpoint.tolist() == [[1, -3, 2]]
+    assert cloud.station is None

@@ -6,7 +6,8 @@ import pytest
 from files import HUGE, NAMES, columns, refused, same
 
 from msm3d.errors import Msm3dWarning
-from msm3d.io import _content, read
+from msm3d.io import read
+from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
 
 

@@ -140,3 +140,32 @@ def test_completed_says_what_it_fills_in():
     assert np.allclose(full.normal, [0, 0, 1], rtol=0, atol=1e-12)
     assert completed(full) is full
     assert cloud.color is None
+
+
+def two_stations():
+    """A slab (n, 3) seen from above and from below, the two places, and the place of each point, some unknown."""
+    rng = np.random.default_rng(5)
+    slab = np.column_stack([rng.uniform(0, 4, (9_000, 2)), rng.normal(size=9_000) * NOISE])
+    return slab, np.array([[2.0, 1.5, 3.0], [2.0, 1.5, -3.0]]), rng.integers(-1, 2, 9_000)
+
+
+def test_each_point_looks_at_its_own_station():
+    slab, places, station = two_stations()
+    color = np.full(slab.shape, 99.0)
+    cloud = PointCloud.of({"coord": slab, "color": color, "viewpoint": places, "station": station})
+    with pytest.warns(Msm3dWarning, match="normals"):
+        normal = completed(cloud).normal
+    assert (normal[station == 0, 2] > 0.9).mean() > 0.99
+    assert (normal[station == 1, 2] < -0.9).mean() > 0.99
+    plain = estimated(slab)
+    assert np.array_equal(normal[station == -1], plain[station == -1])
+    assert np.array_equal(np.abs(normal), np.abs(plain))
+    with pytest.warns(Msm3dWarning, match="normals"):
+        one = completed(PointCloud.of({"coord": slab, "color": color, "viewpoint": places[1]})).normal
+    assert np.array_equal(one, estimated(slab, viewpoint=places[1]))
+
+
+@pytest.mark.parametrize("station", [None, np.zeros(3, int), np.full(4, 2), np.full(4, -2)])
+def test_several_viewpoints_need_a_station_for_each_point(station):
+    with pytest.raises(InputError, match=r"^viewpoint has 2 rows; give station \(4,\), the row of it for each "):
+        estimated(np.zeros((4, 3)), viewpoint=np.zeros((2, 3)), station=station)

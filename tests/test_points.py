@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import InputError, Msm3dWarning
+from msm3d.scan.augment import Augmentation, augmented, cropped
 from msm3d.scan.cloud import PointCloud
+from msm3d.scan.objects import scenes_of
+from msm3d.scan.rescan import Rescan, rescanned
 
 RNG = np.random.default_rng(0)
 XYZ = RNG.random((5, 3))
@@ -717,3 +720,66 @@ def test_a_nan_that_signals_is_a_nan():
     cloud, said = made(np.random.default_rng(0).random((200, 3)) * 3, normal=bits.view(np.float32))
     assert cloud.normal[[0, 150]].tolist() == [[0, 0, 0], [0, 0, 1]]
     assert said == []
+
+
+def test_a_viewpoint_is_a_place_among_the_points():
+    given = {"coord": XYZ, "viewpoint": [100, 200, 300]}
+    for cloud in (PointCloud.of(given, up="y", units="cm"), PointCloud.of(PointCloud.of(given), up="y", units="cm")):
+        assert cloud.viewpoint.tolist() == [[1, -3, 2]]
+        assert cloud.viewpoint.dtype == np.float64
+    assert PointCloud.of({**given, "viewpoint": torch.ones(1, 3)}).viewpoint.tolist() == [[1, 1, 1]]
+    assert PointCloud.of(XYZ).viewpoint is None
+
+
+def test_stations_go_with_the_points():
+    coord, station = XYZ.copy(), np.array([0, 1, 0, 1, -1])
+    coord[1] = np.nan
+    cloud = PointCloud.of({"coord": coord, "viewpoint": XYZ[:2], "station": station}, invalid="nan")
+    assert cloud.station.tolist() == [0, 0, 1, -1]
+    some = cloud.take(np.array([3, 0]))
+    assert (some.station.tolist(), some.rows.tolist(), some.total) == ([-1, 0], [4, 0], 5)
+    assert np.array_equal(some.viewpoint, XYZ[:2])
+    pieces = scenes_of({"coord": XYZ[:2], "viewpoint": XYZ[:2], "station": [1, 0], "batch": [0, 1]})
+    assert [(one["viewpoint"].shape, one["station"].tolist()) for one, _ in pieces] == [((2, 3), [1]), ((2, 3), [0])]
+
+
+def test_training_changes_a_viewpoint_as_it_changes_the_points():
+    xyz = np.random.default_rng(1).random((9_000, 3)) * 4
+    cloud = PointCloud(
+        coord=xyz,
+        color=np.full(xyz.shape, 99, np.float32),
+        normal=np.tile(np.float32([0, 0, 1]), (9_000, 1)),
+        viewpoint=xyz[:2],
+        station=np.arange(9_000) % 2,
+    )
+    changed = augmented(cloud, torch.Generator().manual_seed(0), Augmentation(jitter=0.0))
+    assert np.allclose(changed.viewpoint, changed.coord[:2])
+    assert not np.allclose(changed.viewpoint, cloud.viewpoint)
+    for less in (
+        cropped(cloud, 5_000, torch.Generator().manual_seed(0)),
+        rescanned(cloud, Rescan(holes=1, thin=1), torch.Generator().manual_seed(0)),
+        rescanned(cloud, Rescan(mesh=1), torch.Generator().manual_seed(0)),
+    ):
+        assert len(less.station) == len(less) < len(cloud)
+        assert np.array_equal(less.viewpoint, cloud.viewpoint)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"viewpoint": [1, 2]}, "viewpoint has shape (1, 2); give (k, 3), a row for each place."),
+        ({"viewpoint": [1, 2, np.nan]}, "viewpoint is empty, or has NaN or infinity; give metres, or leave it out."),
+        (
+            {"viewpoint": np.zeros((2, 3))},
+            "viewpoint has 2 rows; give station (n,), the row that each point was seen from.",
+        ),
+        (
+            {"viewpoint": np.zeros((2, 3)), "station": [0, 1, 2, 0, 1]},
+            "station are 0 to 2, viewpoint has 2 rows; give each point its row from 0 on, or -1 where unknown.",
+        ),
+        ({"station": [0, 1]}, "station has 2 rows, coord has 5; give one row per point."),
+    ],
+)
+def test_viewpoints_that_do_not_fit(fields, message):
+    with refused(message):
+        PointCloud.of({"coord": XYZ, **fields})

@@ -100,6 +100,28 @@ def test_the_scan_reads_back_as_it_was(tmp_path, name):
     assert np.array_equal(cloud.instance, CLOUD.instance)
 
 
+def test_viewpoints_and_stations_are_kept(tmp_path):
+    station = np.arange(50) % 3 - 1
+    given = PointCloud.of({"coord": COORD, "viewpoint": COORD[:2], "station": station})
+    for name in ("a.npz", "a.safetensors"):
+        path = write(tmp_path / name, given, FEAT)
+        arrays = np.load(path) if name.endswith("npz") else load_file(path)
+        assert np.array_equal(arrays["viewpoint"], COORD[:2])
+        assert np.array_equal(arrays["station"], station)
+        assert np.array_equal(results.coord(path), COORD)
+    cloud = read(tmp_path / "a.npz")
+    assert np.array_equal(cloud.viewpoint, COORD[:2])
+    assert np.array_equal(cloud.station, station)
+    missing = COORD.copy()
+    missing[3] = np.nan
+    hole = PointCloud.of({"coord": missing, "viewpoint": COORD[:2], "station": station}, invalid="nan")
+    kept = np.load(write(tmp_path / "b.npz", hole, FEAT))
+    assert kept["station"].tolist() == [*station[:3], -1, *station[4:]]
+    assert kept["viewpoint"].shape == (2, 3)
+    assert results.coord(write(tmp_path / "a.npy", given, FEAT)) is None
+    assert write(tmp_path / "a.ply", given, FEAT).read_bytes().count(b"station") == 0
+
+
 @pytest.mark.parametrize("low", [0.0, 100.0])
 def test_colours_between_whole_numbers_and_dark_ones_keep_their_scale(tmp_path, low):
     color = np.linspace(low, low + 0.9, 150, dtype=np.float32).reshape(50, 3)
@@ -258,14 +280,14 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
 
 def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
     with pytest.raises(
-        InputError, match=r"PLY has no float16; write \.npy, \.npz or \.safetensors, or leave out dtype=\."
+        InputError, match=r"PLY has no float16; write \.npz, \.npy or \.safetensors, or leave out dtype=\."
     ):
         write(tmp_path / "a.ply", PLAIN, FEAT.astype(np.float16))
     with pytest.raises(InputError, match=r"dtype is 'int8'; choose one of float32, float16\."):
         write(tmp_path / "a.npy", PLAIN, FEAT.astype(np.int8))
     monkeypatch.setattr("msm3d._util.memory.available", lambda *_: 100)
     with pytest.raises(
-        InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy or \.safetensors instead\."
+        InputError, match=r"would hold 0\.0 GB, more than memory; write \.npy, \.safetensors or \.ply instead\."
     ):
         write(tmp_path / "a.npz", PLAIN, FEAT)
     path = write(tmp_path / "a.npy", PLAIN, FEAT)

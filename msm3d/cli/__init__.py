@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .._util.atomic import Terminated, on_termination
 from .._util.words import of_the_command_line
 from ..errors import Msm3dError
-from . import extract, judging, models, pictures, pretrain, rooms
+from . import check, convert, download, extract, info, models, pictures, pretrain, probe, rooms
 from .display import Display
 from .parser import Parser, said_of
 
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     with of_the_command_line():
-        options = parsed(given)
+        with Display().showing():
+            options = parsed(given)
         display = Display(getattr(options, "quiet", False))
         with display.showing():
             return _run(options, display)
@@ -69,7 +70,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(
         title="verbs", dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="msm3d"
     )
-    for module in (extract, pictures, models, judging, rooms, pretrain):
+    for module in (extract, pictures, convert, models, info, download, check, probe, rooms, pretrain):
         module.add(verbs)
     for verb in verbs.choices.values():
         verb.usage = verb.needed()

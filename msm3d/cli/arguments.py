@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 READING = ("up", "units", "invalid", "mesh", "min_opacity")
-SCAN = "PLY, PCD, LAS/LAZ, NPZ, NPY, TXT, OBJ, GLB, … file"
+SCAN = "{scans} file"
+"""In a help text; `Parser.format_help` says which these are."""
 
 
 def add_model(verb: argparse.ArgumentParser) -> None:
@@ -111,6 +112,13 @@ def one_of(*good: str) -> Callable[[str], str]:
         return text
 
     return chosen
+
+
+def written(text: str) -> str:
+    """Return the ending, without its point, of a kind of file that features are written to."""
+    from ..io import WRITERS
+
+    return one_of(*(suffix[1:] for suffix in WRITERS.suffixes()))(text)
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -1,38 +1,59 @@
-"""What this machine has, in a form to paste into an issue."""
+"""`msm3d check`: what this machine has, in a form to paste into an issue."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
+import argparse
+from typing import Any
 
-import torch
-
-from .. import __version__, weights
+from .. import __version__
 from ..errors import Msm3dError
-from ..ops import BACKENDS, Backend
+from .display import Display
 
-EXTRAS = {
-    "laspy": "LAS and LAZ files: pip install 'msm3d[las]'",
-    "pillow": "textures of meshes: pip install 'msm3d[mesh]'",
-}
-"""Optional packages, and what they are for."""
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser("check", help="what this machine has; paste it into an issue")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, display: Display) -> None:
+    """Show the report."""
+    display.line(report())
 
 
 def report() -> str:
-    """Return versions, devices, backends and models, a line each.
+    """Return versions, devices, kinds of files that other packages brought, backends and models, a line each.
 
     >>> "reference" in report()
     True
     """
+    import platform
+
+    import torch
+
+    from .. import weights
+    from ..io import READERS, WRITERS
+    from ..ops import BACKENDS
+
+    kinds = [*READERS, *WRITERS]
+    optional = {
+        package: f"{what}: pip install '{f'msm3d[{kind.extra}]' if kind.extra else package}'"
+        for kind in kinds
+        for package, what in kind.needs.items()
+    }
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     lines = [
         f"msm3d           {__version__}",
         f"python          {platform.python_version()} on {platform.platform()}",
         f"torch           {torch.__version__}, {torch.get_num_threads()} threads",
         f"processor       {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        f"devices         {', '.join(_devices())}",
+        f"devices         {', '.join(['cpu', *(torch.cuda.get_device_name(gpu) for gpu in gpus)])}",
     ]
-    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *EXTRAS, *(["triton"] if _gpus() else [])):
-        lines.append(f"{name:15} {_version(name)}")
+    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *optional, *(["triton"] if gpus else [])):
+        lines.append(f"{name:15} {_version(name, optional)}")
+    for kind in kinds:
+        if kind.source:
+            lines.append(f"{'plug-in':15} {kind.source}: {kind.title} ({', '.join(kind.suffixes)})")
     for name, ops in BACKENDS.items():
-        states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *_gpus())]
+        states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *gpus)]
         lines.append(f"{'backend':15} {name}: {'; '.join(states)}")
     for name in weights.list_models():
         model = weights.info(name)
@@ -40,23 +61,19 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def _state(ops: Backend, device: str) -> str:
+def _state(ops: Any, device: str) -> str:
+    import torch
+
     try:
         return ops.why_not(torch.device(device)) or "ready"
     except Msm3dError as e:
         return str(e)
 
 
-def _version(package: str) -> str:
+def _version(package: str, optional: dict[str, str]) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"not installed ({EXTRAS.get(package, 'needed')})"
-
-
-def _gpus() -> list[str]:
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-
-
-def _devices() -> list[str]:
-    return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
+        return f"not installed ({optional.get(package, 'needed')})"

@@ -28,7 +28,7 @@ def add(verbs: Any) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help=".npz, .npy, .safetensors or .ply file; a folder for several scans",
+        help="{outputs} file; a folder for several scans",
     )
     arguments.add_model(verb)
     verb.add_argument(
@@ -49,8 +49,8 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--format",
         default="npz",
-        type=arguments.one_of("npz", "npy", "safetensors", "ply"),
-        help="of the files in a folder: npz (default), npy, safetensors, ply",
+        type=arguments.written,
+        help="of the files in a folder: {outputs}; npz by default",
     )
     verb.add_argument("--again", action="store_true", help="compute once more what is in the folder already")
     arguments.add_quiet(verb)

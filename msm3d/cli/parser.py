@@ -22,6 +22,19 @@ class Parser(argparse.ArgumentParser):
         self.actions.append(super().add_argument(*args, **given))
         return self.actions[-1]
 
+    def format_help(self) -> str:
+        """Return the help; the kinds of files are looked up here, where somebody wants to read them."""
+        asked = [action for action in self.actions if action.help and re.search("{(scans|outputs)}", action.help)]
+        if asked:
+            from ..io import READERS, WRITERS
+
+            *outputs, last = WRITERS.suffixes()
+            words = {"{scans}": READERS.titles(), "{outputs}": f"{', '.join(outputs)} or {last}"}
+            for action in asked:
+                for mark, kinds in words.items():
+                    action.help = (action.help or "").replace(mark, kinds)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit with 2."""
         message = re.sub(r"^argument [^:]*: (?=--)", "", message)  # it names the option itself

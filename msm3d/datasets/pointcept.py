@@ -4,10 +4,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .._util.words import option
-from ..errors import FileError, InputError
+from ..errors import FileError
+from ..io import read_folder
 from ..scan.cloud import PointCloud
 from . import s3dis
 from .classes import S3DIS, ClassList, class_list
@@ -95,17 +94,10 @@ def _scans(folder: Path, labels: bool) -> list[FileScan]:
     """Return all scenes at any depth, but those of S3DIS's area to test on."""
     root = learning_root(folder)
     found = sorted(path.parent for path in root.rglob("coord.npy") if s3dis.TEST_AREA not in path.parts)
-    return [FileScan(path.relative_to(root).as_posix(), partial(_bare, path, labels)) for path in found]
-
-
-def _bare(folder: Path, labels: bool = False) -> PointCloud:
-    """Return the scan of a scene's folder: coord.npy, and what else there is of it."""
-    names = ("coord", "color", "normal", *(["segment20"] if labels else []))
-    there = [name for name in names if (folder / f"{name}.npy").is_file()]
-    try:
-        return PointCloud.of({name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in there})
-    except (InputError, ValueError, OSError, EOFError) as error:
-        raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
+    return [
+        FileScan(path.relative_to(root).as_posix(), partial(read_folder, path, more=["segment20"] if labels else []))
+        for path in found
+    ]
 
 
 AREAS = Layout(

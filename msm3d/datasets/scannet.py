@@ -10,7 +10,9 @@ import numpy as np
 
 from .._util.words import option
 from ..errors import FileError, InputError
+from ..io import ply
 from ..io import read as read_points
+from ..io.reading import named
 from ..scan.cloud import PointCloud
 from .classes import IGNORE, SCANNET20, SCANNET200, ClassList, class_list
 from .layout import Choice, Layout, learning_root
@@ -129,12 +131,10 @@ def _same_length(file: Path, values: np.ndarray, n: int) -> None:
 
 def _normals(mesh: Path, coord: np.ndarray) -> np.ndarray | None:
     """Return the area-weighted mean of the normals of the faces around each vertex, or None without faces."""
-    from plyfile import PlyData
-
-    data = PlyData.read(str(mesh), known_list_len={"face": {"vertex_indices": 3}})
-    if "face" not in data or not len(data["face"]):
+    with named(mesh):
+        faces = ply.faces(mesh)
+    if not len(faces):
         return None
-    faces = np.stack(list(data["face"]["vertex_indices"])).astype(np.int64)
     if faces.min() < 0 or faces.max() >= len(coord):
         raise FileError(f"{mesh}: has a face of a vertex that is not there; download it again.")
     a, b, c = coord[faces[:, 0]], coord[faces[:, 1]], coord[faces[:, 2]]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .._util.atomic import replacing
+from .._util.output_path import output_path
 from ..errors import FileError, InputError, cut, quoted
 from ..tasks.segmentation import Segmentation
 from .protocols import Limit
@@ -235,14 +236,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     msm3d.errors.InputError: report.txt cannot hold a report; end it with .json, the Markdown goes beside it.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".json":
-        raise InputError(f"{path} cannot hold a report; end it with .json, the Markdown goes beside it.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-    return path
+    return output_path(path, [".json"], "a report", ".json, the Markdown goes beside it")
 
 
 def machine() -> dict[str, Any]:

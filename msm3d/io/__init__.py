@@ -1,167 +1,31 @@
-"""Files to point clouds: one module per family of formats, each turning a path into arrays by name.
+"""Files to point clouds, and descriptors to files. A kind of file is one module, which declares what it is for.
 
-No file is ever unpickled, and a size that a header declares is compared with the file before memory is taken.
+Nothing heavy is imported before it is asked for: the command line lists the kinds from here.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._util.stages import stage
-from .._util.words import cut, option
-from ..errors import DependencyError, FileError, InputError
-from ..scan.cloud import PointCloud
-from ..scan.options import ReadOptions
-from .foreign import advice
+from .registry import READERS as READERS
+from .registry import WRITERS as WRITERS
+from .registry import register as register
+from .registry import unregister as unregister
 
-_READERS = {
-    "ply": (".ply",),
-    "pcd": (".pcd",),
-    "las": (".las", ".laz"),
-    "arrays": (".npz", ".npy", ".pth", ".pt"),
-    "text": (".txt", ".xyz", ".pts", ".csv"),
-    "mesh": (".obj", ".glb", ".gltf", ".stl", ".off"),
-}
-KINDS = tuple(suffix for suffixes in _READERS.values() for suffix in suffixes)
-"""The suffixes of the files that `read` understands."""
+if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
+    from .reading import as_cloud as as_cloud
+    from .reading import check as check
+    from .reading import read as read
+    from .reading import read_folder as read_folder
+    from .reading import read_with as read_with
+
+    KINDS: tuple[str, ...]
 
 
-def read(
-    path: str | os.PathLike[str],
-    *,
-    up: str | None = None,
-    units: str | None = None,
-    invalid: str = "drop",
-    mesh: str | None = None,
-    min_opacity: float | None = None,
-    spacing: float = 0.02,
-) -> PointCloud:
-    r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "scan.xyz")
-    ...     size = file.write_text("0 0 0 255 0 0\n1 2 3 0 255 0\n")
-    ...     read(file).color.tolist()
-    [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
-
-    Args:
-        path: a file of one of `KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene dictionary
-            saved with torch the arrays named as in `msm3d.scan.cloud.NAMES`; of an NPY an (n, 3 | 6 | 9) array.
-        up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
-        units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
-        invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of
-            NaN for them.
-        mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
-        min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
-        spacing: metres between the points of a sampled surface.
-
-    Returns:
-        The cloud in metres with z up. Its `rows` say which points of the file it holds, where some had no position.
-
-    Raises:
-        FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
-        DependencyError: the package that reads LAS, or textures, is not installed.
-
-    Warns:
-        Msm3dWarning: as `PointCloud.of`.
-    """
-    return read_with(
-        path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
-    )
-
-
-def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
-    """Read a scan as `read` does, with options that were checked before."""
-    return as_cloud(path if isinstance(path, os.PathLike) else Path(path), options=options)
-
-
-def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
-    """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
-
-    >>> len(as_cloud({"coord": [[0, 0, 0], [1, 2, 3]]}))
-    2
-
-    Args:
-        points: a path as in `read`, or points as in `PointCloud.of`.
-        color: as in `PointCloud.of`, which replaces the file's; likewise `normal`, in the file's own axes.
-        normal: see `color`.
-        options: as in `read`.
-
-    Raises:
-        InputError: as `read` and `PointCloud.of`.
-    """
-    options = options or ReadOptions()
-    given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
-    if not isinstance(points, (str, os.PathLike)):
-        return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
-    file = Path(points)
-    stage("reading")
-    fields = _content(file, options)
-    units, up, rows, total = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # said by the format
-    try:
-        cloud = PointCloud.of(fields, **given, units=options.units or units or "m", up=options.up or up or "z")
-    except InputError as error:
-        raise FileError(f"{file}: {error}") from error
-    if rows is None:
-        return cloud
-    rows = rows if cloud.rows is None else rows[cloud.rows]
-    return replace(cloud, rows=rows, total=total if options.invalid == "nan" else None)
-
-
-def check(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a scan, or fail, before any work is done, where there is no file of a kind that is read.
-
-    Raises:
-        FileError: the file is missing, empty, a folder or of an unknown kind.
-    """
-    file = Path(path)
-    with _named(file):
-        _reader(file)
-    return file
-
-
-def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
-    """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
-    with _named(file):
-        module = _reader(file)
-        if options.min_opacity is not None and module != "ply":
-            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
-        return import_module(f"{__name__}.{module}").content(file, options)
-
-
-def _reader(file: Path) -> str:
-    """Return the name of the module that reads `file`."""
-    module = next((name for name, suffixes in _READERS.items() if file.suffix.lower() in suffixes), None)
-    if file.is_dir():
-        raise FileError(f"is a directory; give one file: {', '.join(KINDS)}.")
-    if module is None and (known := advice(file)):
-        raise FileError(known)
-    if module is None:
-        raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(KINDS)}.")
-    if file.stat().st_size == 0:
-        raise FileError("is empty (0 bytes); export it again.")
-    return module
-
-
-@contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with a file into a FileError that names it."""
-    try:
-        yield
-    except InputError as error:
-        raise FileError(f"{file}: {error}") from error
-    except (DependencyError, Warning):  # a warning, where users make errors of them
-        raise
-    except FileNotFoundError as error:
-        raise FileError(f"{file}: does not exist; check the path.") from error
-    except OSError as error:
-        raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
-    except Exception as error:  # files are hostile, and so are the ways in which they fail
-        kind = file.suffix[1:].upper()
-        reason = cut(error).rstrip(".") or type(error).__name__
-        raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
+def __getattr__(name: str) -> Any:
+    """Return what `reading` has; or `KINDS`, the suffixes of the files that are read, as they are now."""
+    if name == "KINDS":
+        return READERS.suffixes()
+    if name not in ("as_cloud", "check", "read", "read_folder", "read_with"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.reading"), name)
+    return value

@@ -10,9 +10,14 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
-from ..scan.cloud import NAMES, parts
+from ..scan import columns
+from ..scan.objects import NAMES, parts
 from ..scan.options import ReadOptions
-from . import columns, limits
+from . import limits
+
+SUFFIXES = (".npz", ".npy", ".pth", ".pt")
+TITLE = "NPZ, NPY, PTH, PT"
+NOTE = "PTH and PT are scene dictionaries saved with torch; nothing in them is executed"
 
 _DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
 

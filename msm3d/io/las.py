@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import DependencyError, FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, guard, limits
+from . import guard, limits
+
+SUFFIXES = (".las", ".laz")
+TITLE = "LAS, LAZ"
+EXTRA = "las"
+NEEDS = {"laspy": "LAS and LAZ files"}
 
 _CHUNK = 1_000_000  # points read at a time: what a header declares is believed only as it arrives
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the points' arrays by field name; the classification is the segment."""
-    try:
-        import laspy
-    except ImportError as error:
-        raise DependencyError('reading LAS and LAZ needs laspy; type: pip install "msm3d[las]".') from error
+    import laspy
+
     _check(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # laspy's and numpy's

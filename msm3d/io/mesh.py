@@ -9,6 +9,12 @@ from ..errors import FileError
 from ..scan.options import ReadOptions
 from . import gltf, obj, off, stl, surface
 
+SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
+TITLE = "OBJ, GLB, glTF, STL, OFF"
+NOTE = "see [Meshes](#meshes)"
+EXTRA = "mesh"
+NEEDS = {"pillow": "textures of meshes"}
+
 _KINDS = {".obj": obj, ".glb": gltf, ".gltf": gltf, ".stl": stl, ".off": off}
 
 

@@ -8,8 +8,12 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, text
+from . import text
+
+SUFFIXES = (".pcd",)
+TITLE = "PCD"
 
 _KINDS = ("F4", "F8", "I1", "I2", "I4", "I8", "U1", "U2", "U4", "U8")
 _LONGEST_RUN = 264  # bytes that the three of a back reference stand for, at most
@@ -19,7 +23,7 @@ _Field = tuple[str, str, int]  # name, type, values per point
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the points' arrays by field name."""
     with file.open("rb") as stream:
-        fields, count, encoding = _header(stream)
+        fields, count, encoding, viewpoint = _header(stream)
         columns.chosen(name for name, _, _ in fields)
         start = stream.tell()
         there = stream.seek(0, 2) - start
@@ -28,10 +32,11 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         if read is None:
             raise FileError(f"has DATA {cut(encoding)}; one of ascii, binary, binary_compressed is needed.")
         found = read(stream, fields, count, there)
-    return columns.fields(found, text=encoding == "ascii")
+    named = columns.fields(found, text=encoding == "ascii")
+    return named if viewpoint is None else {**named, "viewpoint": viewpoint}
 
 
-def _header(stream: BinaryIO) -> tuple[list[_Field], int, str]:
+def _header(stream: BinaryIO) -> tuple[list[_Field], int, str, np.ndarray | None]:
     entries: dict[str, list[str]] = {}
     while "DATA" not in entries:
         raw = stream.readline(1 << 16)
@@ -61,7 +66,23 @@ def _header(stream: BinaryIO) -> tuple[list[_Field], int, str]:
     count = math.prod(int(word) for word in points)
     if count == 0:
         raise FileError("declares 0 points; there is nothing to read.")
-    return fields, count, " ".join(entries["DATA"]).lower()
+    return fields, count, " ".join(entries["DATA"]).lower(), _viewpoint(entries.get("VIEWPOINT", []))
+
+
+def _viewpoint(words: list[str]) -> np.ndarray | None:
+    """Return where the sensor stood, (1, 3), or None: the origin without a turn is what all write who do not know it.
+
+    It is in the frame of the points [PCL, NormalEstimation], so the quaternion behind it turns nothing.
+
+    >>> _viewpoint("1 2 0.5 1 0 0 0".split()), _viewpoint("0 0 0 1 0 0 0".split())
+    (array([[1. , 2. , 0.5]]), None)
+    """
+    try:
+        pose = [float(word) for word in words]
+    except ValueError:
+        return None
+    known = len(pose) == 7 and all(map(math.isfinite, pose)) and pose != [0, 0, 0, 1, 0, 0, 0]
+    return np.array([pose[:3]]) if known else None
 
 
 def _small(word: str) -> bool:

@@ -1,5 +1,6 @@
 """PLY: the vertices of an ascii or binary file, little or big endian, and the faces where there are any."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -8,9 +9,15 @@ import numpy as np
 
 from .._util.words import cut, option
 from ..errors import FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns, splats, surface, text
+from . import splats, surface, text
 from .polygons import Element, Property, polygons
+
+SUFFIXES = (".ply",)
+TITLE = "PLY"
+NOTE = "of 3D Gaussian splats, too: `min_opacity=0.1` leaves floaters out"
+SPLATS = True
 
 _LONGEST_HEADER = 1 << 20  # bytes
 _TYPES = {
@@ -24,7 +31,7 @@ _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
-        order, elements = _header(stream)
+        order, elements, _ = header(stream)
         names = [name for name, _, _ in elements]
         if "vertex" not in names:
             raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
@@ -50,6 +57,20 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
 
 
+def faces(file: Path) -> np.ndarray:
+    """Return the triangles (m, 3) of a file, as rows of its vertices; none where it has no faces.
+
+    Raises:
+        FileError: it is no PLY file, or is truncated.
+    """
+    with file.open("rb") as stream:
+        order, elements, _ = header(stream)
+        names = [name for name, _, _ in elements]
+        if "face" not in names:
+            return np.zeros((0, 3), dtype=np.int64)
+        return polygons(stream, order, elements)
+
+
 def _on_the_surface(
     file: Path, fields: dict[str, np.ndarray], faces: np.ndarray, options: ReadOptions
 ) -> dict[str, np.ndarray]:
@@ -61,10 +82,15 @@ def _on_the_surface(
     return fields if found["coord"] is mesh.coord else found
 
 
-def _header(stream: BinaryIO) -> tuple[str, list[Element]]:
+def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
+    """Return numpy's sign of the byte order, or "=" for text; the elements; and the comments.
+
+    Raises:
+        FileError: it is no header of a PLY file.
+    """
     if stream.readline(8).strip() != b"ply":
         raise FileError("does not start with 'ply'; it is not a PLY file.")
-    order, elements = "", []
+    order, elements, comments = "", [], []
     while True:
         raw = stream.readline(_LONGEST_HEADER)
         if not raw.endswith(b"\n") or stream.tell() > _LONGEST_HEADER:
@@ -72,7 +98,9 @@ def _header(stream: BinaryIO) -> tuple[str, list[Element]]:
         match raw.decode("latin-1").split():
             case ["end_header"]:
                 break
-            case [] | ["comment" | "obj_info", *_]:
+            case ["comment", *_]:
+                comments.append(raw.decode("latin-1").strip().removeprefix("comment").lstrip(" "))
+            case [] | ["obj_info", *_]:
                 pass
             case ["format", name, _] if name in _ORDERS:
                 order = _ORDERS[name]
@@ -86,7 +114,7 @@ def _header(stream: BinaryIO) -> tuple[str, list[Element]]:
                 raise FileError(f"has the header line {raw[:80].decode('latin-1').strip()!r}, which PLY does not know.")
     if not order:
         raise FileError(f"names no format; one of {', '.join(_ORDERS)} is needed.")
-    return order, elements
+    return order, elements, comments
 
 
 def _binary(

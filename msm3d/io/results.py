@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,37 +11,26 @@ import numpy as np
 
 from .. import __version__
 from .._util import memory
-from .._util.atomic import refusals, replacing
-from .._util.words import cut, option
+from .._util.atomic import replacing
+from .._util.output_path import output_path
+from .._util.words import cut, option, require_one_of
 from ..errors import FileError, InputError
 from ..model import PRECISIONS, Model
 from ..scan.cloud import PointCloud
-from . import layouts
+from ..scan.objects import LABELS
+from .registry import WRITERS, Kind
 
-FORMATS = (".npz", ".npy", ".safetensors", ".ply")
-"""What can be written, by ending."""
 DTYPES = ("float32", "float16")
 """Of the descriptors."""
 
-_FEATURES = {
-    ".npz": layouts.npz_features,
-    ".npy": layouts.npy_features,
-    ".safetensors": layouts.safetensors_features,
-    ".ply": layouts.ply_features,
-}
-_SHAPES = {
-    ".npz": layouts.npz_shape,
-    ".npy": lambda path: layouts.npy_features(path).shape,
-    ".safetensors": lambda path: layouts.safetensors_features(path).shape,
-    ".ply": lambda path: layouts.ply_features(path).shape,
-}
-_METADATA = {
-    ".npz": layouts.npz_metadata,
-    ".npy": layouts.npy_metadata,
-    ".safetensors": layouts.safetensors_metadata,
-    ".ply": layouts.ply_metadata,
-}
 _NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
+
+
+def __getattr__(name: str) -> Any:
+    """Return `FORMATS`: what can be written, by ending, as it is now."""
+    if name == "FORMATS":
+        return WRITERS.suffixes()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def check_format(path: str | os.PathLike[str]) -> Path:
@@ -51,15 +40,7 @@ def check_format(path: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, .safetensors, .ply.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path} cannot hold features; end it with one of {', '.join(FORMATS)}.")
-    with refusals(path):
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; give the name of a file.")
-        if not path.parent.is_dir():
-            raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-    return path
+    return output_path(path, WRITERS.suffixes(), "features")
 
 
 def size(rows: int, channels: int, dtype: str = "float32") -> int:
@@ -73,7 +54,7 @@ def size(rows: int, channels: int, dtype: str = "float32") -> int:
 
 def provenance(
     model: Model,
-    levels: int | list[int] | None = None,
+    levels: int | Sequence[int] | None = None,
     sampling: str | None = None,
     source: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
@@ -126,8 +107,8 @@ def writing(
 
     Args:
         path: .npz or .safetensors with `coord` (float64), `feat` and what the scan has of `color` (uint8 where it is
-            whole numbers), `normal`, `segment`, `instance` and `rows`; .ply with the same as properties, the features
-            as feat_0, feat_1, …; or .npy with `feat` alone.
+            whole numbers), `normal`, `segment`, `instance`, `rows`, `viewpoint` and `station`; .ply with the same as
+            properties, the features as feat_0, feat_1, …; .npy with `feat` alone; or of another kind of `WRITERS`.
         cloud: the scan, metres and z up.
         channels: width of a descriptor.
         dtype: of the descriptors, "float32" or "float16".
@@ -138,28 +119,28 @@ def writing(
         FileError: it cannot be written, for example since the disk is full: that is known before anything is yielded.
     """
     path = check_format(path)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}.")
-    fields = _fields(cloud)
-    shape, kind, suffix = (len(fields["coord"]), channels), np.dtype(dtype), path.suffix.lower()
-    if suffix == ".npz" and (needed := size(*shape, dtype)) > memory.available():
-        raise InputError(
-            f"{path} would hold {needed / 1e9:.1f} GB, more than memory; write .npy or .safetensors instead."
-        )
-    if suffix == ".ply" and kind != np.float32:
-        raise InputError(f"PLY has no {kind.name}; write .npy, .npz or .safetensors, or leave out {option('dtype')}.")
+    require_one_of("dtype", dtype, DTYPES)
+    fields, writer = _fields(cloud), WRITERS.find(path)
+    assert writer is not None
+    shape = len(fields["coord"]), channels
+    if not writer.mapped and (needed := size(*shape, dtype)) > memory.available():
+        others = _others(lambda kind: kind.mapped and dtype in kind.dtypes)
+        raise InputError(f"{path} would hold {needed / 1e9:.1f} GB, more than memory; write {others} instead.")
+    if dtype not in writer.dtypes:
+        others = _others(lambda kind: dtype in kind.dtypes)
+        raise InputError(f"{writer.title} has no {dtype}; write {others}, or leave out {option('dtype')}.")
     values = None if meta is None else {**meta, "dtype": dtype, "columns": _columns(cloud)}
-    with replacing(path, settled=False) as partial:
-        if suffix == ".npz":
-            feat = np.empty(shape, kind)
-            yield feat
-            layouts.write_npz(partial, fields, feat, values)
-        elif suffix == ".npy":
-            yield layouts.create_npy(partial, shape, kind, values)
-        elif suffix == ".safetensors":
-            yield layouts.create_safetensors(partial, fields, shape, kind, values)
-        else:
-            yield layouts.create_ply(partial, fields, channels, values)
+    with (
+        replacing(path, settled=False) as partial,
+        writer.module.create(partial, fields, shape, np.dtype(dtype), values) as feat,
+    ):
+        yield feat
+
+
+def _others(good: Callable[[Kind], bool]) -> str:
+    """Return the endings of the good writers, such as ".npy or .safetensors"."""
+    *some, last = [suffix for kind in WRITERS if good(kind) for suffix in kind.suffixes]
+    return f"{', '.join(some)} or {last}" if some else last
 
 
 def features(path: str | os.PathLike[str]) -> np.ndarray:
@@ -168,7 +149,7 @@ def features(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileError: the file is missing or damaged, or holds no features.
     """
-    found = _read(_FEATURES, path)
+    found = _read(path, "features")
     if found.ndim != 2 or found.dtype.kind != "f":
         raise FileError(f"{path}: holds {found.dtype} of shape {found.shape} where features (n, c) are needed.")
     return found
@@ -180,7 +161,7 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         FileError: the file is missing or damaged.
     """
-    text = _read(_METADATA, path)
+    text = _read(path, "metadata")
     try:
         values = None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -198,7 +179,7 @@ def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | N
         rows: of the scan, where they are known.
     """
     try:
-        there, shape = metadata(path), _read(_SHAPES, path)
+        there, shape = metadata(path), _read(path, "shape")
     except InputError:
         return False
     asked = json.loads(json.dumps(dict(meta)))
@@ -209,13 +190,27 @@ def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | N
     return tuple(shape) == (shape[0] if rows is None else rows, sum(asked.get("channels", shape[1:])))
 
 
-def _read(readers: Mapping[str, Callable[[Path], Any]], path: str | os.PathLike[str]) -> Any:
-    """Return what the reader for its kind finds in a file; whatever goes wrong is a FileError that names it."""
+def coord(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """Return the positions (n, 3) in a file of `writing`, or None where it has none that can be read."""
+    try:
+        return _read(path, "coord")
+    except FileError:
+        return None
+
+
+def _read(path: str | os.PathLike[str], what: str) -> Any:
+    """Return what the writer's function `what` finds in a file; whatever goes wrong is a FileError that names it."""
     file = Path(path)
     try:
-        if file.suffix.lower() not in FORMATS:
-            raise FileError(f"is of a kind that holds no features; give one of {', '.join(FORMATS)}.")
-        return readers[file.suffix.lower()](file)
+        writer = WRITERS.find(file)
+        if writer is None:
+            raise FileError(f"is of a kind that holds no features; give one of {', '.join(WRITERS.suffixes())}.")
+        found = getattr(writer.module, what, None)
+        if found is None and what == "shape":
+            return writer.module.features(file).shape
+        if found is None:
+            raise FileError(f"is {writer.title}, of which msm3d does not read the {what} back; give another kind.")
+        return found(file)
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error
     except FileError as error:
@@ -233,16 +228,17 @@ def _fields(cloud: PointCloud) -> dict[str, np.ndarray]:
         fields["color"] = _compact_color(cloud.color)
     if cloud.normal is not None:
         fields["normal"] = cloud.normal
-    fields |= {name: _compact(v) for name in ("segment", "instance") if (v := getattr(cloud, name)) is not None}
-    total = getattr(cloud, "total", None)
-    if total is not None and cloud.rows is not None:
-        return {name: _spread(values, cloud.rows, total, name) for name, values in fields.items()}
-    return fields if cloud.rows is None else {**fields, "rows": cloud.rows.astype(np.int64)}
+    fields |= {name: _compact(v) for name in LABELS if (v := getattr(cloud, name)) is not None}
+    if cloud.total is not None and cloud.rows is not None:
+        fields = {name: _spread(values, cloud.rows, cloud.total, name) for name, values in fields.items()}
+    elif cloud.rows is not None:
+        fields["rows"] = cloud.rows.astype(np.int64)
+    return fields if cloud.viewpoint is None else {**fields, "viewpoint": cloud.viewpoint}
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, total: int, name: str) -> np.ndarray:
     """Return the values at their rows of the source, and what means "none" at the others."""
-    nothing = {"coord": np.nan, "segment": -1, "instance": -1}.get(name, 0)
+    nothing = np.nan if name == "coord" else -1 if name in LABELS else 0
     kind = np.promote_types(values.dtype, np.int16) if nothing == -1 else values.dtype
     full = np.full((total, *values.shape[1:]), nothing, kind)
     full[rows] = values

@@ -11,8 +11,11 @@ import numpy as np
 
 from .._util.words import cut, warn
 from ..errors import FileError
+from ..scan import columns
 from ..scan.options import ReadOptions
-from . import columns
+
+SUFFIXES = (".txt", ".xyz", ".pts", ".csv")
+TITLE = "TXT, XYZ, PTS, CSV"
 
 _LAYOUTS = {
     3: ("x", "y", "z"),

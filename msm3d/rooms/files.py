@@ -204,15 +204,9 @@ def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:
 
 def write_ply(path: Path, cloud: PointCloud) -> None:
     """A binary little-endian PLY with x y z, red green blue, nx ny nz, label and instance; comments name the labels."""
-    from plyfile import PlyData, PlyElement
+    from ..io.layouts import ply
 
-    kinds = [(name, "f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")]
-    kinds += [(name, "f4") for name in ("nx", "ny", "nz")] + [("label", "u1"), ("instance", "i4")]
-    table = np.empty(len(cloud.coord), kinds)
     parts = arrays(cloud)
-    for names, part in (("xyz", "coord"), (("red", "green", "blue"), "color"), (("nx", "ny", "nz"), "normal")):
-        for k, name in enumerate(names):
-            table[name] = parts[part][:, k]
-    table["label"], table["instance"] = cloud.segment, parts["instance"]
-    names = [f"label {i} {name}" for i, name in enumerate((*CLASSES, "other"))]
-    PlyData([PlyElement.describe(table, "vertex")], comments=names).write(path)
+    columns = {"x y z": parts["coord"], "red green blue": parts["color"], "nx ny nz": parts["normal"]}
+    columns |= {"label": np.asarray(cloud.segment).astype(np.uint8), "instance": parts["instance"]}
+    ply.write(path, columns, [f"label {i} {name}" for i, name in enumerate((*CLASSES, "other"))])

@@ -77,7 +77,9 @@ def augmented(
     if strength.lean:
         rigid = _leaning(*_uniform(generator, 2) * strength.lean) @ rigid
     shake = _normal(generator, n, strength.jitter).clip(-2 * strength.jitter, 2 * strength.jitter)
-    coord = cloud.coord @ rigid.T * (1 + strength.scale * _uniform(generator, 1)[0]) + shake
+    size = 1 + strength.scale * _uniform(generator, 1)[0]
+    viewpoint = None if cloud.viewpoint is None else cloud.viewpoint @ rigid.T * size
+    coord = cloud.coord @ rigid.T * size + shake
     color = cloud.color * (1 + gain + strength.tint * _uniform(generator, 3)) + strength.shade * _uniform(generator, 3)
     if strength.contrast:
         mean, some = color.mean(), _uniform(generator, 2) * strength.contrast
@@ -99,7 +101,8 @@ def augmented(
         normal /= np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-6)
     if _happens(generator, strength.no_normal):
         normal = np.zeros_like(normal)
-    return replace(cloud, coord=coord, color=color.clip(0, 255).astype(np.float32), normal=normal.astype(np.float32))
+    color, normal = color.clip(0, 255).astype(np.float32), normal.astype(np.float32)
+    return replace(cloud, coord=coord, color=color, normal=normal, viewpoint=viewpoint)
 
 
 def cropped(cloud: PointCloud, points: int | None, generator: torch.Generator) -> PointCloud:
@@ -108,9 +111,7 @@ def cropped(cloud: PointCloud, points: int | None, generator: torch.Generator) -
         return cloud
     middle = cloud.coord[int(torch.randint(len(cloud), (), generator=generator)), :2]
     distance = np.square(cloud.coord[:, :2] - middle).sum(1)
-    rows = np.sort(np.argpartition(distance, points - 1)[:points])
-    parts = {name: getattr(cloud, name) for name in cloud.__slots__}
-    return replace(cloud, **{name: part[rows] for name, part in parts.items() if isinstance(part, np.ndarray)})
+    return cloud.take(np.sort(np.argpartition(distance, points - 1)[:points]))
 
 
 def _leaning(x: float, y: float) -> np.ndarray:

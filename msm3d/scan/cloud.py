@@ -1,6 +1,7 @@
 """PointCloud: metres, z up, colours 0-255, unit normals. User data is checked here, once; knows no file."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ import numpy as np
 from .._util.words import either, option, warn
 from ..errors import InputError
 from . import attributes
-from .objects import NAMES as NAMES
-from .objects import parts as parts
-from .objects import scenes
+from .objects import LABELS, parts, scenes
 from .options import ReadOptions
-from .plausible import UNITS as UNITS
-from .plausible import UPS as UPS
-from .plausible import doubt, require_extent
+from .plausible import UNITS, doubt, require_extent
+
+_VECTORS = {"coord": np.float64, "color": np.float32, "normal": np.float32, "viewpoint": np.float64}
+"""The fields of three numbers a row, and the type of these."""
+_NUMBERS = (*LABELS, "rows")
+"""The fields of a whole number for each point."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True, repr=False)
@@ -47,29 +49,20 @@ class PointCloud:
     """How many rows the file or array has, where `extract` is to give each of them one, NaN for those that are not in
     `rows`; None where only the points here get one."""
 
+    viewpoint: np.ndarray | None = None
+    """(k, 3) float64, metres, z up: the places that the points were measured from; None where nobody says."""
+    station: np.ndarray | None = None
+    """(n,) integers, the row of `viewpoint` that each point was measured from, -1 where unknown: stations of a scanner,
+    which E57 calls scans and LAS point sources. None where there is one, or nobody says."""
+
     def __post_init__(self) -> None:
         n = len(self.coord)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or field.name == "total":
-                continue
-            vector = field.name in ("coord", "color", "normal")
-            shape, dtype = (
-                ((n, 3), np.float64 if field.name == "coord" else np.float32) if vector else ((n,), np.integer)
-            )
-            if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.shape[1:] != shape[1:]:
-                needed = "(n, 3)" if vector else "(n,)"
-                raise InputError(f"{field.name} has shape {np.shape(value)}; give {needed}, one row per point.")
-            if len(value) != n:
-                raise InputError(f"{field.name} has {len(value)} rows, coord has {n}; give one row per point.")
-            if not np.issubdtype(value.dtype, dtype):
-                raise InputError(f"{field.name} has dtype {value.dtype}; build the cloud with PointCloud.of.")
+        for name in (*_VECTORS, *_NUMBERS):
+            self._require_shape(name, n)
         if n == 0:
             raise InputError("there are no points (coord has 0 rows); give at least one.")
         if self.rows is not None and self.total is not None:
-            first, last = int(self.rows.min()), int(self.rows.max())
-            if first < 0 or last >= self.total:
-                raise InputError(f"rows are {first} to {last}, total is {self.total}; give rows from 0 to total - 1.")
+            _require_within("rows", self.rows, 0, self.total, f"total is {self.total}; give rows from 0 to total - 1")
         bad = ~np.isfinite(self.coord).all(1)
         if bad.any():
             raise InputError(
@@ -86,6 +79,32 @@ class PointCloud:
                 )
         if self.normal is not None and not np.isfinite(self.normal).all():
             raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
+        self._require_viewpoint()
+
+    def _require_shape(self, name: str, n: int) -> None:
+        value, vector = getattr(self, name), name in _VECTORS
+        if value is None:
+            return
+        if not isinstance(value, np.ndarray) or value.ndim != 1 + vector or value.shape[1:] != (3,) * vector:
+            needed = "(k, 3), a row for each place" if name == "viewpoint" else "(n, 3)" if vector else "(n,)"
+            row = "" if name == "viewpoint" else ", one row per point"
+            raise InputError(f"{name} has shape {np.shape(value)}; give {needed}{row}.")
+        if len(value) != n and name != "viewpoint":
+            raise InputError(f"{name} has {len(value)} rows, coord has {n}; give one row per point.")
+        if not np.issubdtype(value.dtype, _VECTORS.get(name, np.integer)):
+            raise InputError(f"{name} has dtype {value.dtype}; build the cloud with PointCloud.of.")
+
+    def _require_viewpoint(self) -> None:
+        if self.viewpoint is None:
+            return
+        places = len(self.viewpoint)
+        if not places or not np.isfinite(self.viewpoint).all():
+            raise InputError("viewpoint is empty, or has NaN or infinity; give metres, or leave it out.")
+        if self.station is not None:
+            cure = f"viewpoint has {places} rows; give each point its row from 0 on, or -1 where unknown"
+            _require_within("station", self.station, -1, places, cure)
+        elif places > 1:
+            raise InputError(f"viewpoint has {places} rows; give station (n,), the row that each point was seen from.")
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -128,8 +147,8 @@ class PointCloud:
 
         Args:
             points: an (n, 3 | 6 | 9) array or tensor of xyz, rgb, normal; an array of records with x, y and z; a
-                dictionary with the keys coord, color, normal, segment, instance (see `NAMES`); a PointCloud; or an
-                object of Open3D, trimesh, laspy or pyvista.
+                dictionary with the keys coord, color, normal, segment, instance, viewpoint, station (other names are
+                in `msm3d.scan.objects.NAMES`); a PointCloud; or an object of Open3D, trimesh, laspy or pyvista.
             color: (n, 3) colours, or (n, 4) with alpha, which is dropped; replaces those of `points`. Bytes are 0-255;
                 of wider integers and of floats 99 % of the values say whether they are 0-1, 0-255 or 16 bits.
                 Colours that are all black count as missing, single ones of NaN become neutral grey.
@@ -153,13 +172,16 @@ class PointCloud:
             Msm3dWarning: points were left out; something is there but empty; a scale was guessed or values clipped;
                 labels are no labels; or the coordinates cannot be right: their extent, their precision, their axes.
         """
-        ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing)  # which checks them
-        up, units = up or "z", units or "m"
+        options = ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing)  # which checks them
         if isinstance(points, PointCloud):
-            if invalid == "nan" and points.rows is not None and points.total is None:
-                raise InputError("the PointCloud has left points out already; make it with invalid='nan', too.")
-            return points._with(color, normal, UNITS[units], up)
-        given = parts(points)
+            return points._with(color, normal, options)
+        replaced = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
+        return cls._converted({**parts(points), **replaced}, options)
+
+    @classmethod
+    def _converted(cls, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
+        """Return the cloud of arrays by field name, as `of` says."""
+        up, units = options.up or "z", options.units or "m"
         raw = attributes.vectors("coord", given["coord"])
         if len(raw) and len(apart := scenes(given, len(raw))) > 1:
             cure = either("give extract the arrays as a dictionary, or as a list", "save each as a file of its own")
@@ -168,46 +190,62 @@ class PointCloud:
         n = len(raw)
         rows, why = attributes.placed(raw)
         if rows is not None:
-            _tell(rows, n, why, invalid)
+            _tell(rows, n, why, options.invalid)
             raw = raw[rows]
 
-        def left(name: str, value: Any) -> np.ndarray | None:
-            value = None if value is None else attributes.array(name, value)
-            return value[rows] if rows is not None and value is not None and value.shape[:1] == (n,) else value
+        def left(name: str) -> np.ndarray:
+            value = attributes.array(name, given[name])
+            return value[rows] if rows is not None and value.shape[:1] == (n,) else value
 
-        coord = attributes.turned(raw.astype(np.float64) * UNITS[units], up)
-        color = left("color", given.get("color") if color is None else color)
-        normal = left("normal", given.get("normal") if normal is None else normal)
-        named = {name: left(name, given.get(name)) for name in ("segment", "instance")}
-        cloud = cls(
-            coord=coord,
-            color=None if color is None else attributes.colors(color),
-            normal=None if normal is None else attributes.normals(normal, up),
-            **{name: None if value is None else attributes.labels(name, value) for name, value in named.items()},
-            rows=rows,
-            total=None if rows is None or invalid == "drop" else n,
-        )
+        held: dict[str, Any] = {"coord": attributes.turned(raw.astype(np.float64) * UNITS[units], up)}
+        if "color" in given:
+            held["color"] = attributes.colors(left("color"))
+        if "normal" in given:
+            held["normal"] = attributes.normals(left("normal"), up)
+        held |= {name: attributes.labels(name, left(name)) for name in LABELS if name in given}
+        if "viewpoint" in given:
+            places = np.atleast_2d(attributes.numbers("viewpoint", given["viewpoint"]))
+            if places.shape[1:] != (3,):
+                raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
+            held["viewpoint"] = attributes.turned(places.astype(np.float64) * UNITS[units], up)
+        cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
         require_extent(cloud.coord)
-        doubt(cloud.coord, raw, units, up, spacing)
+        doubt(cloud.coord, raw, units, up, options.spacing)
         return cloud
 
-    def _with(self, color: Any, normal: Any, scale: float, up: str) -> "PointCloud":
+    def _with(self, color: Any, normal: Any, options: ReadOptions) -> "PointCloud":
         """Return this cloud with what is given instead: a value per point, or one per row of where it came from."""
+        if options.invalid == "nan" and self.rows is not None and self.total is None:
+            raise InputError("the PointCloud has left points out already; make it with invalid='nan', too.")
+        up, scale = options.up or "z", UNITS[options.units or "m"]
 
         def left(name: str, value: Any) -> np.ndarray:
             value = attributes.array(name, value)
             whole = self.rows is not None and value.shape[:1] == (self.total,) != (len(self),)
             return value[self.rows] if whole else value
 
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        held["coord"] = attributes.turned(self.coord * scale, up)
+        held: dict[str, Any] = {"coord": attributes.turned(self.coord * scale, up)}
+        if self.viewpoint is not None:
+            held["viewpoint"] = attributes.turned(self.viewpoint * scale, up)
         if color is not None:
             held["color"] = attributes.colors(left("color", color))
         if normal is not None:
             held["normal"] = attributes.normals(left("normal", normal), up)
         elif self.normal is not None:
             held["normal"] = attributes.turned(self.normal, up)
-        return PointCloud(**held)
+        return replace(self, **held)
+
+    def take(self, rows: np.ndarray) -> "PointCloud":
+        """Return some of the points, with all that belongs to them.
+
+        >>> PointCloud.of(np.array([[0, 0, 0], [1, 2, 3]])).take(np.array([False, True])).coord.tolist()
+        [[1.0, 2.0, 3.0]]
+
+        Args:
+            rows: (m,) numbers of the points in their new order; or (n,) booleans.
+        """
+        names = [name for name in (*_VECTORS, *_NUMBERS) if name != "viewpoint" and getattr(self, name) is not None]
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 def _tell(rows: np.ndarray, n: int, why: str, invalid: str) -> None:
@@ -224,6 +262,12 @@ def _tell(rows: np.ndarray, n: int, why: str, invalid: str) -> None:
         f"{n - len(rows):,} of {n:,} points {have} no position ({why}) and {fate}, "
         f"which leaves {len(rows):,} in their order.{cure}"
     )
+
+
+def _require_within(name: str, values: np.ndarray, least: int, end: int, cure: str) -> None:
+    first, last = int(values.min()), int(values.max())
+    if first < least or last >= end:
+        raise InputError(f"{name} are {first} to {last}, {cure}.")
 
 
 def _rows(bad: Any) -> str:

@@ -35,11 +35,14 @@ def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) ->
         cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
         stage("normals")
-        cloud = replace(cloud, normal=estimated(cloud.coord))
+        normal = estimated(cloud.coord, viewpoint=cloud.viewpoint, station=cloud.station)
+        cloud = replace(cloud, normal=normal)
     return cloud
 
 
-def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.ndarray:
+def estimated(
+    coord: np.ndarray, *, viewpoint: np.ndarray | None = None, station: np.ndarray | None = None
+) -> np.ndarray:
     """Return the normal of the surface at each point.
 
     All points of one cell of a grid share a normal: that of the plane through the points of the 27 cells around it.
@@ -51,18 +54,18 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
 
     Args:
         coord: (n, 3) float64, metres, z up.
-        viewpoint: (3,) metres, where the scanner stood: every normal then points to that side. Without it they
-            point to the middle of the scene, up where that is undecided, and neighbours agree.
+        viewpoint: (3,) metres, where the scanner stood, or (k, 3) for several places: every normal then points to that
+            side. Without it they point to the middle of the scene, up where that is undecided, and neighbours agree.
+        station: (n,), the row of `viewpoint` that each point was seen from, -1 where unknown; needed for several.
 
     Returns:
         (n, 3) float32, unit length. One point, or points on a line, have (0, 0, 1). The same points in another
         order have the same normals to the last bit.
 
     Raises:
-        InputError: `viewpoint` is not three finite numbers.
+        InputError: `viewpoint` is not three finite numbers, or rows of them with a station for each point.
     """
-    if viewpoint is not None and (np.shape(viewpoint) != (3,) or not np.isfinite(viewpoint).all()):
-        raise InputError(f"viewpoint is {viewpoint!r}; give three numbers, metres: where the scanner stood.")
+    seen_from = None if viewpoint is None else _eyes(viewpoint, station, len(coord))
     span = float((coord.max(0) - coord.min(0)).max())
     tick = max(_CELL / _TICKS, span / (_TICKS << (_BITS - 2)))  # larger only beyond 5 km
     base = anchor(coord, _CELL / 4) - 3 / 8 * _CELL  # a floor lies in the middle of its cells, whatever its noise
@@ -72,10 +75,24 @@ def estimated(coord: np.ndarray, *, viewpoint: np.ndarray | None = None) -> np.n
     normal *= _outward(grid, normal)[:, None]
     normal[nowhere] = (0, 0, 1)
     normal = normal.astype(np.float32)[owner]
-    if viewpoint is None:
+    if seen_from is None:
         return normal
-    away = np.einsum("nd,nd->n", np.asarray(viewpoint) - coord, normal) < 0
+    away = np.einsum("nd,nd->n", seen_from - coord, normal) < 0  # never where it is NaN, unknown
     return np.where(away[:, None], -normal, normal)
+
+
+def _eyes(viewpoint: np.ndarray, station: np.ndarray | None, n: int) -> np.ndarray:
+    """Return where each point was seen from: (n, 3), NaN where that is unknown, or (3,) for all."""
+    places = np.asarray(viewpoint)
+    if (places.shape != (3,) and (places.ndim != 2 or places.shape[1] != 3)) or not np.isfinite(places).all():
+        raise InputError(f"viewpoint is {viewpoint!r}; give three numbers, metres: where the scanner stood.")
+    places = places.reshape(-1, 3)
+    if station is None and len(places) == 1:
+        return places[0]
+    good = station is not None and station.shape == (n,) and -1 <= station.min() <= station.max() < len(places)
+    if station is None or not good:
+        raise InputError(f"viewpoint has {len(places)} rows; give station ({n},), the row of it for each point, or -1.")
+    return np.vstack([places, np.full(3, np.nan)])[station]
 
 
 class _Grid:

@@ -9,6 +9,7 @@ import torch
 
 from .._util.words import warn
 from ..errors import InputError, cut
+from . import columns
 from .attributes import array, numbers
 
 NAMES = {
@@ -17,10 +18,14 @@ NAMES = {
     "normal": ("normal", "normals"),
     "segment": ("segment", "label", "labels", "segment20", "semantic_gt20"),
     "instance": ("instance", "instance_gt"),
+    "viewpoint": ("viewpoint",),
+    "station": ("station",),
     "offset": ("offset",),
     "batch": ("batch",),
 }
 """The keys under which a dictionary may hold each part; the first that is there is taken."""
+LABELS = ("segment", "instance", "station")
+"""The parts that are whole numbers of each point, -1 where unknown."""
 _WIDTHS = "(n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal"
 _PAINTS = ("rgb", "rgba", "colors", "color")  # what pyvista's users call their colours
 
@@ -125,7 +130,8 @@ def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
         return [(points, None)]
     for name in ("offset", "batch"):
         found.pop(name, None)
-    return [({k: v[some] if v.shape[:1] == (n,) else v for k, v in found.items()}, some) for some in rows]
+    per_point = {k for k, v in found.items() if v.shape[:1] == (n,) and k != "viewpoint"}
+    return [({k: v[some] if k in per_point else v for k, v in found.items()}, some) for some in rows]
 
 
 def files(points: Any) -> Iterator[str]:
@@ -166,8 +172,6 @@ def _columns(points: np.ndarray) -> dict[str, Any]:
 
 def _table(names: Iterable[str], column: Callable[[str], np.ndarray]) -> dict[str, Any]:
     """Return the fields that named columns make up, as in a file; `column` returns one by its name."""
-    from ..io import columns
-
     known = {name.lower(): name for name in names}
     try:
         picked = columns.chosen(known.values())

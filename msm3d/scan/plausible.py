@@ -190,7 +190,8 @@ def _upward(coord: np.ndarray) -> tuple[int, int] | None:
     heights = (cells / cells.max(0).clip(1)).mean(0)  # below the middle where furniture stands on a floor
     for axis in (0, 1):
         floor = share[axis] > 0.4 and share[axis] > 3 * share[2]
-        room = 2 < span[axis] < 4 and span[2] > 1.8 * span[axis] < 1.5 * span[1 - axis] and share[axis] > share[2]
+        flat = 1.8 * span[axis] < min(span[2], 1.5 * span[1 - axis])  # as a ceiling is, beside how far a room goes
+        room = 2 < span[axis] < 4 and flat and share[axis] > share[2]
         if floor or room:
             return axis, 1 if heights[axis] < 0.5 else -1
     return (2, -1) if share[2] > 0.5 and heights[2] > 0.8 else None  # a ceiling alone may hold 0.45

@@ -65,7 +65,7 @@ def rescanned(cloud: PointCloud, how: Rescan, generator: torch.Generator) -> Poi
         share = 0.125 ** _uniform(generator, 1)[0]
         cloud = _kept(cloud, _uniform(generator, len(cloud)) < share)
     if _uniform(generator, 1)[0] < how.estimate:
-        cloud = replace(cloud, normal=estimated(cloud.coord))
+        cloud = replace(cloud, normal=estimated(cloud.coord, viewpoint=cloud.viewpoint, station=cloud.station))
     return cloud
 
 
@@ -86,9 +86,8 @@ def fused(cloud: PointCloud, edge: float, generator: torch.Generator) -> PointCl
 
     normal = mean(cloud.normal)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-6)
-    labels = {name: value[first] for name in ("segment", "instance") if (value := getattr(cloud, name)) is not None}
     color = mean(cloud.color).astype(np.float32)
-    return PointCloud(coord=mean(cloud.coord), color=color, normal=normal.astype(np.float32), **labels)
+    return replace(cloud.take(first), coord=mean(cloud.coord), color=color, normal=normal.astype(np.float32))
 
 
 def seen(
@@ -155,9 +154,7 @@ def _kept(cloud: PointCloud, rows: np.ndarray) -> PointCloud:
     """Return some of the points, or all where too few would be left."""
     if rows.sum() < LEAST:
         return cloud
-    names = ("color", "normal", "segment", "instance")
-    parts = {name: part[rows] for name in names if (part := getattr(cloud, name)) is not None}
-    return PointCloud(coord=cloud.coord[rows], **parts)
+    return cloud.take(rows)
 
 
 def _uniform(generator: torch.Generator, n: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._util.atomic import replacing
+from .._util.output_path import output_path
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .camera import automatic_view, outside
@@ -129,14 +130,7 @@ def write_page(
 
 def check_page(path: str | os.PathLike[str]) -> Path:
     """Return `path`, or fail before any work is done if a page cannot be written there."""
-    path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{path} cannot hold a page; end it with .html.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-    return path
+    return output_path(path, [".html", ".htm"], "a page", ".html")
 
 
 def level_bases(scenes: Sequence[np.ndarray], levels: Sequence[slice]) -> list[ColorBasis]:

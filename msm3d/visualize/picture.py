@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._util.atomic import replacing
+from .._util.output_path import output_path
 from ..errors import InputError
+from ..io.layouts.ply import write as write_ply
 from .camera import View, automatic_view, outside
 from .colors import spaced, unit
 from .png import encoded
@@ -84,11 +86,7 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     Raises:
         InputError: the name does not end with .png, there is no such folder, or the array is no picture.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} cannot hold a picture; end it with .png.")
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    path = output_path(path, [".png"], "a picture")
     picture = np.asarray(picture)
     if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape or picture.dtype != np.uint8:
         raise InputError(f"picture has shape {picture.shape} and dtype {picture.dtype}; give (height, width, 3) uint8.")
@@ -100,14 +98,8 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
 def colored_ply(path: str | os.PathLike[str], points: np.ndarray, colors: np.ndarray) -> Path:
     """Write points (n, 3) and colours (n, 3) uint8 as binary PLY, which every viewer of scans opens."""
     path = Path(path)
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}"]
-    header += [f"property double {axis}" for axis in "xyz"]
-    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
-    rows = np.empty(len(points), np.dtype([("xyz", "<f8", 3), ("rgb", "u1", 3)]))
-    rows["xyz"], rows["rgb"] = points, colors
-    with replacing(path) as partial, partial.open("wb") as file:
-        file.write("\n".join([*header, "end_header\n"]).encode())
-        rows.tofile(file)
+    with replacing(path) as partial:
+        write_ply(partial, {"x y z": np.asarray(points, np.float64), "red green blue": np.asarray(colors, np.uint8)})
     return path
 
 

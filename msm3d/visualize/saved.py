@@ -67,7 +67,7 @@ def rows_of(cloud: PointCloud, scan: str, rows: np.ndarray, file: str) -> np.nda
     Raises:
         InputError: they are not of these points.
     """
-    there, total = _coord(file), cloud.total
+    there, total = results.coord(file), cloud.total
     if cloud.rows is not None and total is not None and len(rows) == total:
         rows, there = rows[cloud.rows], None if there is None else there[cloud.rows]
     if len(rows) != len(cloud):
@@ -100,19 +100,3 @@ def _whole(values: Any) -> list[int]:
     """Return a list of whole numbers from 0, or nothing in place of anything else."""
     good = isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values)
     return values if good else []
-
-
-def _coord(file: str) -> np.ndarray | None:
-    """Return the positions in a file of features, where it has them."""
-    try:
-        if file.endswith(".npz"):
-            with np.load(file) as arrays:
-                return arrays["coord"]
-        if file.endswith(".safetensors"):
-            from safetensors import safe_open
-
-            with safe_open(file, "np") as opened:
-                return opened.get_tensor("coord")
-    except Exception:  # it has none that can be read
-        return None
-    return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._util import memory, stages
 from .._util.atomic import apart, scratch
+from .._util.output_path import output_path
 from .._util.words import choices, count, option, warn
 from ..errors import InputError
 from ..io import read_with, results
@@ -276,9 +277,7 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
     if not folder:
         if len(scans) > 1 and suffix != ".png":
             raise InputError(f"{len(scans)} scans do not fit into the file {path}; give -o a folder, or a .png file.")
-        if not path.parent.is_dir():
-            raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-        return [path]
+        return [output_path(path)]
     targets = [path / f"{Path(scan).stem}{suffix}" for scan in scans]
     if len(set(targets)) < len(targets):
         raise InputError(f"two scans would become the same file in {path}; colour them one by one with -o FILE.")

@@ -1,0 +1,39 @@
+"""Where results go, looked at before any work is done."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from .atomic import refusals
+
+
+def output_path(
+    path: str | os.PathLike[str], suffixes: Sequence[str] = (), what: str = "", ending: str | None = None
+) -> Path:
+    """Return `path`, or fail if no such file can be written: its ending, or its folder, is not good.
+
+    >>> output_path("report.txt", [".json"], "a report")
+    Traceback (most recent call last):
+    msm3d.errors.InputError: report.txt cannot hold a report; end it with .json.
+
+    Args:
+        path: of a file, which need not be there.
+        suffixes: that it may end with, in lower case; any where there are none.
+        what: is to be written.
+        ending: the good endings in words; by default the suffixes themselves.
+
+    Raises:
+        InputError: the ending is not good, it is a folder, or its folder is not there.
+        FileError: the system refuses the name, such as one that is too long.
+    """
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        ending = ending or f"{'one of ' if len(suffixes) > 1 else ''}{', '.join(suffixes)}"
+        raise InputError(f"{path} cannot hold {what}; end it with {ending}.")
+    with refusals(path):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file.")
+        if not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
+    return path

@@ -1,0 +1,41 @@
+"""`msm3d convert`: the authors' checkpoint to weights that load."""
+
+import argparse
+from typing import Any
+
+from . import arguments
+from .display import Display
+
+
+def add(verbs: Any) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser(
+        "convert",
+        help="the authors' checkpoint to weights that load",
+        description="Convert a checkpoint of the authors' code; the published one is also installed as 'scannet'.",
+        epilog="example: msm3d convert model.pth",
+    )
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="the authors' .pth file")
+    verb.add_argument("-o", "--output", metavar="DIR", help="directory for config.json and model.safetensors")
+    verb.add_argument("--config", help="JSON file with the network's fields, where it is not the published one")
+    verb.add_argument("--no-install", action="store_true", help="leave the installed 'scannet' as it is")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, display: Display) -> None:
+    """Convert a checkpoint."""
+    arguments.check_there([options.checkpoint, *([options.config] if options.config else [])])
+    from ..weights.convert import convert
+
+    done = convert(options.checkpoint, options.output, config=options.config, install=not options.no_install)
+    display.line(
+        f"{done.directory}: {done.parameters:,} parameters, {done.config.descriptor_channels} channels per point"
+    )
+    if done.ignored:
+        display.line(f"left out {len(done.ignored)} tensors that are not the student's, such as {done.ignored[0]}")
+    if done.installed and done.installed != done.directory:
+        display.line(f"also installed as {done.name} in {done.installed}; --no-install leaves that out")
+    elif done.installed is None:
+        display.line("not installed by name: only the published network is, without --no-install")
+    name = f'"{done.name}"' if done.name else f'"{done.directory}"'
+    display.line(f"now:  msm3d.load({name})")

@@ -1,0 +1,112 @@
+"""PLY: every field a property of the points, the features feat_0, feat_1, …, metadata as `comment msm3d NAME JSON`.
+
+The one place that writes PLY. Headers come from plyfile, which knows the format's words; reading is our own, in
+`io.ply`: plyfile takes the memory that a header declares before it looks at the file, and a second for 100,000 faces.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from plyfile import PlyData, PlyElement
+
+from ...errors import FileError
+from ..ply import header
+from ..polygons import Property
+from . import Fields, Metadata, mapped
+
+SUFFIXES = (".ply",)
+TITLE = "PLY"
+HOLDS = "x y z, red green blue, nx ny nz, label, instance, row; the features are feat_0, feat_1, …"
+METADATA = "lines `comment msm3d NAME JSON`"
+DTYPES = ("float32",)
+MAPPED = True
+
+_PROPERTIES = {
+    "coord": "x y z",
+    "color": "red green blue alpha",
+    "normal": "nx ny nz",
+    "segment": "label",
+    "instance": "instance",
+    "rows": "row",
+}
+
+
+def write(path: Path, columns: Mapping[str, np.ndarray], comments: Sequence[str] = ()) -> None:
+    """Write points, as binary little-endian PLY.
+
+    Args:
+        path: the file.
+        columns: arrays (n, k), or (n,), by the names of their k properties, such as "x y z".
+        comments: lines for the header.
+    """
+    kinds = [(names, array.dtype.newbyteorder("<"), (len(names.split()),)) for names, array in columns.items()]
+    rows = np.empty(len(next(iter(columns.values()))), kinds)
+    for names, array in columns.items():
+        rows[names] = array.reshape(len(rows), -1)
+    _described(rows.view(_flat(rows.dtype)), comments).write(path)
+
+
+@contextmanager
+def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, meta: Metadata) -> Iterator[np.ndarray]:
+    """Write all but the features, which are yielded to fill.
+
+    Torch can only use records of a multiple of four bytes: so colours have an alpha, which is 255, and labels four
+    bytes, or eight, as doubles, where they need them, since PLY has no such integers.
+    """
+    n, feat = shape[0], " ".join(f"feat_{i}" for i in range(shape[1]))
+    columns = {names: _column(name, fields[name]) for name, names in _PROPERTIES.items() if name in fields}
+    kinds = [(names, array.dtype, array.shape[1:]) for names, array in columns.items()]
+    record = np.dtype([*kinds, (feat, "<f4", shape[1:])])
+    comments = [f"msm3d {name} {json.dumps(value)}" for name, value in (meta or {}).items()]
+    table = np.broadcast_to(np.zeros(1, _flat(record)), (n,))  # which takes no memory
+    vertices = mapped(path, record, (n,), f"{_described(table, comments).header}\n".encode("ascii"))
+    for names, array in columns.items():
+        vertices[names] = array
+    yield vertices[feat]
+
+
+def _column(name: str, array: np.ndarray) -> np.ndarray:
+    """Return a field as it is stored, (n, k)."""
+    if name == "color":
+        opaque = np.full((len(array), 1), 255, np.uint8)
+        return np.concatenate([np.rint(array).astype(np.uint8), opaque], axis=1)
+    if name in ("coord", "normal"):
+        return array
+    return array[:, None].astype("<i4" if np.abs(array).max() < 1 << 31 else "<f8")
+
+
+def _flat(record: np.dtype) -> np.dtype:
+    """Return a type of record with a field for each property, from one with fields such as "x y z"."""
+    return np.dtype([(name, record[names].base) for names in record.names or () for name in names.split()])
+
+
+def _described(table: np.ndarray, comments: Sequence[str]) -> PlyData:
+    return PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=list(comments))
+
+
+def features(path: Path) -> np.ndarray:
+    """Return the features, mapped."""
+    with path.open("rb") as file:
+        order, elements, _ = header(file)
+        start = file.tell()
+    if len(elements) > 1:
+        raise FileError("has other elements than points; give a file as msm3d extract writes it.")
+    name, count, properties = elements[0] if elements else ("", 0, [])
+    first = next((i for i, one in enumerate(properties) if one.name == "feat_0"), len(properties))
+    before, feat = properties[:first], properties[first:]
+    whole = feat == [Property(f"feat_{i}", "f4") for i in range(len(feat))] and not any(one.length for one in before)
+    if name != "vertex" or order != "<" or not feat or not whole:
+        raise FileError("holds no features of msm3d extract.")
+    fields = [*((f"{i}", f"<{one.kind}") for i, one in enumerate(before)), ("feat", "<f4", (len(feat),))]
+    return np.memmap(path, np.dtype(fields), "r", start, (count,))["feat"]
+
+
+def metadata(path: Path) -> str | None:
+    """Return the metadata's JSON, or None."""
+    with path.open("rb") as file:
+        comments = header(file)[2]
+    mine = [line.split(maxsplit=2)[1:] for line in comments if line.startswith("msm3d ")]
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in mine) + "}" if mine else None

@@ -1,0 +1,190 @@
+"""Files to point clouds: what `read` does with a path, and what is said where that fails.
+
+No file is ever unpickled, and a size that a header declares is compared with the file before memory is taken.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._util.stages import stage
+from .._util.words import cut, option
+from ..errors import DependencyError, FileError, InputError
+from ..scan.cloud import PointCloud
+from ..scan.options import ReadOptions
+from .foreign import advice
+from .registry import READERS, Kind
+
+FOLDER = ("coord", "color", "normal")
+"""The arrays that are read of a folder in Pointcept's layout, where they are there; the first must be."""
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    up: str | None = None,
+    units: str | None = None,
+    invalid: str = "drop",
+    mesh: str | None = None,
+    min_opacity: float | None = None,
+    spacing: float = 0.02,
+) -> PointCloud:
+    r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "scan.xyz")
+    ...     size = file.write_text("0 0 0 255 0 0\n1 2 3 0 255 0\n")
+    ...     read(file).color.tolist()
+    [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
+
+    Args:
+        path: a file of one of `msm3d.io.KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene
+            dictionary saved with torch the arrays named as in `msm3d.scan.objects.NAMES`; of an NPY an (n, 3 | 6 | 9)
+            array.
+        up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
+        units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
+        invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of
+            NaN for them.
+        mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
+        min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
+        spacing: metres between the points of a sampled surface.
+
+    Returns:
+        The cloud in metres with z up. Its `rows` say which points of the file it holds, where some had no position.
+
+    Raises:
+        FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
+        DependencyError: a package that this kind needs is not installed.
+
+    Warns:
+        Msm3dWarning: as `PointCloud.of`.
+    """
+    return read_with(
+        path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
+    )
+
+
+def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
+    """Read a scan as `read` does, with options that were checked before."""
+    return as_cloud(path if isinstance(path, os.PathLike) else Path(path), options=options)
+
+
+def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
+    """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
+
+    >>> len(as_cloud({"coord": [[0, 0, 0], [1, 2, 3]]}))
+    2
+
+    Args:
+        points: a path as in `read`, or points as in `PointCloud.of`.
+        color: as in `PointCloud.of`, which replaces the file's; likewise `normal`, in the file's own axes.
+        normal: see `color`.
+        options: as in `read`.
+
+    Raises:
+        InputError: as `read` and `PointCloud.of`.
+    """
+    options = options or ReadOptions()
+    given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
+    if not isinstance(points, (str, os.PathLike)):
+        return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
+    file = Path(points)
+    stage("reading")
+    fields = _content(file, options)
+    units, up, rows, total = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # said by the format
+    try:
+        cloud = PointCloud.of(fields, **given, units=options.units or units or "m", up=options.up or up or "z")
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    if rows is None:
+        return cloud
+    rows = rows if cloud.rows is None else rows[cloud.rows]
+    return replace(cloud, rows=rows, total=total if options.invalid == "nan" else None)
+
+
+def check(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a scan, or fail, before any work is done, where there is no file of a kind that is read.
+
+    Raises:
+        FileError: the file is missing, empty, a folder or of an unknown kind.
+    """
+    file = Path(path)
+    with named(file):
+        _reader(file)
+    return file
+
+
+def read_folder(
+    folder: str | os.PathLike[str], options: ReadOptions | None = None, *, more: Sequence[str] = ()
+) -> PointCloud:
+    """Return the scan in a folder of Pointcept's layout: an NPY file per field, those of `FOLDER` where they are there.
+
+    Args:
+        folder: the folder.
+        options: as in `read`.
+        more: other arrays that it may hold, such as "segment20".
+
+    Raises:
+        FileError: there is no coord.npy, or an array cannot be used.
+    """
+    stage("reading")
+    folder = Path(folder)
+    names = [name for name in (*FOLDER, *more) if (folder / f"{name}.npy").is_file()]
+    try:
+        return as_cloud({n: np.load(folder / f"{n}.npy", allow_pickle=False) for n in names}, options=options)
+    except (InputError, ValueError, OSError, EOFError) as error:
+        raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
+
+
+def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
+    """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
+    with named(file):
+        reader = _reader(file)
+        if options.min_opacity is not None and not reader.splats:
+            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
+        try:
+            return dict(reader.module.content(file, options))
+        except DependencyError:
+            raise
+        except ImportError as error:
+            needed, package = error.name, f"msm3d[{reader.extra}]" if reader.extra else error.name
+            raise DependencyError(f'reading {reader.title} needs {needed}; type: pip install "{package}".') from error
+
+
+def _reader(file: Path) -> Kind:
+    """Return the reader of `file`."""
+    reader = READERS.find(file)
+    if file.is_dir():
+        raise FileError(f"is a directory; give one file: {', '.join(READERS.suffixes())}.")
+    if reader is None and (known := advice(file)):
+        raise FileError(known)
+    if reader is None:
+        raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(READERS.suffixes())}.")
+    if file.stat().st_size == 0:
+        raise FileError("is empty (0 bytes); export it again.")
+    return reader
+
+
+@contextmanager
+def named(file: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a FileError that names it."""
+    try:
+        yield
+    except InputError as error:
+        raise FileError(f"{file}: {error}") from error
+    except (DependencyError, Warning):  # a warning, where users make errors of them
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"{file}: does not exist; check the path.") from error
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read ({error.strerror or error}); check it and its permissions.") from error
+    except Exception as error:  # files are hostile, and so are the ways in which they fail
+        kind = file.suffix[1:].upper()
+        reason = cut(error).rstrip(".") or type(error).__name__
+        raise FileError(f"{file}: is not a readable {kind} file ({reason}); export it again.") from error
