@@ -542,7 +542,7 @@ def test_of_a_large_scan_an_even_part_is_kept(network, tmp_path):
     [
         ({"path": "a.txt"}, "a.txt cannot hold a page; end it with .html."),
         ({"path": "no/a.html"}, "there is no folder no; make it first: mkdir -p no"),
-        ({"mode": "colours"}, "mode is 'colours'; choose one of color, pca, similarity, label."),
+        ({"mode": "colours"}, "mode is 'colours'; did you mean 'color'?"),
         ({"features": np.zeros((4, 3))}, "there are 4 features for 300 points; give one row per point."),
         ({"channels": 2}, "channels is 2; give at least 4 for each of 1 levels."),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._util.atomic import replacing
 from ..errors import InputError
-from .camera import View, automatic_view, outside
+from .camera import Camera, automatic_view, outside
 from .colors import spaced, unit
 from .png import encoded
 
@@ -26,7 +26,7 @@ def render(
     colors: Any,
     *,
     size: tuple[int, int] = (1280, 960),
-    view: View | None = None,
+    view: Camera | None = None,
     background: str | tuple[int, int, int] = "white",
     normals: Any = None,
 ) -> np.ndarray:
