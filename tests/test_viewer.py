@@ -23,6 +23,9 @@ from tests.conftest import make_scene
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --enable-unsafe-swiftshader""".split()
 FRAMES = "() => new Promise((done) => { let n = 3; const f = () => n-- ? requestAnimationFrame(f) : done(); f(); })"
+RESTS = """() => { const { speed, rig, state } = msm3d;
+  return speed.full && !speed.moving && !rig.changed && !state.dirty
+    && document.getAnimations().every((animation) => animation.playState !== "running"); }"""
 NAMES = ("floor", "wall", "ball")
 
 
@@ -94,8 +97,9 @@ class Visit:
         self.settle()
 
     def settle(self):
-        self.page.wait_for_timeout(250)
-        self.page.evaluate(FRAMES)
+        """Wait until everything that was asked for is drawn: whole, at rest, and no panel on its way."""
+        self.page.evaluate(FRAMES)  # in which what has just happened is noticed
+        self.page.wait_for_function(RESTS)
 
     def picture(self):
         from PIL import Image
@@ -244,8 +248,9 @@ def test_the_bar_is_as_long_as_it_says(visit):
         )
         assert there - here == pytest.approx(pixels, abs=2)
         assert 40 < pixels < 122
+        before = shown.page.evaluate("() => msm3d.rig.distance")
         shown.page.keyboard.down("+")
-        shown.page.wait_for_timeout(600)
+        shown.page.wait_for_function("(before) => msm3d.rig.distance < 0.7 * before", arg=before)
         shown.page.keyboard.up("+")
         shown.settle()
 
@@ -523,7 +528,7 @@ def test_packed_similarity_is_close_and_its_loss_is_measured():
     measured = loss(features, grid, packed, levels)
     assert len(measured) == 3
     exact = np.stack([similarity(features, int(grid.rows[i])) for i in range(0, 4000, 100)])
-    owner = grid.owner
+    owner = grid.cell_of_point
     ours = np.stack([packed.similarity(owner[[i]], np.arange(len(grid.cells)))[0] for i in range(0, 4000, 100)])
     off = np.abs(exact[:, grid.rows] - ours[:, owner])
     assert off.mean() < 0.02

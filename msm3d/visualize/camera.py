@@ -36,7 +36,7 @@ class Camera:
         return axes(np.asarray(self.target, np.float64) - np.asarray(self.eye, np.float64))
 
 
-View = Camera  # its name until 0.1.0
+View = Camera  # its older name
 
 
 def automatic_view(points: np.ndarray, size: tuple[int, int] = (1280, 960), fov: float = 40.0) -> Camera:

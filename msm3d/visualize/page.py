@@ -154,10 +154,10 @@ def _described(coord: np.ndarray, grid: Cells, packed: Packed, levels: Sequence[
 
 def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """Return the arrays of the points in the order of the cells, and what the labels are."""
-    coord, owner = cloud.coord[grid.rows], grid.owner
-    place = (coord - grid.corner) / grid.edge - grid.cells[owner]
+    coord, cell = cloud.coord[grid.rows], grid.cell_of_point
+    place = (coord - grid.corner) / grid.edge - grid.cells[cell]
     offset = np.clip(np.floor(place * 256), 0, 255).astype(np.uint8)
-    color = np.tile(np.array(_GREY, np.uint8), (len(owner), 1)) if cloud.color is None else cloud.color[grid.rows]
+    color = np.tile(np.array(_GREY, np.uint8), (len(cell), 1)) if cloud.color is None else cloud.color[grid.rows]
     color = np.rint(color).astype(np.uint8)
     rows = grid.rows if cloud.rows is None else cloud.rows[grid.rows]  # of the scan's file
     arrays = {"count": _integers(grid.counts), "row": _integers(np.diff(rows, prepend=0))}
