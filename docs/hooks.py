@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 import msm3d
 
 ROOT = Path(__file__).parents[1]
+MARK = re.compile(r"^<!-- (?:table: [\w -]+|end of table) -->\n+", re.MULTILINE)  # of docs/tables.py
 LINE = re.compile(r"^( *)\{include ([^\s#}]+)(?:#([^}]+))?\}$", re.MULTILINE)
 ROOM = {"seed": 900_005, "kind": "bedroom", "points": 40_000}  # far from the seeds of the training rooms
 
@@ -39,7 +40,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def included(path: Path, heading: str | None = None) -> str:
     """Return a file's text; of Markdown without the title, and with the names of files in place of links to them."""
-    text = path.read_text(encoding="utf-8").rstrip()
+    text = MARK.sub("", path.read_text(encoding="utf-8") + "\n").rstrip()
     if path.suffix != ".md":
         return text
     if heading is not None:

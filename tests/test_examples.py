@@ -21,7 +21,7 @@ SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0}
 SAYS = {
     "01_extract": r"3,000 points x 48 channels in .* s\n  level 0:  *8 channels .*written: .*: coord \(n, 3\)",
     "02_batch": r"3,000 points x 48 channels\n.*the first scan on its own has the same bits: True\n.*\+1\.00 to",
-    "03_bare_ply": r"warning: .*no colou?rs?.*3,000 points x 48 channels\n.*level 3: cosine -?[01]\.\d\d to",
+    "03_bare_ply": r"\.ply: 3,000 points x 48 channels\n",
     "04_pca_picture": r"written: .*\.png\n",
     "05_similarity": r"of 3,000 points the most similar 2 % have a cosine of at least .*open it in a browser and click",
     "06_linear_probe": r"mIoU \d+\.\d %, \d+\.\d % of the points right\n.*: IoU \d+ %, [\d,]+ points\n",
@@ -29,7 +29,7 @@ SAYS = {
     "08_clusters": r"3,000 points, [\d,]+ voxels, \d+ clusters\n.*adjusted mutual information with the classes: -?\d",
     "09_instances": r"\d+ proposals in [\d,]+ voxels, 3,000 points\n.*have an IoU above 0.*\(cut into \d+\)",
     "10_head": r"learning from \d+ scans?, \d+ epochs\nnetwork frozen: mIoU .*\nnetwork learning too: mIoU",
-    "11_pointcept": r"batch of \d+: msm \(?.*48.*, offset \[.*3000.*\], split again: True\n",
+    "11_pointcept": r"batch of \d+: msm \(6000, 32\), offset \[3000, 6000\], split again: True\n",
     "12_pytorch_geometric": r"a scan: Data\(.*mIoU \d+\.\d % on the [\d,]+ voxels of another scan\n",
     "13_open3d": r"features \(3000, 48\)\n.*written: .*o3d\.pipelines\.registration\.Feature: 48 x \d+\n",
     "14_folder": r"\d+ scans, 0 failed\n",
@@ -98,6 +98,12 @@ def test_one_vector_per_point_is_written(run, small, tmp_path):
     assert "3,000 points x 48 channels" in run(ROOT / "examples" / "01_extract.py")
     with np.load(tmp_path / "demo" / "features.npz") as file:
         assert (file["coord"].shape, file["feat"].shape) == ((3000, 3), (3000, 48))
+
+
+def test_a_bare_scan_is_warned_of_and_compared_level_by_level(run):
+    said = run(ROOT / "examples" / "03_bare_ply.py")
+    assert re.search(r"warning: .*no colour\b.*\n", said)
+    assert len(re.findall(r"level \d: cosine -?[01]\.\d\d to the features of the complete scan", said)) == 4
 
 
 def test_a_folder_goes_on_where_it_was_interrupted(run, small, tmp_path):
