@@ -1,7 +1,7 @@
 """Make a release of a pre-training run: `python weights/export_rooms.py RUN [--which student]`.
 
-Writes the network in half precision to `msm3d/weights/bundled/rooms`, which the wheel carries, and to `weights/rooms` an
-input with what the network says of it, which the tests compare on every backend. What is then measured goes into
+Writes the network in half precision to `msm3d/weights/bundled/rooms`, which the wheel carries, and to `weights/rooms`
+an input with what the network says of it, which the tests compare on every backend. What is then measured goes into
 `weights/rooms/scores.json`, from which `make tables` writes it wherever it is told.
 """
 
