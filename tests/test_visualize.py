@@ -259,6 +259,13 @@ def test_labels_have_colours_and_unknown_ones_are_grey():
 
 # --- pictures -------------------------------------------------------------------------------------------------------
 
+
+def test_the_older_name_of_a_camera_goes_on_working():
+    from msm3d.visualize import View
+
+    assert isinstance(automatic_view(np.random.default_rng(0).random((500, 3))), View)
+
+
 FRONT = Camera(eye=(0, -4, 0), target=(0, 0, 0))
 
 
@@ -500,6 +507,11 @@ def test_pca_has_other_pictures(place, mode, capsys):
     colors = [read("plain.ply").color, read("a/one.ply").color]
     assert not np.array_equal(*colors)
     assert len(np.unique(colors[1], axis=0)) <= 8 or mode == "no-height"
+
+
+def test_clusters_need_no_height(place, monkeypatch):
+    monkeypatch.setattr(Height, "fit", lambda *_: pytest.fail("what height explains is not asked for"))
+    assert run("pca", "one.npz", "-o", "kinds.ply", "--mode", "clusters") == 0
 
 
 @pytest.mark.parametrize(
