@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-TEXTS = ("README.md", "benchmarks/README.md", "weights/rooms/MODEL_CARD.md")
+TEXTS = ("README.md", "benchmarks/README.md", "weights/rooms/MODEL_CARD.md", "weights/scannet/MODEL_CARD.md")
 PLACE = re.compile(r"(<!-- table: ([\w -]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 Row = Mapping[str, Any]
 TABLES: dict[str, Callable[[], str]] = {}
@@ -144,6 +144,21 @@ def _() -> str:
     columns = {"features": "{name}", own: "{own_linear:.1f}", "k = 20": "{own_knn:.1f}", made: "{learned_linear:.1f}"}
     columns |= {"k = 20 ": "{learned_knn:.1f}", copy: "{near:.1f} %", "within 50 cm": "{far:.1f} %"}
     return _bold(rows, columns, {"untrained": {made}, "rooms": {own, "k = 20", copy, "within 50 cm"}})
+
+
+@table("scores of the paper")
+def _() -> str:
+    releases = json.loads((ROOT / "msm3d/weights/releases.json").read_text(encoding="utf-8"))
+    told, data = releases["scannet"]["scores"], ("ScanNet", "ScanNet200", "S3DIS")
+    rows = [
+        {"of": probe, **{d: told[f"{d} mIoU, {probe}"] for d in data}}
+        for probe in ("linear probe", "nearest neighbour")
+    ]
+    supervised = dict(zip(data, (77.0, 35.4, 71.3), strict=True))  # Table 1 as well, but of other weights
+    return grid(
+        [{"row": r} for r in (*rows, {"of": "the same network, supervised", **supervised})],
+        {"": "{row[of]}"} | {d: f"{{row[{d}]}}" for d in data},
+    )
 
 
 def released(text: str) -> str:
