@@ -45,33 +45,33 @@ def toilet(rng: np.random.Generator, palette: Palette) -> Piece:
     water = disc((0, y + 0.04, rim_z - 0.19), w * 0.18)
     piece.add(water, Material(palette.ramp(np.array([0.55, 0.62, 0.66])), shine=0.6))
     z = rim_z + 0.012
-    piece.add(
-        loft(
-            np.stack([oval(1.02, z - 0.012), oval(1.02, z + 0.012), oval(0.68, z + 0.012), oval(0.66, z - 0.012)]),
-            smooth=False,
-        ),
-        seat_color,
-    )
+    rim = [oval(1.02, z - 0.012), oval(1.02, z + 0.012), oval(0.68, z + 0.012), oval(0.66, z - 0.012)]
+    piece.add(loft(np.stack(rim), smooth=False), seat_color)
     lid = join(
         [
             loft(np.stack([oval(1.02, 0), oval(1.02, 0.02), oval(0.0, 0.028)]), smooth=False),
             disc((0, y, 0), w / 2, long / 2, sides=20, power=egg, down=True),
         ]
     )
+    hinge = y + long / 2 * 0.98
     if rng.random() < 0.5:
-        piece.add(moved(lid, (0, 0, z + 0.012)), seat_color)
+        lid = moved(lid, (0, 0, z + 0.012))
     else:
-        hinge = y + long / 2 * 0.98
-        upright = moved(moved(lid, (0, -hinge, 0)), (0, hinge, z + 0.02), 0, -np.pi / 2 + rng.uniform(-0.2, -0.02))
-        piece.add(upright, seat_color)
+        lid = moved(moved(lid, (0, -hinge, 0)), (0, hinge, z + 0.02), 0, -np.pi / 2 + rng.uniform(-0.2, -0.02))
+    piece.add(lid, seat_color)
     if tank:
         cistern(piece, rng, palette, white, (w, tank, rim_z))
     else:
-        wall = piece.name("wall")  # what carries the bowl and holds the cistern
-        front = white if rng.random() < 0.4 else palette.tiling()
-        piece.add(box((0, d / 2 - 0.03, 0.55), (0.42, 0.05, 1.1)), front, thing=wall)
-        piece.add(box((0, d / 2 - 0.06, 0.9), (0.24, 0.015, 0.16)), palette.metal(), thing=wall)
+        support(piece, rng, palette, white)
     return piece
+
+
+def support(toilet: Piece, rng: np.random.Generator, palette: Palette, white: Material) -> None:
+    """The part of the wall that carries a bowl and holds its cistern, with a flush plate."""
+    wall = toilet.name("wall")
+    front = white if rng.random() < 0.4 else palette.tiling()
+    toilet.add(box((0, toilet.depth / 2 - 0.03, 0.55), (0.42, 0.05, 1.1)), front, thing=wall)
+    toilet.add(box((0, toilet.depth / 2 - 0.06, 0.9), (0.24, 0.015, 0.16)), palette.metal(), thing=wall)
 
 
 def cistern(
