@@ -1,8 +1,9 @@
-# Two commands on a fresh machine: `make demo` and `make test`.
+# Two commands on a fresh machine: `make demo` and `make test`. Before a commit: `make lint`, which .pre-commit-config.yaml
+# runs as well; `make tables` after new measurements.
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint tables docs clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python examples/01_extract.py
@@ -15,6 +16,10 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
 	$(VENV)/bin/clang-format --dry-run --Werror msm3d/csrc/*.h msm3d/csrc/*.cpp tests/csrc/*.cpp
+	$(VENV)/bin/python docs/tables.py --check
+
+tables: $(VENV)/installed
+	$(VENV)/bin/python docs/tables.py
 
 docs: $(VENV)/installed
 	$(VENV)/bin/mkdocs build --strict

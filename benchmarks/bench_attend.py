@@ -14,7 +14,7 @@ from time import perf_counter, process_time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import machine
+from machine import json_option, keep, machine
 from torch import Tensor
 
 from msm3d.ops import native, reference
@@ -64,10 +64,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--flex", action="store_true", help="compile and measure flex_attention too")
     parser.add_argument("--cpu-time", action="store_true", help="seconds of processor time; for one thread")
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = process_time if options.cpu_time else perf_counter
     print(machine(), instructions.ISAS[instructions.best()], f"window {WINDOW}\n", sep=", ")
+    figures = []
     names = ["native", "reference", "torch"] + ["flex"] * options.flex
     print(
         "| rows x heads | pass | "
@@ -105,6 +107,9 @@ def main() -> None:
                 + " | ".join(f"{best[name] * 1e3:.0f}" if name in best else "-" for name in names)
                 + " |"
             )
+            times = {f"{name}_ms": seconds * 1e3 for name, seconds in best.items()}
+            figures.append({"rows": n, "heads": heads, "pass": passes, **times})
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from machine import machine, network
+from machine import json_option, keep, machine, network
 from room import room
 
 import msm3d
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--max-memory", default="6GB")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--model", help="name of weights; by default the published network with random ones")
+    json_option(parser)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -49,6 +50,9 @@ def main() -> None:
     print(
         f"{seconds:.0f} s, {options.points / seconds:,.0f} points/s, {size:.1f} GB written, process peak {peak:.1f} GB"
     )
+    figures = {"network": options.model or "published", "points": options.points, "seconds": round(seconds)}
+    figures |= {"points_per_second": round(options.points / seconds), "written_gb": size, "peak_gb": peak}
+    keep(options.json, [figures])
 
 
 if __name__ == "__main__":

@@ -8,17 +8,21 @@ that others use too, `--threads 1 --cpu-time` counts the seconds on the processo
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
+from typing import Any
 
 import numpy as np
 import torch
-from machine import machine, most_multiply_adds
+from machine import json_option, keep, machine, most_multiply_adds
 from room import room
 from torch import Tensor
 
@@ -47,8 +51,8 @@ def spconv_layer(cells: Tensor, weight: Tensor, x: Tensor) -> Callable[[], Tenso
     return lambda: layer(grid).features
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Print the table's rows for the threads of this process."""
+def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Print the table's rows for the threads of this process, and yield their figures."""
     threads, clock = torch.get_num_threads(), process_time if options.cpu_time else perf_counter
     levels = native.octree(room_keys(options.points), 5)
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -94,6 +98,14 @@ def measure(options: argparse.Namespace) -> None:
         dense_rate = 2 * 2048**3 / dense / 1e9
         row = [f"{channels} @ {len(table):,}", str(threads), f"{peak:.0f}", f"{dense_rate:.0f}", *cells, share, times]
         print("| " + " | ".join(row) + " |", flush=True)
+        figures = {"channels": channels, "voxels": len(table), "threads": threads, "multiply_adds": peak}
+        figures |= {"torch_mm": dense_rate, "share": rate["native fp32"] / peak}
+        for name in work:
+            key = name.removesuffix(" fp32").replace(" ", "_")
+            figures |= {key: rate[name], f"{key}_ms": best[name] * 1e3}
+        if "spconv" in rate:
+            figures |= {"over_spconv": rate["native fp32"] / rate["spconv"], "wrong_rows": wrong}
+        yield figures
 
 
 COLUMNS = ("native fp32", "native bf16", "reference", "spconv")
@@ -106,18 +118,24 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=527_020)
     parser.add_argument("--reference", action="store_true", help="measure the reference too, which takes a while")
     parser.add_argument("--cpu-time", action="store_true", help="seconds of processor time; for one thread")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    json_option(parser)
     options = parser.parse_args()
     if options.child:
         torch.set_grad_enabled(False)
-        measure(options)
+        options.child.write_text(json.dumps(list(measure(options))))
         return
     print(machine(), f"{instructions.ISAS[instructions.best()]}, room of {options.points:,} points\n", sep=", ")
     head = ["channels @ voxels", "threads", "multiply-adds", "torch.mm", *COLUMNS, "share", "over spconv, wrong rows"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
-    for threads in options.threads:  # spconv reads its number of threads once, from the environment
-        arguments = [sys.executable, __file__, *sys.argv[1:], "--child"]
-        subprocess.run(arguments, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
+    figures = []
+    with TemporaryDirectory() as folder:
+        for threads in options.threads:  # spconv reads its number of threads once, from the environment
+            rows = Path(folder, "rows.json")
+            arguments = [sys.executable, __file__, *sys.argv[1:], "--child", str(rows)]
+            subprocess.run(arguments, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
+            figures += json.loads(rows.read_text())
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from machine import machine, most_multiply_adds, network, network_gflop
+from machine import json_option, keep, machine, most_multiply_adds, network, network_gflop
 from room import room
 
 import msm3d
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--points", type=int, default=527_020)
+    json_option(parser)
     options = parser.parse_args()
 
     print(machine())
@@ -97,6 +98,9 @@ def main() -> None:
     rate = gflop / min(seconds["network"] for seconds in best.values())
     print(f"\nthe network: {gflop:.0f} GFLOP, {rate:.0f} per second, {rate / fastest:.0%} of {fastest:.0f} (fp32)")
     print(f"{shape[0] / best['new memory']['total']:,.0f} points/s")
+    whole = {"points_in": shape[0], "channels": shape[1], "first_call": first, "peak_gb": peak}
+    stages_of = {kind: {stage.replace(" ", "_"): s for stage, s in found.items()} for kind, found in best.items()}
+    keep(options.json, [{"memory": kind, **whole, **found} for kind, found in stages_of.items()])
 
 
 if __name__ == "__main__":

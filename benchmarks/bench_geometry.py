@@ -10,7 +10,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 import torch
-from machine import machine
+from machine import json_option, keep, machine
 from room import room
 
 from msm3d.ops import curves, native, reference
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--points", type=int, default=527_020)
     parser.add_argument("--cpu-time", action="store_true", help="seconds of processor time; for one thread")
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = process_time if options.cpu_time else perf_counter
@@ -42,6 +43,7 @@ def main() -> None:
     counts = [len(level[0]) for level in native.octree(unique, 5)]
     print(machine(), f"{len(keys):,} points, voxels {counts}\n", sep=", ")
     print("| | native (ms) | reference (ms) |\n|---|---|---|")
+    figures = []
     for name, call in {
         "group points by cell": lambda ops: ops.group(keys, columns),
         "five levels with their tables": lambda ops: ops.octree(unique, 5),
@@ -58,6 +60,8 @@ def main() -> None:
         for ours, theirs in zip(flat(results["native"]), flat(results["reference"]), strict=True):
             assert torch.equal(ours, theirs), f"{name}: the backends differ"
         print(f"| {name} | {best['native'] * 1e3:.1f} | {best['reference'] * 1e3:.1f} |")
+        figures.append({"what": name, **{f"{kind}_ms": seconds * 1e3 for kind, seconds in best.items()}})
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
+from typing import Any
 from unittest import mock
 
 import torch
-from machine import machine, network
+from machine import json_option, keep, machine, network
 from room import room
 from torch import Tensor
 
@@ -73,14 +74,28 @@ def ceilings(rounds: int, names: list[str]) -> tuple[float, dict[str, float]]:
     return copied, rates
 
 
-def row(*cells: object) -> None:
+FIGURES: list[dict[str, Any]] = []
+"""The rows of all tables: each cell by its column, and the table's title."""
+TABLE: dict[str, tuple[str, ...]] = {}
+
+
+def printed(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def row(*cells: object) -> None:
+    printed(*cells)
+    [(title, columns)] = TABLE.items()
+    plain = [cell if isinstance(cell, (int, float)) else str(cell) for cell in cells]
+    FIGURES.append({"table": title, **dict(zip(columns, plain, strict=True))})
 
 
 def head(title: str, *cells: str) -> None:
     print(f"\n## {title}\n", flush=True)
-    row(*cells)
-    row(*["---"] * len(cells))
+    TABLE.clear()
+    TABLE[title] = cells
+    printed(*cells)
+    printed(*["---"] * len(cells))
 
 
 def rooms(points: int, copies: int, size: float = 0.02) -> Voxels:
@@ -284,6 +299,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--parts", action="store_true", help="operations only, not the whole network")
     parser.add_argument("--tune", action="store_true", help="time other block sizes of the convolutions, nothing else")
+    json_option(parser)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit(
@@ -298,17 +314,18 @@ def main() -> None:
     levels = triton.octree(batches[1].keys.cuda(), 5)
     if options.tune:
         tune(options, levels)
+        keep(options.json, FIGURES)
         return
     copied, rates = ceilings(options.rounds, options.precision)
     said = ", ".join(f"{name} {rate / 1e12:.0f} TFLOP/s" for name, rate in rates.items())
     print(f"copies {copied / 1e9:.0f} GB/s; multiplies {said}")
     convolutions(options, levels, rates)
     the_rest(options, batches[1], levels, copied)
-    if options.parts:
-        return
-    if options.batch > 1:
-        batches[options.batch] = rooms(options.points, options.batch)
-    whole(options, batches)
+    if not options.parts:
+        if options.batch > 1:
+            batches[options.batch] = rooms(options.points, options.batch)
+        whole(options, batches)
+    keep(options.json, FIGURES)
 
 
 if __name__ == "__main__":

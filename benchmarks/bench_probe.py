@@ -11,7 +11,7 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
-from machine import machine
+from machine import json_option, keep, machine
 
 from msm3d import PointCloud
 from msm3d.evaluate import SCANNET20, Dataset, Scene, probe
@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--test-scenes", type=int, default=3)
+    json_option(parser)
     options = parser.parse_args()
     print(machine())
 
@@ -68,6 +69,7 @@ def main() -> None:
     for method in ("linear", "knn k=1", "knn k=20"):
         print(f"  {method:9} mIoU {100 * report.miou('planted', method):.1f}")
     print(f"{seconds:.0f} s, process peak {peak:.1f} GB")
+    keep(options.json, [{"scenes": options.scenes, "points": rows, "seconds": seconds, "peak_gb": peak}])
     assert report.miou("planted", "linear") > 0.6
     assert report.miou("planted", "knn k=20") > 0.1
     assert peak < LIMIT

@@ -11,7 +11,7 @@ import sys
 from time import perf_counter
 
 import torch
-from machine import machine, network, peak, reset_peak
+from machine import json_option, keep, machine, network, peak, reset_peak
 from room import room
 
 import msm3d
@@ -38,12 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--most", type=int, default=SIZES[-1])
+    json_option(parser)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(*options.one)))
         return
     print(machine())
     print("\n| points | voxels | threads | seconds | us per point | peak bytes per voxel |\n|---|---|---|---|---|---|")
+    figures = []
     for points in (size for size in SIZES if size <= options.most):
         for threads in (1, 2):
             run = [sys.executable, __file__, "--one", str(points), str(threads)]
@@ -51,8 +53,11 @@ def main() -> None:
             each = got["peak"] / got["voxels"]
             micro = got["seconds"] / points * 1e6
             print(f"| {points:,} | {got['voxels']:,} | {threads} | {got['seconds']:.2f} | {micro:.1f} | {each:,.0f} |")
+            figures.append({"points": points, "voxels": got["voxels"], "threads": threads, "seconds": got["seconds"]})
+            figures[-1] |= {"us_per_point": micro, "bytes_per_voxel": each}
             if points >= 300_000:  # below that, what any run takes outweighs the voxels
                 assert each < msm3d.BackboneConfig().cost.bytes_per_voxel, "bytes_per_voxel is too low"
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 from time import perf_counter
 
 import torch
-from machine import machine, most_multiply_adds, network_gflop
+from machine import json_option, keep, machine, most_multiply_adds, network_gflop
 from room import room
 
 import msm3d
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--without-reference", action="store_true", help="time the native backend alone")
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -58,6 +59,7 @@ def main() -> None:
     columns = "backend", "precision", "forward (ms)", "backward (ms)", "step (ms)", "over reference", "share", "error"
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     exact: list[torch.Tensor] = []
+    figures = []
     slowest = 0.0
     for name in ("reference", "native"):
         if name not in BACKENDS or (name == "reference" and options.without_reference):
@@ -84,6 +86,12 @@ def main() -> None:
             cells = [f"{seconds * 1e3:.0f}" for seconds in (forward, backward, whole)]
             cells += [f"{slowest / whole:.1f}x", f"{gflop / whole / fastest:.0%}", f"{error:.1e}"]
             print(f"| {name} | {precision} | {' | '.join(cells)} |")
+            figures.append(
+                {"network": "small" if options.small else "published", "backend": name, "precision": precision}
+            )
+            figures[-1] |= {"forward_ms": forward * 1e3, "backward_ms": backward * 1e3, "step_ms": whole * 1e3}
+            figures[-1] |= {"over_reference": slowest / whole, "share": gflop / whole / fastest, "error": error}
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 import warnings
 
 import numpy as np
-from machine import machine
+from machine import json_option, keep, machine
 
 import msm3d
 from msm3d.errors import Msm3dWarning
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=30_000)
     parser.add_argument("--seeds", type=int, default=2, help="places of a stray at every third distance")
     parser.add_argument("--normals", action="store_true", help="estimate normals once, without the stray")
+    json_option(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore", Msm3dWarning)
 
@@ -92,18 +93,22 @@ def main() -> None:
         clouds = {kind: make(7_100_000 + i, kind=kind) for i, kind in enumerate(("office", "bedroom", "kitchen"))}
     print(f"{model}\n\n| scan | stray | mean cosine, least | 5 % quantile, least | share that holds 0.999 and 0.99 |")
     print("|---|---|---|---|---|")
-    moved = []
+    moved, figures = [], []
     for name, cloud in clouds.items():
         scan = thinned(completed(cloud) if options.normals else cloud, options.points)
         for way, pairs in strays(model, scan, options.seeds).items():
             mean, low = np.array(pairs).T
             holds = ((mean >= 0.999) & (low >= 0.99)).mean()
+            figures.append({"scan": name, "stray": way, "mean": float(mean.min()), "low": float(low.min())})
+            figures[-1]["holds"] = float(holds)
             print(f"| {name} | {way} | {mean.min():.5f} | {low.min():.4f} | {holds:.0%} |", flush=True)
         moved.append((name, moves(model, scan)))
     print("\n| scan | moved by, m | rows with the same bits | least cosine |\n|---|---|---|---|")
     for name, pairs in moved:
         for move, (same, least) in zip(MOVES, pairs, strict=True):
             print(f"| {name} | {', '.join(f'{m:g}' for m in move)} | {same:.2%} | {least:.4f} |")
+            figures.append({"scan": name, "moved": list(move), "same_bits": float(same), "least": float(least)})
+    keep(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from machine import json_option, keep
 
 from msm3d import cli
 from msm3d.io import read
@@ -40,9 +42,10 @@ def main() -> None:
     parser.add_argument("scan")
     parser.add_argument("--model", help="the bundled weights by default")
     parser.add_argument("--keep", type=Path, help="folder for what is made")
+    json_option(parser)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    pictures(given.scan)
+    figures = pictures(given.scan)
     with TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,16 +54,18 @@ def main() -> None:
             start = perf_counter()
             assert cli.main([verb, given.scan, "-o", str(folder / name), *model]) == 0
             size = (folder / name).stat().st_size / 1e6
-            print(f"msm3d {verb} -o {name}: {perf_counter() - start:.1f} s, {size:.1f} MB")
+            figures.append({"what": f"msm3d {verb} -o {name}", "seconds": perf_counter() - start, "megabytes": size})
+            print(f"msm3d {verb} -o {name}: {figures[-1]['seconds']:.1f} s, {size:.1f} MB")
+        keep(given.json, figures)
         frames(folder / "scan.html")
 
 
-def pictures(scan: str) -> None:
+def pictures(scan: str) -> list[dict[str, Any]]:
     """Time a picture of a million points, with and without normals."""
     cloud = completed(read(scan))
     rows = np.arange(1_000_000) % len(cloud)
     points = cloud.coord[rows] + 0.003 * np.sin(np.arange(3_000_000).reshape(-1, 3))
-    colors, normals = cloud.color[rows], cloud.normal[rows]
+    colors, normals, figures = cloud.color[rows], cloud.normal[rows], []
     for words, given in (("", None), (" and normals", normals)):
         seconds = []
         for _ in range(3):
@@ -68,6 +73,8 @@ def pictures(scan: str) -> None:
             render(points, colors, normals=given)
             seconds.append(perf_counter() - start)
         print(f"render 1,000,000 points{words}, 1280 x 960: {min(seconds):.2f} s")
+        figures.append({"what": f"render 1,000,000 points{words}, 1280 x 960", "seconds": min(seconds)})
+    return figures
 
 
 def frames(path: Path) -> None:

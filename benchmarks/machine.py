@@ -1,9 +1,13 @@
 """What the figures of a benchmark belong to, and the network they are taken with."""
 
+import argparse
 import ctypes
+import json
 import platform
 import subprocess
+import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +33,44 @@ def machine() -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     features = torch.backends.cpu.get_cpu_capability()
     return f"{name}, {features}, {torch.get_num_threads()} threads, torch {torch.__version__}, commit {commit or '?'}"
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark keep what it measures."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="of this machine, such as results/mine.json")
+
+
+def keep(file: Path | None, figures: list[dict[str, Any]]) -> None:
+    """Put the rows of this run into a machine's file of results, where there is one; a run of the same command goes.
+
+    The file is made if it is not there; what `machine` and `processor` say may be put into better words.
+    """
+    if file is None:
+        return
+    words = sys.argv[1:]
+    if str(file) in words:
+        words = [word for i, word in enumerate(words) if word != "--json" and words[max(i - 1, 0)] != "--json"]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(w for w in words if w[:7] != "--json=")])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    run = {"command": command, "date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "commit": commit or "?"}
+    rounded = [{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()} for row in figures]
+    run |= {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "figures": rounded}
+    data = {"machine": platform.node(), "processor": machine().split(", torch")[0], "runs": []}
+    if file.exists():
+        data = json.loads(file.read_text(encoding="utf-8"))
+    runs = [other for other in data.pop("runs") if other["command"] != command]
+    file.write_text(_as_json(data, [*runs, run]), encoding="utf-8")
+
+
+def _as_json(head: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """Return a file of results with one row of figures a line, so that a change is one line of a diff."""
+    parts = []
+    for run in runs:
+        about = json.dumps({key: value for key, value in run.items() if key != "figures"}, ensure_ascii=False)
+        rows = ",\n".join(f"      {json.dumps(row, ensure_ascii=False)}" for row in run["figures"])
+        parts.append(f'    {about[:-1]}, "figures": [\n{rows}\n    ]}}')
+    start = json.dumps(head, ensure_ascii=False, indent=2)[:-2]
+    return f'{start},\n  "runs": [\n' + ",\n".join(parts) + "\n  ]\n}\n"
 
 
 def reset_peak() -> None:

@@ -15,6 +15,7 @@ import msm3d
 from msm3d.io import READERS, WRITERS
 
 ROOT = Path(__file__).parents[1]
+MARK = re.compile(r"^<!-- (?:table: [\w -]+|end of table) -->\n+", re.MULTILINE)  # of docs/tables.py
 LINE = re.compile(r"^( *)\{include ([^\s#}]+)(?:#([^}]+))?\}$", re.MULTILINE)
 ROOM = {"seed": 900_005, "kind": "bedroom", "points": 40_000}  # far from the seeds of the training rooms
 
@@ -56,7 +57,7 @@ def writers() -> str:
 
 def included(path: Path, heading: str | None = None) -> str:
     """Return a file's text; of Markdown without the title, and with the names of files in place of links to them."""
-    text = path.read_text(encoding="utf-8").rstrip()
+    text = MARK.sub("", path.read_text(encoding="utf-8") + "\n").rstrip()
     if path.suffix != ".md":
         return text
     if heading is not None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_scene
 
 from msm3d.errors import InputError
 from msm3d.scan.augment import Augmentation, augmented, cropped
 from msm3d.scan.cloud import PointCloud
 from msm3d.scan.normals import GREY
+from tests.conftest import make_scene
 
 NOTHING = Augmentation(scale=0, jitter=0, brightness=0, tint=0, shade=0, noise=0)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -266,12 +267,27 @@ def test_check_models_and_info_report(capsys):
     assert "then run `msm3d convert FILE` once" in shown
 
 
-def test_every_verb_explains_itself(capsys):
-    for verb in ("extract", "pca", "view", "convert", "models", "info", "download", "rooms", "probe", "check"):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([verb, "--help"])
-        assert stopped.value.code == 0
-        assert f"usage: msm3d {verb}" in capsys.readouterr().out
+VERBS = cli._parsers()[1]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_all_of_its_options(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([verb, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: {VERBS[verb].needed()}\n")
+    for action in VERBS[verb].actions:
+        assert action.help, f"{verb} does not say what {action.option_strings or action.dest} is"
+        assert all(option in shown for option in action.option_strings)
+
+
+def test_the_page_of_all_verbs_names_each(capsys):
+    with pytest.raises(SystemExit):
+        cli.main([])
+    shown = capsys.readouterr().out
+    assert [verb for verb in VERBS if not re.search(rf"^ +{verb} +\w", shown, re.MULTILINE)] == []
+    assert len(VERBS) >= 11
 
 
 @pytest.mark.parametrize(("words", "usage"), [(["help"], "msm3d VERB"), (["help", "pca"], "msm3d pca SCAN")])

@@ -8,7 +8,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from golden import CONFIGS, golden_checkpoint, golden_shapes, golden_state, golden_tensor
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -21,6 +20,7 @@ from msm3d.backbones.hunet.released import PUBLISHED, inferred, table
 from msm3d.errors import FileError, InputError, Msm3dError, WeightsError
 from msm3d.weights.convert import convert, renamed
 from msm3d.weights.store import CONFIG, MODEL
+from tests.golden import CONFIGS, golden_checkpoint, golden_shapes, golden_state, golden_tensor
 
 TINY = "tiny_rms_glu"
 

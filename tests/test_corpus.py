@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from corpus import Case, Place, hostile, meshes, scans, verbs
 
 import msm3d
+from tests.corpus import Case, Place, hostile, meshes, scans, verbs
 
 CASES: list[Case] = [*scans.CASES, *meshes.CASES, *verbs.CASES, *hostile.CASES]
 SMALL = msm3d.BackboneConfig(

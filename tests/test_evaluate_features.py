@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_scene
 
 import msm3d
 from msm3d import PointCloud
 from msm3d.errors import InputError
 from msm3d.evaluate import FeatureCache, LinearProbe, ModelFeatures, RawFeatures, random_network
 from msm3d.evaluate.hashes import input_hash, model_hash, scene_hash
+from tests.conftest import make_scene
 
 
 class Counted:

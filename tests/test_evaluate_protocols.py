@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_scene
 
 from msm3d import PointCloud
 from msm3d.errors import InputError
@@ -25,6 +24,7 @@ from msm3d.evaluate import (
 )
 from msm3d.evaluate.cache import Examples
 from msm3d.evaluate.protocols import few_points, few_scenes, level_sets
+from tests.conftest import make_scene
 
 CLASSES = ClassList("parts", ("floor", "wall", "ball", "never"))
 

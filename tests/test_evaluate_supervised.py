@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_evaluate_protocols import made, split
 
 from msm3d.errors import InputError
 from msm3d.evaluate import Dataset, Scene, SupervisedSettings, probe, supervised_model, train_supervised
+from tests.test_evaluate_protocols import made, split
 
 SETTINGS = SupervisedSettings(steps=6, batch=2, crop=250)
 

@@ -1,5 +1,6 @@
 """Every example runs as it stands, on small rooms and with a small network, and does what it says."""
 
+import re
 import runpy
 import sys
 import warnings
@@ -17,6 +18,23 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NEEDS = {"12_pytorch_geometric": "torch_geometric", "13_open3d": "open3d"}
 SCANS = {"02_batch": 2, "04_pca_picture": 2, "06_linear_probe": 2, "10_head": 2, "11_pointcept": 2}
 SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0}
+SAYS = {
+    "01_extract": r"3,000 points x 48 channels in .* s\n  level 0:  *8 channels .*written: .*: coord \(n, 3\)",
+    "02_batch": r"3,000 points x 48 channels\n.*the first scan on its own has the same bits: True\n.*\+1\.00 to",
+    "03_bare_ply": r"\.ply: 3,000 points x 48 channels\n",
+    "04_pca_picture": r"written: .*\.png\n",
+    "05_similarity": r"of 3,000 points the most similar 2 % have a cosine of at least .*open it in a browser and click",
+    "06_linear_probe": r"mIoU \d+\.\d %, \d+\.\d % of the points right\n.*: IoU \d+ %, [\d,]+ points\n",
+    "07_few_labels": r"labelled points of \d+ classes -> 3,000 points\n.*mIoU \d+\.\d % on .* labels were kept back",
+    "08_clusters": r"3,000 points, [\d,]+ voxels, \d+ clusters\n.*adjusted mutual information with the classes: -?\d",
+    "09_instances": r"\d+ proposals in [\d,]+ voxels, 3,000 points\n.*have an IoU above 0.*\(cut into \d+\)",
+    "10_head": r"learning from \d+ scans?, \d+ epochs\nnetwork frozen: mIoU .*\nnetwork learning too: mIoU",
+    "11_pointcept": r"batch of \d+: msm \(6000, 32\), offset \[3000, 6000\], split again: True\n",
+    "12_pytorch_geometric": r"a scan: Data\(.*mIoU \d+\.\d % on the [\d,]+ voxels of another scan\n",
+    "13_open3d": r"features \(3000, 48\)\n.*written: .*o3d\.pipelines\.registration\.Feature: 48 x \d+\n",
+    "14_folder": r"\d+ scans, 0 failed\n",
+}
+"""What is in the output of each example, whatever its scans."""
 WRITES = {
     "01_extract": ["features.npz"],
     "04_pca_picture": ["basis.npz"],
@@ -70,7 +88,8 @@ def test_examples_run_on_what_they_make_and_on_files(example, run, small, tmp_pa
     scans = sorted((small / "scans").rglob("*.ply"))
     given = [small / "scans"] if example.stem == "14_folder" else scans[: SCANS.get(example.stem, 1)]
     for arguments in ([], given):
-        assert len(run(example, *arguments).splitlines()) >= 1
+        said = run(example, *arguments)
+        assert re.search(SAYS[example.stem], said, re.DOTALL), said
         for name in WRITES.get(example.stem, []):
             assert (tmp_path / "demo" / name).stat().st_size > 0
 
@@ -79,6 +98,12 @@ def test_one_vector_per_point_is_written(run, small, tmp_path):
     assert "3,000 points x 48 channels" in run(ROOT / "examples" / "01_extract.py")
     with np.load(tmp_path / "demo" / "features.npz") as file:
         assert (file["coord"].shape, file["feat"].shape) == ((3000, 3), (3000, 48))
+
+
+def test_a_bare_scan_is_warned_of_and_compared_level_by_level(run):
+    said = run(ROOT / "examples" / "03_bare_ply.py")
+    assert re.search(r"warning: .*no colour\b.*\n", said)
+    assert len(re.findall(r"level \d: cosine -?[01]\.\d\d to the features of the complete scan", said)) == 4
 
 
 def test_a_folder_goes_on_where_it_was_interrupted(run, small, tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_family import Toy, ToyShape
 
 import msm3d
 from msm3d import backbones, evaluate, weights
@@ -23,6 +22,7 @@ from msm3d.sparse.hierarchy import Hierarchy
 from msm3d.sparse.interpolate import SAMPLINGS
 from msm3d.weights.store import CONFIG
 from tests.conftest import make_scene, voxel_keys
+from tests.toy_family import Toy, ToyShape
 
 ROOT = Path(msm3d.__file__).parents[1]
 HUNET = BackboneConfig(

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from hub import Hub
 from safetensors.torch import load_file, save_file
-from test_hub import client, hub  # noqa: F401
 
 from msm3d.errors import InputError, WeightsError
 from msm3d.evaluate import KNNProbe, LinearProbe, NotFittedError, random_network
 from msm3d.tasks import Fingerprint, heads
 from msm3d.tasks.heads import HEADS
 from msm3d.tasks.heads.base import Head
+from tests.hub import Hub
+from tests.test_hub import client, hub  # noqa: F401
 
 BLOCKS = [slice(0, 3), slice(4, 9)]
 CASES = {

@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
-from hub import Hub, Repo, answer, cut_short, scrambled
 
+import msm3d
 from msm3d import weights
 from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import InputError, WeightsError
 from msm3d.weights.store import CARD, CONFIG, MODEL
+from tests.hub import Hub, Repo, answer, cut_short, scrambled
 
 SMALL = BackboneConfig(
     channels=(4,), decoder_channels=(4,), conv_blocks=(0,), attention_blocks=(0,), heads=(0,), voxel_size=0.05
@@ -378,6 +380,18 @@ def test_push_makes_a_repository_that_can_be_loaded(hub, client, tmp_path):
     assert repo.private
     assert sorted(repo.commits[commit]) == [CARD, CONFIG, MODEL]
     assert weights.read(weights.resolve("ana/new"))[1]["a"].equal(TENSORS["a"])
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
+def test_a_model_is_pushed_and_loads_from_there_as_it_was(hub, client, model, scene):
+    """What the README promises: `push_to_hub` on one machine, `load` on another."""
+    url = model.push_to_hub("ana/small", token="hf_right", commit_message="A small one")
+    assert hub.repos["ana/small"].branches["main"] in url
+    again = msm3d.load("ana/small", device="cpu", backend="reference")
+    assert again.config == model.config
+    assert np.array_equal(again.extract(scene), model.extract(scene))
+    with pytest.raises(TypeError, match="colour"):
+        model.push_to_hub("ana/small", colour="red")
 
 
 def test_push_needs_a_token(hub, client, tmp_path):

@@ -12,13 +12,13 @@ import plyfile
 import pytest
 import torch
 import trimesh
-from files import NAMES, NORMAL, RGB, SCANS, XYZ, columns, pcd, refused, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.errors import DependencyError, FileError, InputError
 from msm3d.io import KINDS, as_cloud, read
 from msm3d.scan.options import ReadOptions
+from tests.files import NAMES, NORMAL, RGB, SCANS, XYZ, columns, pcd, refused, same
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,12 +8,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
 from msm3d.errors import FileError
 from msm3d.io import limits, read
 from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
+from tests.files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
 
 def test_npz_and_npy(tmp_path):

@@ -7,10 +7,10 @@ import sys
 import laspy
 import numpy as np
 import pytest
-from files import LABEL, RGB, XYZ, refused
 
 from msm3d.errors import FileError
 from msm3d.io import guard, limits, read
+from tests.files import LABEL, RGB, XYZ, refused
 
 
 @pytest.mark.parametrize("kind", ["las", "laz"])

@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 import trimesh
-from files import refused
 from PIL import Image
 
 from msm3d.errors import DependencyError, FileError, Msm3dWarning
 from msm3d.io import read, surface
 from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
+from tests.files import refused
 
 CORNERS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
 FACES = [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]  # a tetrahedron, seen from outside

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from files import HUGE, literal, pcd, refused, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from msm3d.io import read
 from msm3d.io.pcd import _unpacked
 from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
+from tests.files import HUGE, literal, pcd, refused, same
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])

@@ -3,12 +3,12 @@
 import numpy as np
 import plyfile
 import pytest
-from files import HUGE, NAMES, columns, refused, same
 
 from msm3d.errors import Msm3dWarning
 from msm3d.io import read
 from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
+from tests.files import HUGE, NAMES, columns, refused, same
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "<", ">"])

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from files import HUGE, refused
 
 from msm3d.errors import FileError, Msm3dWarning
 from msm3d.io import read
 from msm3d.io.reading import _content
 from msm3d.scan.options import ReadOptions
+from tests.files import HUGE, refused
 
 
 @pytest.mark.parametrize(

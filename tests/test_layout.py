@@ -167,10 +167,23 @@ def test_import_prints_nothing_and_loads_no_optional_package():
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@pytest.mark.slow
-def test_import_takes_no_more_than_a_fifth_of_a_second_over_torch():
-    code = "import time, torch; start = time.perf_counter(); import msm3d; print(time.perf_counter() - start)"
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent) for _ in "123"
-    ]
-    assert min(float(run.stdout) for run in runs) < 0.2
+def test_import_loads_few_modules_and_none_that_is_large():
+    """What an import takes, counted and not timed: the machine may be busy."""
+    code = "import sys; before = set(sys.modules); import msm3d, msm3d.cli; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    loaded = done.stdout.split()
+    large = {
+        "torch",
+        "numpy",
+        "tqdm",
+        "safetensors",
+        "plyfile",
+        "asyncio",
+        "email",
+        "http",
+        "multiprocessing",
+        "unittest",
+    }
+    assert {name for name in loaded if name.startswith("msm3d.")} > {"msm3d.errors", "msm3d.cli.parser"}
+    assert large & {name.split(".")[0] for name in loaded} == set()
+    assert len(loaded) < 120, loaded

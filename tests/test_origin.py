@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from files import SCANS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msm3d.io import read
 from msm3d.scan.origin import anchor, ticks
 from tests.conftest import make_scene
+from tests.files import SCANS
 
 REACH = 0.0125
 

@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import make_scene
 
 import msm3d
 from msm3d import cli
@@ -24,6 +23,7 @@ from msm3d.pretrain.sources import scenes as sources
 from msm3d.scan.augment import Augmentation
 from msm3d.scan.cloud import PointCloud
 from msm3d.training.trainer import ahead
+from tests.conftest import make_scene
 
 
 @dataclass(frozen=True)

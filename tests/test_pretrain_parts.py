@@ -6,7 +6,6 @@ from math import pi
 import numpy as np
 import pytest
 import torch
-from conftest import make_scene
 
 from msm3d import training
 from msm3d.backbones import build
@@ -22,6 +21,7 @@ from msm3d.pretrain.targets import Moments, assignments, disagreement, distance,
 from msm3d.pretrain.views import Counterparts, view_of
 from msm3d.scan.augment import Augmentation
 from msm3d.scan.cloud import PointCloud
+from tests.conftest import make_scene
 
 CPU = torch.device("cpu")
 STILL = Augmentation(scale=0, jitter=0, brightness=0, tint=0, shade=0, noise=0)

@@ -21,8 +21,6 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A working directory with scan.ply."""
-    from msm3d.io import results
-
     monkeypatch.chdir(tmp_path)
     scene = make_scene(0, 200)
     columns = np.concatenate([scene["coord"], scene["color"], scene["normal"]], 1)
@@ -30,7 +28,6 @@ def place(tmp_path, monkeypatch):
     header = [f"property float {name}" for name in names]
     lines = ["ply", "format ascii 1.0", f"element vertex {len(columns)}", *header, "end_header"]
     Path("scan.ply").write_text("\n".join([*lines, *(" ".join(f"{v:.6f}" for v in row) for row in columns)]) + "\n")
-    assert results.FORMATS
     return tmp_path
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_scene
 
 from msm3d.errors import InputError
 from msm3d.scan import rescan
 from msm3d.scan.cloud import PointCloud
 from msm3d.scan.rescan import Rescan, fused, in_balls, rescanned, seen
+from tests.conftest import make_scene
 
 BALL = [1, 0.7, 0.3]
 

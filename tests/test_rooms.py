@@ -311,7 +311,7 @@ def test_the_probe_would_find_a_strong_cue(rooms):
 @pytest.mark.parametrize(
     ("given", "cure"),
     [
-        ({"kind": "garage"}, "unknown kind of room 'garage'; choose one of bedroom, "),
+        ({"kind": "garage"}, "kind is 'garage'; choose one of bedroom, "),
         ({"seed": -1}, "give a seed of at least 0"),
         ({"points": 0}, "at least 1 point"),
     ],
@@ -359,7 +359,7 @@ def test_a_folder_keeps_its_settings(tmp_path):
     assert json.loads((tmp_path / "rooms.json").read_text())["points"] == 2_000
     with pytest.raises(FileError, match=r"points 2000; use the same settings or another directory"):
         write(tmp_path, 1, points=1_000, workers=1)
-    with pytest.raises(InputError, match="unknown layout 'las'; choose one of pointcept, ply"):
+    with pytest.raises(InputError, match="layout is 'las'; choose one of pointcept, ply"):
         write(tmp_path, 1, layout="las")
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_evaluate_protocols import CLASSES, made, split
-from toy_task import Height, LeastSquares
 
 import msm3d
 from msm3d import cli
@@ -19,6 +17,8 @@ from msm3d.evaluate.report import COLUMNS
 from msm3d.tasks import TASKS, Confusion, register, task
 from msm3d.tasks.heads import HEADS
 from msm3d.tasks.heads import register as register_head
+from tests.test_evaluate_protocols import CLASSES, made, split
+from tests.toy_task import Height, LeastSquares
 
 COUNTS = dict(protocol="knn", sample=200)
 

@@ -23,6 +23,10 @@ from tests.conftest import make_scene
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --enable-unsafe-swiftshader""".split()
 FRAMES = "() => new Promise((done) => { let n = 3; const f = () => n-- ? requestAnimationFrame(f) : done(); f(); })"
+RESTS = """() => { if (!window.msm3d) return document.documentElement.dataset.ready === "no";
+  const { speed, rig, state } = msm3d;
+  return speed.full && !speed.moving && !rig.changed && !state.dirty
+    && document.getAnimations().every((animation) => animation.playState !== "running"); }"""
 NAMES = ("floor", "wall", "ball")
 
 
@@ -94,8 +98,9 @@ class Visit:
         self.settle()
 
     def settle(self):
-        self.page.wait_for_timeout(250)
-        self.page.evaluate(FRAMES)
+        """Wait until everything that was asked for is drawn: whole, at rest, and no panel on its way."""
+        self.page.evaluate(FRAMES)  # in which what has just happened is noticed
+        self.page.wait_for_function(RESTS)
 
     def picture(self):
         from PIL import Image
@@ -244,8 +249,9 @@ def test_the_bar_is_as_long_as_it_says(visit):
         )
         assert there - here == pytest.approx(pixels, abs=2)
         assert 40 < pixels < 122
+        before = shown.page.evaluate("() => msm3d.rig.distance")
         shown.page.keyboard.down("+")
-        shown.page.wait_for_timeout(600)
+        shown.page.wait_for_function("(before) => msm3d.rig.distance < 0.7 * before", arg=before)
         shown.page.keyboard.up("+")
         shown.settle()
 
@@ -356,18 +362,17 @@ def test_everything_is_reached_by_keys(visit):
     assert shown.state("level") == 0
     yaw = shown.page.evaluate("() => msm3d.rig.yaw")
     keyboard.down("ArrowLeft")
-    shown.settle()
+    shown.page.wait_for_function("(yaw) => msm3d.rig.yaw !== yaw", arg=yaw)
     keyboard.up("ArrowLeft")
-    assert shown.page.evaluate("() => msm3d.rig.yaw") != yaw
     keyboard.press("r")
     shown.settle()
     assert shown.page.evaluate("() => msm3d.rig.yaw") == yaw
     keyboard.press("f")
     eye = shown.page.evaluate("() => msm3d.rig.eye.toArray()")
     keyboard.down("w")
-    shown.settle()
+    moved = "(eye) => Math.hypot(...msm3d.rig.eye.toArray().map((x, i) => x - eye[i])) > 0.005"
+    shown.page.wait_for_function(moved, arg=eye)
     keyboard.up("w")
-    assert np.linalg.norm(np.subtract(shown.page.evaluate("() => msm3d.rig.eye.toArray()"), eye)) > 0.005
     keyboard.press("r")
     shown.settle()
     keyboard.press("Enter")
@@ -523,7 +528,7 @@ def test_packed_similarity_is_close_and_its_loss_is_measured():
     measured = loss(features, grid, packed, levels)
     assert len(measured) == 3
     exact = np.stack([similarity(features, int(grid.rows[i])) for i in range(0, 4000, 100)])
-    owner = grid.owner
+    owner = grid.cell_of_point
     ours = np.stack([packed.similarity(owner[[i]], np.arange(len(grid.cells)))[0] for i in range(0, 4000, 100)])
     off = np.abs(exact[:, grid.rows] - ours[:, owner])
     assert off.mean() < 0.02
@@ -542,7 +547,7 @@ def test_of_a_large_scan_an_even_part_is_kept(network, tmp_path):
     [
         ({"path": "a.txt"}, "a.txt cannot hold a page; end it with .html."),
         ({"path": "no/a.html"}, "there is no folder no; make it first: mkdir -p no"),
-        ({"mode": "colours"}, "mode is 'colours'; choose one of color, pca, similarity, label."),
+        ({"mode": "colours"}, "mode is 'colours'; did you mean 'color'?"),
         ({"features": np.zeros((4, 3))}, "there are 4 features for 300 points; give one row per point."),
         ({"channels": 2}, "channels is 2; give at least 4 for each of 1 levels."),
     ],

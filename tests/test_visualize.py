@@ -11,10 +11,10 @@ from msm3d import cli
 from msm3d.errors import FileError, InputError
 from msm3d.scan.cloud import PointCloud
 from msm3d.visualize import (
+    Camera,
     ColorBasis,
     Height,
     Kinds,
-    View,
     automatic_view,
     label_colors,
     pca_colors,
@@ -259,7 +259,14 @@ def test_labels_have_colours_and_unknown_ones_are_grey():
 
 # --- pictures -------------------------------------------------------------------------------------------------------
 
-FRONT = View(eye=(0, -4, 0), target=(0, 0, 0))
+
+def test_the_older_name_of_a_camera_goes_on_working():
+    from msm3d.visualize import View
+
+    assert isinstance(automatic_view(np.random.default_rng(0).random((500, 3))), View)
+
+
+FRONT = Camera(eye=(0, -4, 0), target=(0, 0, 0))
 
 
 def test_the_same_input_gives_the_same_bytes(scene, tmp_path):
@@ -332,7 +339,7 @@ def test_walls_between_camera_and_room_are_left_out():
     assert found[40000:].mean() < 0.2
     colors = np.full((44000, 3), 200)
     colors[40000:] = [255, 0, 0]
-    view = View(eye=(2.5, -6, 2.6), target=(2.5, 2, 0.8))
+    view = Camera(eye=(2.5, -6, 2.6), target=(2.5, 2, 0.8))
     shown = [render(points, colors, size=(160, 120), view=view, normals=given).astype(int) for given in (normals, None)]
     red = [int((picture[:, :, 0] > picture[:, :, 1] + 60).sum()) for picture in shown]
     assert red[0] > 100 > red[1]
@@ -362,8 +369,8 @@ def test_one_point_and_points_on_a_line_are_drawn():
         (lambda p: render(p, p, normals=p[:4]), r"normals has shape \(4, 3\); give \(5, 3\), one row per point."),
         (lambda p: render(p, p, size=(0, 10)), r"size is \(0, 10\); give width and height in pixels, at most 8192."),
         (lambda p: render(p, p, background="blue"), "background is 'blue'; choose white, light, dark, black or red"),
-        (lambda p: View(eye=(0, 0, 0), target=(0, 0, 0)), "give two different points x, y, z."),
-        (lambda p: View(eye=(0, 0, 0), target=(1, 0, 0), fov=0), "fov is 0; give an angle of 1 to 150 degrees."),
+        (lambda p: Camera(eye=(0, 0, 0), target=(0, 0, 0)), "give two different points x, y, z."),
+        (lambda p: Camera(eye=(0, 0, 0), target=(1, 0, 0), fov=0), "fov is 0; give an angle of 1 to 150 degrees."),
         (lambda p: save_picture("a.jpg", p), "a.jpg cannot hold a picture; end it with .png."),
         (lambda p: save_picture("no/a.png", p), "there is no folder no; make it first: mkdir -p no"),
         (
@@ -502,6 +509,11 @@ def test_pca_has_other_pictures(place, mode, capsys):
     assert len(np.unique(colors[1], axis=0)) <= 8 or mode == "no-height"
 
 
+def test_clusters_need_no_height(place, monkeypatch):
+    monkeypatch.setattr(Height, "fit", lambda *_: pytest.fail("what height explains is not asked for"))
+    assert run("pca", "one.npz", "-o", "kinds.ply", "--mode", "clusters") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -540,7 +552,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence
 def test_large_descriptors_lie_in_a_file_while_they_are_needed(place, monkeypatch):
     import msm3d.io.limits  # noqa: F401  # which is to know what really is free
 
-    monkeypatch.setattr("msm3d.visualize.verbs.memory.available", lambda *_: 1000)
+    monkeypatch.setattr("msm3d.visualize.source.memory.available", lambda *_: 1000)
     assert run("pca", "one.npz", "-o", "one.ply", "--max-memory", "1GB") == 0
     assert [path.name for path in place.iterdir() if path.name.startswith(".")] == []
 

@@ -1,7 +1,8 @@
-"""Make a release of a pre-training run: `python weights/export_rooms.py RUN [--which student] [--scores report.json]`.
+"""Make a release of a pre-training run: `python weights/export_rooms.py RUN [--which student]`.
 
-Writes the network in half precision to `msm3d/bundled/rooms`, which the wheel carries, and to `weights/rooms` an input
-with what the network says of it, which the tests compare on every backend.
+Writes the network in half precision to `msm3d/weights/bundled/rooms`, which the wheel carries, and to `weights/rooms`
+an input with what the network says of it, which the tests compare on every backend. What is then measured goes into
+`weights/rooms/scores.json`, from which `make tables` writes it wherever it is told.
 """
 
 import argparse
@@ -17,13 +18,11 @@ from msm3d import rooms
 from msm3d.weights import store
 
 ROOT = Path(__file__).parents[1]
-BUNDLE, CHECK = ROOT / "msm3d" / "bundled" / "rooms", ROOT / "weights" / "rooms" / "check.safetensors"
+BUNDLE, CHECK = ROOT / "msm3d" / "weights" / "bundled" / "rooms", ROOT / "weights" / "rooms" / "check.safetensors"
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("run", type=Path, help="folder of `msm3d pretrain`")
 parser.add_argument("--which", default="student", choices=["student", "teacher"])
-parser.add_argument("--scores", type=json.loads, default={}, help="measured results by name, as JSON")
-parser.add_argument("--scores-source", default="", help="who measured them, and how")
 options = parser.parse_args()
 
 trained = msm3d.load(options.run / options.which, device="cpu")
@@ -33,8 +32,8 @@ meta = {
     "licence": "MIT",
     "data": f"{len(scenes)} rooms made by msm3d.rooms, without labels",
     "source": f"msm3d, pre-trained with msm3d.pretrain: the {options.which} after {trained.meta['steps']:,} steps",
-    "scores": options.scores,
-    "scores_source": options.scores_source,
+    "scores": {},
+    "scores_source": "",
 }
 half = {name: tensor.half() for name, tensor in trained.backbone.state_dict().items()}
 store.write(BUNDLE, trained.config, half, meta)

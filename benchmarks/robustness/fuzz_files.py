@@ -20,7 +20,6 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 import msm3d
-import msm3d.visualize.verbs as verbs
 from msm3d.io import read, results
 
 N = 60
@@ -158,8 +157,7 @@ def features(rng: np.random.Generator, folder: Path) -> dict[str, bytes]:
     files = {}
     for ending in results.FORMATS:
         path = folder / f"features{ending}"
-        first = cloud if "cloud" in results.writing.__wrapped__.__code__.co_varnames[:3] else cloud.coord
-        with results.writing(path, first, 8) as rows:
+        with results.writing(path, cloud, 8) as rows:
             rows[:] = rng.normal(size=rows.shape)
         files[path.name] = path.read_bytes()
     return files
@@ -167,8 +165,6 @@ def features(rng: np.random.Generator, folder: Path) -> dict[str, bytes]:
 
 def read_features(path: Path) -> Any:
     """Read features and what is said of them, as `view --features` does."""
-    if not hasattr(results, "features"):
-        return verbs._features(str(path))
     results.metadata(path)
     return results.features(path)
 

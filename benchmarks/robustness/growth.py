@@ -30,15 +30,16 @@ def count(what: str) -> int:
     return len(os.listdir(f"/proc/self/{what}"))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extracts", type=int, default=1000)
-    parser.add_argument("--largest", type=int, default=10_000, help="points of the largest scan (default 10000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rng = np.random.default_rng(options.seed)
+def points(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return a wall and a floor (n, 9) with colours and normals."""
+    xyz = np.c_[rng.uniform(0, 5, (n, 2)), rng.normal(0, 0.01, n)]
+    xyz[: n // 2] = xyz[: n // 2, [0, 2, 1]]  # a wall
+    normal = np.where(np.arange(n)[:, None] < n // 2, [0.0, 1, 0], [0.0, 0, 1])
+    return np.c_[xyz, rng.uniform(0, 1, (n, 3)), normal].astype(np.float32)
+
+
+def ways() -> list[Callable[[np.ndarray], object]]:
+    """Return the ways in which a small model takes a scan, each of its own code path."""
     config = msm3d.BackboneConfig(
         channels=(16, 16),
         decoder_channels=(16, 16),
@@ -54,19 +55,13 @@ def main() -> int:
     folder.mkdir()
     path = folder / "scan.ply"
 
-    def points(n: int) -> np.ndarray:
-        xyz = np.c_[rng.uniform(0, 5, (n, 2)), rng.normal(0, 0.01, n)]
-        xyz[: n // 2] = xyz[: n // 2, [0, 2, 1]]  # a wall
-        normal = np.where(np.arange(n)[:, None] < n // 2, [0.0, 1, 0], [0.0, 0, 1])
-        return np.c_[xyz, rng.uniform(0, 1, (n, 3)), normal].astype(np.float32)
-
     def from_file(scan: np.ndarray) -> None:
         head = "".join(f"property float {name}\n" for name in "x y z red green blue nx ny nz".split())
         header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(scan)}\n{head}end_header\n"
         path.write_bytes(header.encode() + scan.tobytes())
         model.extract(path)
 
-    ways: list[Callable[[np.ndarray], object]] = [
+    return [
         model.extract,
         from_file,
         lambda scan: model.extract(torch.from_numpy(scan), levels=-1),
@@ -74,12 +69,23 @@ def main() -> int:
         lambda scan: model.extract(scan, max_memory=len(scan) * per_point),
         lambda scan: model.extract(scan, at="voxels", dtype="float16"),
     ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--extracts", type=int, default=1000)
+    parser.add_argument("--largest", type=int, default=10_000, help="points of the largest scan (default 10000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rng, extracts = np.random.default_rng(options.seed), ways()
     measures: dict[str, list[int]] = {"memory": [], "files": [], "threads": []}
     start = perf_counter()
     for i in range(options.extracts):
-        largest = i < len(ways)  # at once, so that what is kept for reuse is there
+        largest = i < len(extracts)  # at once, so that what is kept for reuse is there
         n = options.largest if largest else int(np.exp(rng.uniform(np.log(100), np.log(options.largest))))
-        ways[i % len(ways)](points(n))
+        extracts[i % len(extracts)](points(rng, n))
         measures["memory"].append(resident())
         measures["files"].append(count("fd"))
         measures["threads"].append(count("task"))

@@ -3,16 +3,25 @@
 import argparse
 import os
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from .._util import stages
 from . import arguments
 from .arguments import SCAN
 from .display import Display
 
+if TYPE_CHECKING:
+    from ..visualize.source import Source
+
 
 def add(verbs: Any) -> None:
     """Declare the verbs."""
+    _add_pca(verbs)
+    _add_view(verbs)
+
+
+def _add_pca(verbs: Any) -> None:
     verb = verbs.add_parser(
         "pca",
         help="scans to colours: features as red, green and blue",
@@ -51,6 +60,8 @@ def add(verbs: Any) -> None:
     arguments.add_quiet(verb)
     verb.set_defaults(run=_pca)
 
+
+def _add_view(verbs: Any) -> None:
     verb = verbs.add_parser(
         "view",
         help="a scan to a page: click a point to see what is similar",
@@ -77,17 +88,29 @@ def add(verbs: Any) -> None:
     verb.set_defaults(run=_view)
 
 
+def _source(options: argparse.Namespace, display: Display, files: list[str] | None) -> "Source":
+    """Return where features come from: the files that are given, or else the model."""
+    from ..visualize.source import Source
+
+    return Source(
+        load=lambda: arguments.load(options, display),
+        files=files,
+        levels=getattr(options, "levels", None),
+        max_memory=options.max_memory,
+        options=arguments.reading(options),
+    )
+
+
 def _pca(options: argparse.Namespace, display: Display) -> None:
     arguments.check_there([*options.scans, *(options.features or [])])
     from ..batch import found
-    from ..visualize.verbs import pca
+    from ..visualize.verbs import Look, pca
 
-    kept = ("levels", "form", "size", "background", "basis", "save_basis", "mode", "features", "max_memory")
-    settings: dict[str, Any] = {name: getattr(options, name) for name in kept}
-    settings["options"] = arguments.reading(options)
+    look = Look(**{field.name: getattr(options, field.name) for field in fields(Look)})
+    source = _source(options, display, options.features)
     scans = [os.fspath(scan) for path in options.scans for scan in found(path)]
     with stages.of(scans[0]) if len(scans) == 1 else nullcontext():
-        for line in pca(scans, options.output, lambda: arguments.load(options, display), **settings):
+        for line in pca(scans, options.output, source, look):
             display.line(line)
 
 
@@ -95,8 +118,7 @@ def _view(options: argparse.Namespace, display: Display) -> None:
     arguments.check_there([options.scan, *([options.features] if options.features else [])])
     from ..visualize.verbs import view
 
-    settings: dict[str, Any] = {name: getattr(options, name) for name in ("features", "names", "most", "max_memory")}
-    settings["options"] = arguments.reading(options)
+    source = _source(options, display, [options.features] if options.features else None)
     with stages.of(options.scan):
-        for line in view(options.scan, options.output, lambda: arguments.load(options, display), **settings):
+        for line in view(options.scan, options.output, source, names=options.names, most=options.most):
             display.line(line)

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .._util.atomic import on_termination, refusals, replacing, staged
-from .._util.words import choices
+from .._util.words import require_one_of
 from ..errors import FileError, InputError, cut
 from ..scan.cloud import PointCloud
 from .classes import CLASSES, KINDS, OTHER
@@ -66,13 +66,10 @@ def write(
         InputError: an unknown layout, split or kind, or a number below its least value.
         FileError: the directory holds rooms made with other settings, or cannot be written.
     """
-    for name, value, known in (
-        ("layout", layout, LAYOUTS),
-        ("split", split or "train", SPLITS),
-        ("kind", kind or KINDS[0], KINDS),
-    ):
-        if value not in known:
-            raise InputError(f"unknown {name} {value!r}; {choices(value, known)}")
+    require_one_of("layout", layout, LAYOUTS)
+    for name, value, known in (("split", split, SPLITS), ("kind", kind, KINDS)):
+        if value is not None:
+            require_one_of(name, value, known)
     if count < 1 or first_seed < 0 or points < 1:
         raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 1, 0 and 1.")
     folder = Path(directory)

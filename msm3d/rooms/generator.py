@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._util.words import require_one_of
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .camera import Sensor
@@ -36,8 +37,8 @@ def make(seed: int, *, kind: str | None = None, points: int = 100_000, scan: boo
     Raises:
         InputError: an unknown kind, a negative seed or no points.
     """
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"unknown kind of room {kind!r}; choose one of {', '.join(KINDS)}.")
+    if kind is not None:
+        require_one_of("kind", kind, KINDS)
     if seed < 0 or points < 1:
         raise InputError(f"seed {seed} and points {points}: give a seed of at least 0 and at least 1 point.")
     rng = np.random.default_rng(seed)

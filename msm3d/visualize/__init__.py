@@ -1,5 +1,6 @@
 """See features: colours by principal components, similarity to a point, pictures without a display, a page to send."""
 
+from .camera import Camera as Camera
 from .camera import View as View
 from .camera import automatic_view as automatic_view
 from .colors import ColorBasis as ColorBasis

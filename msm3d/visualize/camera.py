@@ -12,7 +12,7 @@ _TURNS = np.deg2rad([30, 60, 120, 150, 210, 240, 300, 330])  # headings off a ro
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class Camera:
     """A camera with perspective, its horizon level; z is up."""
 
     eye: tuple[float, float, float]
@@ -36,7 +36,10 @@ class View:
         return axes(np.asarray(self.target, np.float64) - np.asarray(self.eye, np.float64))
 
 
-def automatic_view(points: np.ndarray, size: tuple[int, int] = (1280, 960), fov: float = 40.0) -> View:
+View = Camera  # its older name
+
+
+def automatic_view(points: np.ndarray, size: tuple[int, int] = (1280, 960), fov: float = 40.0) -> Camera:
     """Return a view from above a corner that fits the points into a picture of `size`.
 
     The heading is the one in which things rise to the back; a ceiling, where there is one, is left out.
@@ -49,7 +52,7 @@ def automatic_view(points: np.ndarray, size: tuple[int, int] = (1280, 960), fov:
     Args:
         points: (n, 3) metres, z up.
         size: width and height of the picture.
-        fov: see `View`.
+        fov: see `Camera`.
     """
     kept = np.asarray(points, np.float64)[spaced(len(points), _SAMPLE)]
     below = ceiling(kept)
@@ -69,7 +72,7 @@ def automatic_view(points: np.ndarray, size: tuple[int, int] = (1280, 960), fov:
     (shift_x, far_x), (shift_y, far_y) = (_fitted(x, z, half * size[0] / size[1]), _fitted(y, z, half))
     target = middle + shift_x * right + shift_y * up
     eye = target - max(far_x, far_y, 1e-3) * away
-    return View(eye=tuple(eye.tolist()), target=tuple(target.tolist()), fov=fov, below=below)
+    return Camera(eye=tuple(eye.tolist()), target=tuple(target.tolist()), fov=fov, below=below)
 
 
 def axes(away: np.ndarray) -> np.ndarray:

@@ -80,8 +80,8 @@ def _means(rows: torch.Tensor, count: int) -> torch.Tensor:
     for _ in range(_STARTS):
         centres = _spread(rows, count, chance)
         for _ in range(_STEPS):
-            owner = torch.nn.functional.one_hot((rows @ centres.T).argmax(1), count)
-            sums = owner.float().T @ rows
+            members = torch.nn.functional.one_hot((rows @ centres.T).argmax(1), count)
+            sums = members.float().T @ rows
             found = torch.nn.functional.normalize(torch.where(sums.any(1, keepdim=True), sums, centres), dim=1)
             if torch.equal(found, centres):
                 break

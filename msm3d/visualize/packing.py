@@ -58,7 +58,7 @@ class Cells:
         return cls(edge, corner, cells[order[starts]], np.diff(starts, append=len(order)), order)
 
     @property
-    def owner(self) -> np.ndarray:
+    def cell_of_point(self) -> np.ndarray:
         """(n,) int64: the cell of the point at each place."""
         return np.repeat(np.arange(len(self.cells)), self.counts)
 
@@ -160,14 +160,14 @@ def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[sl
 
     Over all levels and then over each, for 48 points and 4,096 others, evenly spaced.
     """
-    n, owner = len(cells.rows), cells.owner
+    n, cell = len(cells.rows), cells.cell_of_point
     some, others = (spaced(n, count) for count in _PAIRS)
     query, rows = (np.asarray(features[cells.rows[at]], np.float32) for at in (some, others))
     result = []
     for level in [None, *range(len(levels) if len(levels) > 1 else 0)]:
         columns = slice(None) if level is None else levels[level]
         exact = unit(query[:, columns])[0] @ unit(rows[:, columns])[0].T
-        difference = np.abs(exact - packed.similarity(owner[some], owner[others], level))
+        difference = np.abs(exact - packed.similarity(cell[some], cell[others], level))
         result.append((float(difference.mean()), float(np.percentile(difference, 95))))
     return result
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._util.atomic import replacing
 from .._util.output_path import output_path
+from .._util.words import require_one_of
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .camera import automatic_view, outside
@@ -83,46 +84,19 @@ def write_page(
     path, features = check_page(path), checked(features)
     if mode == "color" and (cloud.color is None or not np.ptp(cloud.color, axis=0).any()):
         mode = "pca"
-    if mode not in MODES:
-        raise InputError(f"mode is {mode!r}; choose one of {', '.join(MODES)}.")
+    require_one_of("mode", mode, MODES)
     if len(features) != len(cloud):
         raise InputError(f"there are {len(features)} features for {len(cloud)} points; give one row per point.")
     slices = [level.slice for level in levels] if len(levels) > 1 else [slice(0, features.shape[1])]
     if bases is None:
         bases = level_bases([features], slices)
-    finest = levels[0].voxel_size / 2 if len(levels) else FINEST  # a descriptor changes little within it
-    grid = Cells.of(cloud.coord, cells, finest)
-    if len(cloud) > most:
-        kept = np.sort(grid.rows[spaced(len(cloud), most)])
-        grid = Cells.of(cloud.coord[kept], cells, finest)
-        grid = replace(grid, rows=kept[grid.rows])
+    grid = _grid(cloud.coord, cells, levels[0].voxel_size / 2 if len(levels) else FINEST, most)
     packed = pack(features, grid, slices, bases, channels)
     lost = loss(features, grid, packed, slices)
-    view = automatic_view(cloud.coord)
-    points, described = _points(cloud, grid, names)
-    cell_arrays = _features(packed)
-    meta = {
-        "title": title,
-        "model": model,
-        "mode": mode,
-        "points": len(grid.rows),
-        "total": len(cloud),
-        "cells": len(grid.cells),
-        "edge": grid.edge,
-        "corner": grid.corner.tolist(),
-        "size": float(np.median(spacing(cloud.coord[grid.rows]))),
-        "view": {"eye": view.eye, "target": view.target, "fov": view.fov, "below": view.below},
-        "channels": features.shape[1],
-        "kept": list(packed.channels),
-        "scales": packed.scales.tolist(),
-        "levels": [{"level": info.level, "size": info.voxel_size, "channels": info.channels} for info in levels]
-        if len(levels) > 1
-        else [],
-        "loss": lost,
-        "labels": described,
-    }
-    blocks = {"points": points, "features": cell_arrays}
-    html = _html(meta, {name: _block(arrays) for name, arrays in blocks.items()})
+    points, labels = _points(cloud, grid, names)
+    meta = {"title": title, "model": model, "mode": mode, "total": len(cloud), "channels": features.shape[1]}
+    meta |= {"loss": lost, "labels": labels, **_described(cloud.coord, grid, packed, levels)}
+    html = _html(meta, {"points": _block(points), "features": _block(_features(packed))})
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return Page(path, len(grid.rows), len(grid.cells), grid.edge, lost[0], path.stat().st_size)
@@ -139,15 +113,45 @@ def level_bases(scenes: Sequence[np.ndarray], levels: Sequence[slice]) -> list[C
     return [ColorBasis.fit([scene[:, part] for scene in scenes]) for part in parts]
 
 
+def _grid(coord: np.ndarray, cells: int, finest: float, most: int) -> Cells:
+    """Return the cells of at most `most` of the points, evenly spaced, none finer than `finest`.
+
+    A descriptor changes little within half a voxel.
+    """
+    grid = Cells.of(coord, cells, finest)
+    if len(coord) <= most:
+        return grid
+    kept = np.sort(grid.rows[spaced(len(coord), most)])
+    grid = Cells.of(coord[kept], cells, finest)
+    return replace(grid, rows=kept[grid.rows])
+
+
+def _described(coord: np.ndarray, grid: Cells, packed: Packed, levels: Sequence[Any]) -> dict[str, Any]:
+    """Return what the viewer has to know of points, cells, packed features and levels."""
+    view = automatic_view(coord)
+    several = levels if len(levels) > 1 else []
+    return {
+        "points": len(grid.rows),
+        "cells": len(grid.cells),
+        "edge": grid.edge,
+        "corner": grid.corner.tolist(),
+        "size": float(np.median(spacing(coord[grid.rows]))),
+        "view": {"eye": view.eye, "target": view.target, "fov": view.fov, "below": view.below},
+        "kept": list(packed.channels),
+        "scales": packed.scales.tolist(),
+        "levels": [{"level": info.level, "size": info.voxel_size, "channels": info.channels} for info in several],
+    }
+
+
 # --- arrays to text -------------------------------------------------------------------------------------------------
 
 
 def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
     """Return the arrays of the points in the order of the cells, and what the labels are."""
-    coord, owner = cloud.coord[grid.rows], grid.owner
-    place = (coord - grid.corner) / grid.edge - grid.cells[owner]
+    coord, cell = cloud.coord[grid.rows], grid.cell_of_point
+    place = (coord - grid.corner) / grid.edge - grid.cells[cell]
     offset = np.clip(np.floor(place * 256), 0, 255).astype(np.uint8)
-    color = np.tile(np.array(_GREY, np.uint8), (len(owner), 1)) if cloud.color is None else cloud.color[grid.rows]
+    color = np.tile(np.array(_GREY, np.uint8), (len(cell), 1)) if cloud.color is None else cloud.color[grid.rows]
     color = np.rint(color).astype(np.uint8)
     rows = grid.rows if cloud.rows is None else cloud.rows[grid.rows]  # of the scan's file
     arrays = {"count": _integers(grid.counts), "row": _integers(np.diff(rows, prepend=0))}

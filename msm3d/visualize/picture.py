@@ -10,7 +10,7 @@ from .._util.atomic import replacing
 from .._util.output_path import output_path
 from ..errors import InputError
 from ..io.layouts.ply import write as write_ply
-from .camera import View, automatic_view, outside
+from .camera import Camera, automatic_view, outside
 from .colors import spaced, unit
 from .png import encoded
 
@@ -28,7 +28,7 @@ def render(
     colors: Any,
     *,
     size: tuple[int, int] = (1280, 960),
-    view: View | None = None,
+    view: Camera | None = None,
     background: str | tuple[int, int, int] = "white",
     normals: Any = None,
 ) -> np.ndarray:
@@ -70,12 +70,12 @@ def render(
     seen = ((points - eye) @ view.axes().T).astype(np.float32)
     kept &= seen[:, 2] > 1e-3 * np.linalg.norm(np.asarray(view.target) - eye)
     rows = np.flatnonzero(kept)
-    depth, owner = _drawn(seen[rows], apart[rows], focal, width, height)
+    depth, point = _drawn(seen[rows], apart[rows], focal, width, height)
     shade = _shaded(depth)
     picture = np.empty((height, width, 3), np.float32)
     picture[:] = ground
-    there = owner >= 0
-    picture[there] = colors[rows[owner[there]]] * shade[there][:, None]
+    there = point >= 0
+    picture[there] = colors[rows[point[there]]] * shade[there][:, None]
     smooth = picture.reshape(size[1], _FINE, size[0], _FINE, 3).mean((1, 3))
     return np.rint(smooth).astype(np.uint8)
 
@@ -110,13 +110,13 @@ def spacing(points: np.ndarray) -> np.ndarray:
     while True:
         cell = np.clip((points - low) / edge, -(1 << 19), 1 << 19).astype(np.int64) + (1 << 19)
         keys = (cell[:, 0] << 40) | (cell[:, 1] << 20) | cell[:, 2]
-        _, owner, count = np.unique(keys, return_inverse=True, return_counts=True)
+        _, cell_of_point, count = np.unique(keys, return_inverse=True, return_counts=True)
         if len(points) >= 4 * len(count) or len(count) < 8:
             break
         edge *= 1.5  # with fewer in a cell there is no telling
     apart = edge * np.sqrt(1.2 / count)  # a plane crosses 1.2 faces of the cells that it passes through
-    usual = float(np.median(apart[owner]))
-    return np.clip(apart, usual / 3, usual * 1.7).astype(np.float32)[owner]
+    usual = float(np.median(apart[cell_of_point]))
+    return np.clip(apart, usual / 3, usual * 1.7).astype(np.float32)[cell_of_point]
 
 
 def _drawn(seen: np.ndarray, apart: np.ndarray, focal: float, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,26 +154,26 @@ def _drawn(seen: np.ndarray, apart: np.ndarray, focal: float, width: int, height
                 )
     image = nearest.reshape(-1, wide)[margin : margin + height, margin : margin + width]
     none = image == _NOWHERE
-    owner = (image & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    owner[none] = -1
+    point = (image & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    point[none] = -1
     depth = ((image >> np.uint64(32)) / unit).astype(np.float32)
     depth[none] = np.inf
     for _ in range(6):
-        _close(depth, owner)
-    return depth, owner
+        _close(depth, point)
+    return depth, point
 
 
-def _close(depth: np.ndarray, owner: np.ndarray) -> None:
+def _close(depth: np.ndarray, point: np.ndarray) -> None:
     """Fill pixels that have a disc on at least four of eight sides: gaps inside of surfaces, not their borders."""
     w = depth.shape[1]
-    there = (owner >= 0).astype(np.uint8)
+    there = (point >= 0).astype(np.uint8)
     lines = there[:-2] + there[1:-1] + there[2:]
-    y, x = np.nonzero((lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:] >= 4) & (owner[1:-1, 1:-1] < 0))
+    y, x = np.nonzero((lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:] >= 4) & (point[1:-1, 1:-1] < 0))
     at = (y + 1) * w + x + 1
     around = at[:, None] + _AROUND[:, 0] * w + _AROUND[:, 1]
     near = depth.ravel()[around]
     pick = around[np.arange(len(at)), np.where(np.isfinite(near), near, -1).argmax(1)]  # what is behind goes on
-    depth.ravel()[at], owner.ravel()[at] = depth.ravel()[pick], owner.ravel()[pick]
+    depth.ravel()[at], point.ravel()[at] = depth.ravel()[pick], point.ravel()[pick]
 
 
 def _shaded(depth: np.ndarray) -> np.ndarray:

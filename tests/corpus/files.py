@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from corpus import RGB, XYZ, Made
+from tests.corpus import RGB, XYZ, Made
 
 KINDS = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4": "int", "u4": "uint"}
 Column = tuple[str, str, Any]

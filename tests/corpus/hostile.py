@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 import msm3d
-from corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, contains, environment, heard, refusal
-from corpus.files import npz, raw
 from msm3d import weights
 from msm3d.weights import convert as conversion
 from msm3d.weights import store
+from tests.corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, contains, environment, heard, refusal
+from tests.corpus.files import npz, raw
 
 GUARDED = """
 import resource, sys, torch

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from corpus import RGB, XYZ, Case, Law, Place, Read, Refused, contains, heard
-from corpus.files import BOX, CORNERS, glb, raw, y_up
 from msm3d.io import read
+from tests.corpus import RGB, XYZ, Case, Law, Place, Read, Refused, contains, heard
+from tests.corpus.files import BOX, CORNERS, glb, raw, y_up
 
 BYTES, SHORTS, FLOATS = 5121, 5123, 5126
 EXTREME = np.where(RGB > 128, 255, 0).astype(np.uint8)

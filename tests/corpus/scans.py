@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from corpus import ABSENT, NORMAL, RGB, XYZ, Alike, Case, Law, Place, Read, Refused, contains, heard, refusal
-from corpus.files import SCAN, axes, colours, las, las_of, npz, pcd, ply, raw
 from msm3d.errors import Msm3dError
+from tests.corpus import ABSENT, NORMAL, RGB, XYZ, Alike, Case, Law, Place, Read, Refused, contains, heard, refusal
+from tests.corpus.files import SCAN, axes, colours, las, las_of, npz, pcd, ply, raw
 
 N = len(XYZ)
 PACKED = RGB.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 import msm3d
-from corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, Typed, contains, environment, snapshot
-from corpus.files import SCAN, axes, colours, npz, ply, raw, several
 from msm3d.io import read
+from tests.corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, Typed, contains, environment, snapshot
+from tests.corpus.files import SCAN, axes, colours, npz, ply, raw, several
 
 GOOD = ply(axes(XYZ) + colours(RGB) + [(c, "f4", NORMAL[:, i]) for i, c in enumerate(("nx", "ny", "nz"))])
 TWO = several(npz("a.npz", coord=XYZ, color=RGB, normal=NORMAL), npz("b.npz", coord=XYZ + 1, color=RGB, normal=NORMAL))
@@ -299,6 +299,6 @@ def run_bare(place: Place) -> tuple[int, str, str]:
 
 
 def refused_cuda(place: Place) -> None:
-    from corpus import refusal
+    from tests.corpus import refusal
 
     contains(refusal(lambda: msm3d.load(place.weights, device="cuda")), ("cuda",))

@@ -45,39 +45,47 @@ def toilet(rng: np.random.Generator, palette: Palette) -> Piece:
     water = disc((0, y + 0.04, rim_z - 0.19), w * 0.18)
     piece.add(water, Material(palette.ramp(np.array([0.55, 0.62, 0.66])), shine=0.6))
     z = rim_z + 0.012
-    piece.add(
-        loft(
-            np.stack([oval(1.02, z - 0.012), oval(1.02, z + 0.012), oval(0.68, z + 0.012), oval(0.66, z - 0.012)]),
-            smooth=False,
-        ),
-        seat_color,
-    )
+    rim = [oval(1.02, z - 0.012), oval(1.02, z + 0.012), oval(0.68, z + 0.012), oval(0.66, z - 0.012)]
+    piece.add(loft(np.stack(rim), smooth=False), seat_color)
     lid = join(
         [
             loft(np.stack([oval(1.02, 0), oval(1.02, 0.02), oval(0.0, 0.028)]), smooth=False),
             disc((0, y, 0), w / 2, long / 2, sides=20, power=egg, down=True),
         ]
     )
+    hinge = y + long / 2 * 0.98
     if rng.random() < 0.5:
-        piece.add(moved(lid, (0, 0, z + 0.012)), seat_color)
+        lid = moved(lid, (0, 0, z + 0.012))
     else:
-        hinge = y + long / 2 * 0.98
-        upright = moved(moved(lid, (0, -hinge, 0)), (0, hinge, z + 0.02), 0, -np.pi / 2 + rng.uniform(-0.2, -0.02))
-        piece.add(upright, seat_color)
+        lid = moved(moved(lid, (0, -hinge, 0)), (0, hinge, z + 0.02), 0, -np.pi / 2 + rng.uniform(-0.2, -0.02))
+    piece.add(lid, seat_color)
     if tank:
-        high = rng.uniform(0.3, 0.4)
-        tw, back = rng.uniform(0.36, 0.46), d / 2 - tank / 2
-        piece.add(blob((0, back, rim_z + 0.02 + high / 2), (tw, tank, high), 9), white)
-        piece.add(box((0, back, rim_z + high + 0.03), (tw + 0.02, tank + 0.015, 0.03)), white)
-        piece.add(lathe([(0.03, 0), (0.03, 0.012), (0, 0.012)], (0, back, rim_z + high + 0.045)), palette.metal())
-        piece.add(box((0, back - 0.02, rim_z * 0.55), (w * 0.55, tank + 0.04, rim_z * 1.1)), white)
-        piece.width = max(piece.width, tw + 0.02)
+        cistern(piece, rng, palette, white, (w, tank, rim_z))
     else:
-        wall = piece.name("wall")  # what carries the bowl and holds the cistern
-        front = white if rng.random() < 0.4 else palette.tiling()
-        piece.add(box((0, d / 2 - 0.03, 0.55), (0.42, 0.05, 1.1)), front, thing=wall)
-        piece.add(box((0, d / 2 - 0.06, 0.9), (0.24, 0.015, 0.16)), palette.metal(), thing=wall)
+        support(piece, rng, palette, white)
     return piece
+
+
+def support(toilet: Piece, rng: np.random.Generator, palette: Palette, white: Material) -> None:
+    """The part of the wall that carries a bowl and holds its cistern, with a flush plate."""
+    wall = toilet.name("wall")
+    front = white if rng.random() < 0.4 else palette.tiling()
+    toilet.add(box((0, toilet.depth / 2 - 0.03, 0.55), (0.42, 0.05, 1.1)), front, thing=wall)
+    toilet.add(box((0, toilet.depth / 2 - 0.06, 0.9), (0.24, 0.015, 0.16)), palette.metal(), thing=wall)
+
+
+def cistern(
+    toilet: Piece, rng: np.random.Generator, palette: Palette, white: Material, size: tuple[float, float, float]
+) -> None:
+    """The tank behind a bowl, button and foot; `size`: width of the bowl, depth of the tank, height of the rim."""
+    w, tank, rim_z = size
+    high = rng.uniform(0.3, 0.4)
+    tw, back = rng.uniform(0.36, 0.46), toilet.depth / 2 - tank / 2
+    toilet.add(blob((0, back, rim_z + 0.02 + high / 2), (tw, tank, high), 9), white)
+    toilet.add(box((0, back, rim_z + high + 0.03), (tw + 0.02, tank + 0.015, 0.03)), white)
+    toilet.add(lathe([(0.03, 0), (0.03, 0.012), (0, 0.012)], (0, back, rim_z + high + 0.045)), palette.metal())
+    toilet.add(box((0, back - 0.02, rim_z * 0.55), (w * 0.55, tank + 0.04, rim_z * 1.1)), white)
+    toilet.width = max(toilet.width, tw + 0.02)
 
 
 def basin(
@@ -198,66 +206,8 @@ def bathtub(rng: np.random.Generator, palette: Palette) -> Piece:
     w, d, h = rng.uniform(1.45, 1.85), rng.uniform(0.68, 0.85), rng.uniform(0.48, 0.62)
     white, metal = palette.ceramic(), palette.metal()
     piece = Piece("bathtub", w, d)
-    free = rng.random() < 0.3
-    deep = h - rng.uniform(0.08, 0.14)
-    if free:
-        power, foot = rng.uniform(2.2, 3.2), rng.choice([0.0, 0.1])
-        flare = rng.uniform(0.72, 0.9)
-
-        def oval(scale: float, z: float) -> np.ndarray:
-            return ring(w / 2 * scale, d / 2 * (1 - (1 - scale) * 1.3), z, sides=28, power=power)
-
-        outer = white if rng.random() < 0.6 else palette.lacquer()
-        piece.add(
-            loft(
-                np.stack([oval(0.5, foot), oval(flare, foot + 0.03), oval(0.95, h * 0.7), oval(1.0, h)]), smooth=False
-            ),
-            outer,
-        )
-        piece.add(
-            loft(
-                np.stack(
-                    [
-                        oval(1.0, h),
-                        oval(0.93, h + 0.012),
-                        oval(0.88, h - 0.04),
-                        oval(flare * 0.9, h - deep + 0.06),
-                        oval(0.6, h - deep),
-                        oval(0.0, h - deep),
-                    ]
-                ),
-                smooth=False,
-            ),
-            white,
-        )
-        if foot:
-            for x in (-0.5, 0.5):
-                for y in (-0.4, 0.4):
-                    piece.add(blob((x * w * 0.7, y * d * 0.7, 0.07), (0.07, 0.07, 0.14), 2), metal)
-    else:
-        rim = rng.uniform(0.05, 0.09)
-
-        def inner(grow: float, z: float) -> np.ndarray:
-            return ring(w / 2 - rim - grow, d / 2 - rim - grow * 0.5, z, sides=28, power=5)
-
-        lip = ring(w / 2, d / 2, h, sides=28, power=40)
-        rings = [
-            lip,
-            inner(0.0, h),
-            inner(0.03, h - 0.05),
-            inner(0.1, h - deep + 0.08),
-            inner(0.16, h - deep),
-            inner(0.16, h - deep) * [0.0, 0.0, 1.0],
-        ]
-        piece.add(loft(np.stack(rings), smooth=False), white)
-        apron = white if rng.random() < 0.5 else palette.tiling()
-        sides = [
-            ((0, -d / 2 + 0.01, h / 2), (w, 0.02, h)),
-            ((0, d / 2 - 0.01, h / 2), (w, 0.02, h)),
-            ((-w / 2 + 0.01, 0, h / 2), (0.02, d, h)),
-            ((w / 2 - 0.01, 0, h / 2), (0.02, d, h)),
-        ]
-        piece.add(boxes([s[0] for s in sides], [s[1] for s in sides]), apron)
+    shape = free_standing if rng.random() < 0.3 else built_in
+    shape(piece, rng, palette, (white, metal), h, h - rng.uniform(0.08, 0.14))
     x = w / 2 - 0.06
     piece.add(tube([(x, 0, h), (x, 0, h + 0.12), (x - 0.14, 0, h + 0.1)], 0.018, sides=6), metal)
     if rng.random() < 0.5:
@@ -267,6 +217,74 @@ def bathtub(rng: np.random.Generator, palette: Palette) -> Piece:
         )
         piece.add(lathe([(0.06, 0), (0.07, 0.02), (0.0, 0.03)], (w / 2 - 0.2, 0, 2.0)), metal)
     return piece
+
+
+def free_standing(
+    tub: Piece, rng: np.random.Generator, palette: Palette, materials: tuple[Material, Material], h: float, deep: float
+) -> None:
+    """A tub `h` high and `deep` deep that stands free, on feet or on the floor."""
+    (white, metal), w, d = materials, tub.width, tub.depth
+    power, foot = rng.uniform(2.2, 3.2), rng.choice([0.0, 0.1])
+    flare = rng.uniform(0.72, 0.9)
+
+    def oval(scale: float, z: float) -> np.ndarray:
+        return ring(w / 2 * scale, d / 2 * (1 - (1 - scale) * 1.3), z, sides=28, power=power)
+
+    outer = white if rng.random() < 0.6 else palette.lacquer()
+    tub.add(
+        loft(np.stack([oval(0.5, foot), oval(flare, foot + 0.03), oval(0.95, h * 0.7), oval(1.0, h)]), smooth=False),
+        outer,
+    )
+    tub.add(
+        loft(
+            np.stack(
+                [
+                    oval(1.0, h),
+                    oval(0.93, h + 0.012),
+                    oval(0.88, h - 0.04),
+                    oval(flare * 0.9, h - deep + 0.06),
+                    oval(0.6, h - deep),
+                    oval(0.0, h - deep),
+                ]
+            ),
+            smooth=False,
+        ),
+        white,
+    )
+    if foot:
+        for x in (-0.5, 0.5):
+            for y in (-0.4, 0.4):
+                tub.add(blob((x * w * 0.7, y * d * 0.7, 0.07), (0.07, 0.07, 0.14), 2), metal)
+
+
+def built_in(
+    tub: Piece, rng: np.random.Generator, palette: Palette, materials: tuple[Material, Material], h: float, deep: float
+) -> None:
+    """A tub `h` high and `deep` deep with an apron on all sides."""
+    (white, _), w, d = materials, tub.width, tub.depth
+    rim = rng.uniform(0.05, 0.09)
+
+    def inner(grow: float, z: float) -> np.ndarray:
+        return ring(w / 2 - rim - grow, d / 2 - rim - grow * 0.5, z, sides=28, power=5)
+
+    lip = ring(w / 2, d / 2, h, sides=28, power=40)
+    rings = [
+        lip,
+        inner(0.0, h),
+        inner(0.03, h - 0.05),
+        inner(0.1, h - deep + 0.08),
+        inner(0.16, h - deep),
+        inner(0.16, h - deep) * [0.0, 0.0, 1.0],
+    ]
+    tub.add(loft(np.stack(rings), smooth=False), white)
+    apron = white if rng.random() < 0.5 else palette.tiling()
+    sides = [
+        ((0, -d / 2 + 0.01, h / 2), (w, 0.02, h)),
+        ((0, d / 2 - 0.01, h / 2), (w, 0.02, h)),
+        ((-w / 2 + 0.01, 0, h / 2), (0.02, d, h)),
+        ((w / 2 - 0.01, 0, h / 2), (0.02, d, h)),
+    ]
+    tub.add(boxes([s[0] for s in sides], [s[1] for s in sides]), apron)
 
 
 def folds(rng: np.random.Generator, w: float, z0: float, z1: float, depth: float) -> np.ndarray:

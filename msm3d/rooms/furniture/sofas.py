@@ -1,10 +1,27 @@
 """Upholstered seats in a row, and sofas made of them."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ..materials import Palette
+from ..materials import Material, Palette
 from ..pieces import Piece
 from ..shapes import blob, box, boxes, moved, pillow, pole, sheet
+
+
+class Frame(NamedTuple):
+    """Measures of upholstered seats, in metres."""
+
+    width: float
+    depth: float
+    each: float  # width of one seat
+    base: float  # height of the underside of the cushions
+    seat: float  # height to sit at
+    top: float  # height of the back
+    arm: float  # width of an arm, 0 without arms
+    foot: float  # height of the legs
+    back: float  # thickness of the back
+    power: float  # how square the cushions are
 
 
 def seat_row(rng: np.random.Generator, palette: Palette, label: str, seats: int, corner: bool = False) -> Piece:
@@ -18,43 +35,16 @@ def seat_row(rng: np.random.Generator, palette: Palette, label: str, seats: int,
     cloth = palette.upholstery()
     sofa = Piece(label, w, d)
     power = rng.choice([3.5, 6.0, 12.0])
-    base = seat - rng.uniform(0.12, 0.2)
-    sofa.add(box((0, 0, (foot + base) / 2), (w - 0.02, d - 0.02, base - foot)), cloth)
+    frame = Frame(w, d, each, seat - rng.uniform(0.12, 0.2), seat, top, arm, foot, back, power)
+    sofa.add(box((0, 0, (foot + frame.base) / 2), (w - 0.02, d - 0.02, frame.base - foot)), cloth)
     lean = rng.uniform(0.02, 0.2)
     sofa.add(
         moved(blob((0, 0, 0), (w - 2 * arm, back * 0.8, top - foot), 9), (0, d / 2 - back * 0.42, (top + foot) / 2)),
         cloth,
     )
-    cushions = seats if rng.random() < 0.7 else 1
-    pitch = (w - 2 * arm) / cushions
-    for k in range(cushions):
-        x = (k - (cushions - 1) / 2) * pitch
-        sofa.add(
-            blob(
-                (x, -back / 2 + 0.01, (base + seat) / 2 + 0.01),
-                (pitch - 0.01, d - back + 0.03, seat - base + 0.04),
-                power,
-            ),
-            cloth,
-        )
-        plump = moved(
-            blob(
-                (0, 0, 0), (pitch - 0.02, rng.uniform(0.12, 0.2), (top - seat) * rng.uniform(0.85, 1.08)), power * 0.8
-            ),
-            (0, 0, 0),
-            0,
-            -lean,
-        )
-        sofa.add(moved(plump, (x, d / 2 - back - 0.03, seat + (top - seat) * 0.48)), cloth)
+    cushions(sofa, rng, cloth, frame, seats if rng.random() < 0.7 else 1, lean)
     if arm:
-        z = seat + rng.uniform(0.08, 0.26)
-        rolled = rng.random() < 0.3
-        for x in (-w / 2 + arm / 2, w / 2 - arm / 2):
-            if rolled:
-                sofa.add(box((x, 0, (foot + z) / 2), (arm * 0.8, d, z - foot)), cloth)
-                sofa.add(pole((x, -d / 2, z), (x, d / 2, z), arm * 0.55, sides=12), cloth)
-            else:
-                sofa.add(blob((x, 0, (foot + z) / 2), (arm, d, z - foot), max(power, 8)), cloth)
+        arms(sofa, rng, cloth, frame)
     if foot > 0.03:
         wood = palette.wood() if rng.random() < 0.6 else palette.metal()
         for x in (-w / 2 + 0.07, w / 2 - 0.07):
@@ -63,34 +53,70 @@ def seat_row(rng: np.random.Generator, palette: Palette, label: str, seats: int,
     else:
         sofa.add(box((0, 0, foot / 2), (w - 0.1, d - 0.1, foot)), cloth)
     if corner:
-        side, long = rng.choice([-1, 1]), rng.uniform(0.5, 0.9)
-        x = side * (w / 2 - each / 2 - (arm if rng.random() < 0.5 else 0) / 2)
-        sofa.add(box((x, -d / 2 - long / 2, (foot + base) / 2), (each, long, base - foot)), cloth)
-        sofa.add(
-            blob((x, -d / 2 - long / 2, (base + seat) / 2 + 0.01), (each, long + 0.04, seat - base + 0.04), power),
-            cloth,
-        )
-        sofa.shift((0, long / 2, 0))  # the footprint grew to the front
-        sofa.depth += long
+        chaise(sofa, rng, cloth, frame)
     if seats > 1 or rng.random() < 0.3:
-        for _ in range(rng.integers(0, 2 + seats)):
-            size = rng.uniform(0.35, 0.5)
-            x = rng.uniform(-0.5, 0.5) * (w - 2 * arm - size)
-            y = sofa.depth / 2 - back - rng.uniform(0.14, 0.24)
-            thing = sofa.name("pillow")
-            soft = pillow((0, 0, 0), (size, size, rng.uniform(0.1, 0.17)))
-            sofa.add(
-                moved(
-                    moved(soft, (0, 0, 0), 0, np.pi / 2 - rng.uniform(0.15, 0.6)),
-                    (x, y, seat + size * 0.47),
-                    rng.normal(0, 0.2),
-                ),
-                palette.fabric(),
-                thing=thing,
-            )
+        pillows(sofa, rng, palette, frame, int(rng.integers(0, 2 + seats)))
     if seats > 1 and rng.random() < 0.3:
         throw(sofa, rng, palette, w, seat, top, back)
     return sofa
+
+
+def cushions(sofa: Piece, rng: np.random.Generator, cloth: Material, frame: Frame, count: int, lean: float) -> None:
+    """Cushions to sit on, and others that lean against the back."""
+    w, d, _, base, seat, top, arm, _, back, power = frame
+    pitch = (w - 2 * arm) / count
+    for k in range(count):
+        x = (k - (count - 1) / 2) * pitch
+        sofa.add(
+            blob(
+                (x, -back / 2 + 0.01, (base + seat) / 2 + 0.01),
+                (pitch - 0.01, d - back + 0.03, seat - base + 0.04),
+                power,
+            ),
+            cloth,
+        )
+        size = pitch - 0.02, rng.uniform(0.12, 0.2), (top - seat) * rng.uniform(0.85, 1.08)
+        plump = moved(blob((0, 0, 0), size, power * 0.8), (0, 0, 0), 0, -lean)
+        sofa.add(moved(plump, (x, d / 2 - back - 0.03, seat + (top - seat) * 0.48)), cloth)
+
+
+def arms(sofa: Piece, rng: np.random.Generator, cloth: Material, frame: Frame) -> None:
+    """An arm at each end, straight or rolled."""
+    w, d, arm, foot = frame.width, frame.depth, frame.arm, frame.foot
+    z = frame.seat + rng.uniform(0.08, 0.26)
+    rolled = rng.random() < 0.3
+    for x in (-w / 2 + arm / 2, w / 2 - arm / 2):
+        if rolled:
+            sofa.add(box((x, 0, (foot + z) / 2), (arm * 0.8, d, z - foot)), cloth)
+            sofa.add(pole((x, -d / 2, z), (x, d / 2, z), arm * 0.55, sides=12), cloth)
+        else:
+            sofa.add(blob((x, 0, (foot + z) / 2), (arm, d, z - foot), max(frame.power, 8)), cloth)
+
+
+def chaise(sofa: Piece, rng: np.random.Generator, cloth: Material, frame: Frame) -> None:
+    """One seat made longer, to lie on."""
+    w, d, each, base, seat, _, arm, foot, _, power = frame
+    side, long = rng.choice([-1, 1]), rng.uniform(0.5, 0.9)
+    x = side * (w / 2 - each / 2 - (arm if rng.random() < 0.5 else 0) / 2)
+    sofa.add(box((x, -d / 2 - long / 2, (foot + base) / 2), (each, long, base - foot)), cloth)
+    sofa.add(
+        blob((x, -d / 2 - long / 2, (base + seat) / 2 + 0.01), (each, long + 0.04, seat - base + 0.04), power), cloth
+    )
+    sofa.shift((0, long / 2, 0))  # the footprint grew to the front
+    sofa.depth += long
+
+
+def pillows(sofa: Piece, rng: np.random.Generator, palette: Palette, frame: Frame, count: int) -> None:
+    """Loose pillows against the back."""
+    for _ in range(count):
+        size = rng.uniform(0.35, 0.5)
+        x = rng.uniform(-0.5, 0.5) * (frame.width - 2 * frame.arm - size)
+        y = sofa.depth / 2 - frame.back - rng.uniform(0.14, 0.24)
+        thing = sofa.name("pillow")
+        soft = pillow((0, 0, 0), (size, size, rng.uniform(0.1, 0.17)))
+        tilted = moved(soft, (0, 0, 0), 0, np.pi / 2 - rng.uniform(0.15, 0.6))
+        placed = moved(tilted, (x, y, frame.seat + size * 0.47), rng.normal(0, 0.2))
+        sofa.add(placed, palette.fabric(), thing=thing)
 
 
 def throw(

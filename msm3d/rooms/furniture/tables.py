@@ -104,44 +104,63 @@ def desk(rng: np.random.Generator, palette: Palette, use: str = "office") -> Pie
     piece = Piece("desk", w, d)
     piece.add(box((0, 0, h - thick / 2), (w, d, thick)), top)
     piece.surface(w - 0.1, d - 0.1, h)
-    under_top = h - thick
-    style = rng.integers(4)
+    style = int(rng.integers(4))
+    pedestals = desk_frame(piece, rng, palette, body, h - thick, style)
+    drawers(piece, rng, palette, body, h - thick, style, pedestals)
+    if style in (0, 3) and rng.random() < 0.25:
+        hutch(piece, rng, body, w, d, h)
+    return piece
+
+
+def desk_frame(
+    desk: Piece, rng: np.random.Generator, palette: Palette, body: Material, h: float, style: int
+) -> list[float]:
+    """What carries a desk whose top's underside is at `h`; returns the x of the pedestals that hold drawers."""
+    w, d = desk.width, desk.depth
     pedestals: list[float] = []
     if style == 0:  # panel ends and a modesty panel
         for x in (-w / 2 + 0.015, w / 2 - 0.015):
-            piece.add(box((x, 0, under_top / 2), (0.03, d - 0.04, under_top)), body)
-        piece.add(box((0, d / 2 - 0.06, under_top * 0.68), (w - 0.06, 0.02, under_top * 0.6)), body)
+            desk.add(box((x, 0, h / 2), (0.03, d - 0.04, h)), body)
+        desk.add(box((0, d / 2 - 0.06, h * 0.68), (w - 0.06, 0.02, h * 0.6)), body)
         if rng.random() < 0.6:
             pedestals = [rng.choice([-1, 1]) * (w / 2 - 0.24)]
     elif style == 1:  # steel frame with T feet
         metal = palette.metal()
         for x in (-w / 2 + 0.12, w / 2 - 0.12):
-            piece.add(
+            desk.add(
                 boxes(
-                    [(x, 0, 0.02), (x, 0.05, under_top / 2), (x, 0, under_top - 0.02)],
-                    [(0.06, d * 0.9, 0.04), (0.07, 0.09, under_top), (0.05, d * 0.8, 0.03)],
+                    [(x, 0, 0.02), (x, 0.05, h / 2), (x, 0, h - 0.02)],
+                    [(0.06, d * 0.9, 0.04), (0.07, 0.09, h), (0.05, d * 0.8, 0.03)],
                 ),
                 metal,
             )
-        piece.add(box((0, 0.05, under_top - 0.08), (w - 0.24, 0.04, 0.06)), metal)
+        desk.add(box((0, 0.05, h - 0.08), (w - 0.24, 0.04, 0.06)), metal)
         if rng.random() < 0.4:
             pedestals = [rng.choice([-1, 1]) * (w / 2 - 0.4)]
     elif style == 2:  # a pedestal at each end
         pedestals = [-w / 2 + 0.21, w / 2 - 0.21]
-        piece.add(box((0, d / 2 - 0.05, under_top * 0.7), (w - 0.1, 0.02, under_top * 0.5)), body)
+        desk.add(box((0, d / 2 - 0.05, h * 0.7), (w - 0.1, 0.02, h * 0.5)), body)
     else:
-        legs(piece, rng, palette.metal() if rng.random() < 0.5 else body, w, d, under_top, rng.uniform(0.03, 0.06), 0.0)
+        legs(desk, rng, palette.metal() if rng.random() < 0.5 else body, w, d, h, rng.uniform(0.03, 0.06), 0.0)
         if rng.random() < 0.6:
-            piece.add(box((0, -0.02, under_top - 0.05), (w * rng.uniform(0.4, 0.9), d * 0.8, 0.1)), body)
+            desk.add(box((0, -0.02, h - 0.05), (w * rng.uniform(0.4, 0.9), d * 0.8, 0.1)), body)
             handle_y = -d * 0.42 - 0.01
-            piece.add(box((0, handle_y, under_top - 0.05), (0.12, 0.02, 0.015)), palette.metal())
+            desk.add(box((0, handle_y, h - 0.05), (0.12, 0.02, 0.015)), palette.metal())
+    return pedestals
+
+
+def drawers(
+    desk: Piece, rng: np.random.Generator, palette: Palette, body: Material, h: float, style: int, places: list[float]
+) -> None:
+    """Pedestals of drawers at x of `places` below a top whose underside is at `h`."""
+    d = desk.depth
     grip, grip_style, rows = palette.metal(), int(rng.integers(4)), int(rng.integers(2, 5))
-    for x in pedestals:
+    for x in places:
         low, deep = (0.06, d - 0.1) if style != 2 else (0.0, d - 0.04)
-        high = under_top - (0.0 if style == 2 else 0.06)
-        piece.add(box((x, 0, (low + high) / 2), (0.38, deep, high - low)), body)
+        high = h - (0.0 if style == 2 else 0.06)
+        desk.add(box((x, 0, (low + high) / 2), (0.38, deep, high - low)), body)
         fronts(
-            piece,
+            desk,
             rng,
             body,
             grip,
@@ -153,9 +172,6 @@ def desk(rng: np.random.Generator, palette: Palette, use: str = "office") -> Pie
             drawers=True,
             style=grip_style,
         )
-    if style in (0, 3) and rng.random() < 0.25:
-        hutch(piece, rng, body, w, d, h)
-    return piece
 
 
 def hutch(piece: Piece, rng: np.random.Generator, material: Material, w: float, d: float, h: float) -> None:
