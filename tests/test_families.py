@@ -239,7 +239,7 @@ def test_checkpoints_of_a_family_without_any_are_not_converted(tmp_path):
     with pytest.raises(WeightsError) as caught:
         convert(tmp_path / "toy.pth", tmp_path / "out", config=ToyShape())
     assert str(caught.value) == (
-        "the authors' checkpoints of the family 'toy' are unknown here; load its models as msm3d saves them."
+        "the authors' checkpoints of the family 'toy' are unknown here; give a model that msm3d saved."
     )
 
 

@@ -79,7 +79,7 @@ def test_a_loaded_head_is_the_saved_one_to_the_bit(fitted, tmp_path):
 def test_another_kind_of_head_is_refused(saved):
     with pytest.raises(WeightsError) as error:
         KNNProbe.load(saved)
-    assert str(error.value) == f"{saved} holds a head 'linear'; load it with msm3d.tasks.heads.load."
+    assert str(error.value) == f"{saved} holds a head 'linear'; read it by msm3d.tasks.heads.load."
 
 
 def test_what_is_not_fitted_cannot_be_saved(tmp_path):

@@ -77,7 +77,7 @@ def test_meshes_that_are_none(tmp_path, kind):
 def test_all_points_at_one_place_are_refused(tmp_path):
     file = tmp_path / "scan.obj"
     file.write_text("v 1 2 3\n" * 5 + "f 1 2 3\n")
-    with refused(file, "has all of its 5 points at one place; it was not exported or decoded right."):
+    with refused(file, "has all of its 5 points at one place; export it again."):
         read(file)
 
 

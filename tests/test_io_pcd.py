@@ -66,8 +66,8 @@ def test_pcd_with_hostile_compression(tmp_path):
     ("change", "message"),
     [
         (("DATA ascii", "DATA zipped"), "has DATA zipped; one of ascii, binary, binary_compressed is needed."),
-        (("DATA ascii", "# ascii"), "has no DATA line; it is truncated or not a PCD file."),
-        (("FIELDS", "#"), "has no FIELDS line; it is not a PCD file."),
+        (("DATA ascii", "# ascii"), "has no DATA line, so it is truncated or not a PCD file; export it again."),
+        (("FIELDS", "#"), "has no FIELDS line, so it is not a PCD file; export it again."),
         (
             ("FIELDS x y", "FIELDS x w"),
             "has the columns x, w, z, rgb, normal_x, normal_y, normal_z, label, _8; x, y and z are needed.",

@@ -81,15 +81,23 @@ VERTEX = "property float x\nproperty float y\nproperty float z\n"
         (
             f"{LITTLE}element vertex -5\n{VERTEX}",
             b"",
-            "has the header line 'element vertex -5', which PLY does not know.",
+            "has the header line 'element vertex -5', which PLY does not know; export it again.",
         ),
         (
             f"{LITTLE}element vertex {'9' * 5000}\n{VERTEX}",
             b"",
-            f"has the header line 'element vertex {'9' * 65}', which PLY does not know.",
+            f"has the header line 'element vertex {'9' * 65}', which PLY does not know; export it again.",
         ),
-        (f"{LITTLE}property float x\n", b"", "has the header line 'property float x', which PLY does not know."),
-        ("format ternary 1.0\n", b"", "has the header line 'format ternary 1.0', which PLY does not know."),
+        (
+            f"{LITTLE}property float x\n",
+            b"",
+            "has the header line 'property float x', which PLY does not know; export it again.",
+        ),
+        (
+            "format ternary 1.0\n",
+            b"",
+            "has the header line 'format ternary 1.0', which PLY does not know; export it again.",
+        ),
         (
             f"element vertex 1\n{VERTEX}",
             bytes(12),
@@ -129,7 +137,7 @@ def test_ply_that_is_none(tmp_path):
     with refused(file, "does not start with 'ply'; it is not a PLY file."):
         read(file)
     file.write_bytes(b"ply\n" + LITTLE.encode() + b"comment " + b"x" * 3_000_000)
-    with refused(file, "has no 'end_header'; it is truncated or not a PLY file."):
+    with refused(file, "has no 'end_header', so it is truncated or not a PLY file; export it again."):
         read(file)
 
 

@@ -218,7 +218,7 @@ def test_a_broken_plug_in_is_one_line_of_the_command_line(installed):
 
 def test_what_is_neither_reader_nor_writer_is_refused():
     with pytest.raises(
-        InputError, match=r"^3 has neither content\(file, options\), as a reader, nor create\(…\), as a w"
+        InputError, match=r"^3 needs content\(file, options\), as a reader has it, or create\(…\), as a w"
     ):
         register(3)
     with pytest.raises(

@@ -276,7 +276,7 @@ class _Asset:
             limits.fits(count * width * dtype.itemsize, "declares numbers")
             values = np.zeros((count, width), dtype=dtype)
         else:
-            raise FileError(f"has accessors[{index}] without data; it is compressed or was not exported whole.")
+            raise FileError(f"has accessors[{index}] without data; export it again, uncompressed.")
         if "sparse" in entry:
             sparse = entry["sparse"]
             where, what, number = sparse["indices"], sparse["values"], sparse["count"]

@@ -30,7 +30,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         found = columns.fields(_dimensions(laspy, file))
     places = found["coord"]
     if len(places) > 1 and (places == places[0]).all():
-        raise FileError(f"has all of its {len(places)} points at one place; it was not exported or decoded right.")
+        raise FileError(f"has all of its {len(places)} points at one place; export it again.")
     return found
 
 

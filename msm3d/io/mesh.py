@@ -26,7 +26,5 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
         mesh = kind.mesh(file)
         places = mesh.coord[np.isfinite(mesh.coord).all(1)]
         if len(places) > 1 and (places == places[0]).all():
-            raise FileError(
-                f"has all of its {len(mesh.coord)} points at one place; it was not exported or decoded right."
-            )
+            raise FileError(f"has all of its {len(mesh.coord)} points at one place; export it again.")
         return {**surface.points(file, mesh, options, own.get("units")), **own}

@@ -41,13 +41,13 @@ def _header(stream: BinaryIO) -> tuple[list[_Field], int, str, np.ndarray | None
     while "DATA" not in entries:
         raw = stream.readline(1 << 16)
         if not raw.endswith(b"\n") or stream.tell() > 1 << 20:
-            raise FileError("has no DATA line; it is truncated or not a PCD file.")
+            raise FileError("has no DATA line, so it is truncated or not a PCD file; export it again.")
         words = raw.decode("latin-1").split()
         if words and not words[0].startswith("#"):
             entries[words[0].upper()] = words[1:]
     for key in ("FIELDS", "SIZE", "TYPE"):
         if key not in entries:
-            raise FileError(f"has no {key} line; it is not a PCD file.")
+            raise FileError(f"has no {key} line, so it is not a PCD file; export it again.")
     names, sizes, kinds = entries["FIELDS"], entries["SIZE"], entries["TYPE"]
     numbers = entries.get("COUNT", ["1"] * len(names))
     points = entries.get("POINTS") or [*entries.get("WIDTH", ["0"]), *entries.get("HEIGHT", ["1"])]

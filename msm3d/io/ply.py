@@ -94,7 +94,7 @@ def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
     while True:
         raw = stream.readline(_LONGEST_HEADER)
         if not raw.endswith(b"\n") or stream.tell() > _LONGEST_HEADER:
-            raise FileError("has no 'end_header'; it is truncated or not a PLY file.")
+            raise FileError("has no 'end_header', so it is truncated or not a PLY file; export it again.")
         match raw.decode("latin-1").split():
             case ["end_header"]:
                 break
@@ -111,7 +111,8 @@ def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
             case ["property", kind, name] if kind in _TYPES and elements:
                 elements[-1][2].append(Property(name, _TYPES[kind]))
             case _:
-                raise FileError(f"has the header line {raw[:80].decode('latin-1').strip()!r}, which PLY does not know.")
+                line = raw[:80].decode("latin-1").strip()
+                raise FileError(f"has the header line {line!r}, which PLY does not know; export it again.")
     if not order:
         raise FileError(f"names no format; one of {', '.join(_ORDERS)} is needed.")
     return order, elements, comments

@@ -190,7 +190,7 @@ def register(kind: Any) -> None:
     """
     found = [registry for registry in (READERS, WRITERS) if callable(getattr(kind, registry.does, None))]
     if not found:
-        raise InputError(f"{quoted(kind)} has neither content(file, options), as a reader, nor create(…), as a writer.")
+        raise InputError(f"{quoted(kind)} needs content(file, options), as a reader has it, or create(…), as a writer.")
     for registry in found:
         registry.register(kind)
 

@@ -39,7 +39,7 @@ def as_usual(
         if transformed():
             raise InputError(
                 "the model cannot run under torch.func (grad, jvp, vmap and the like): what it does with the points "
-                "are no operations on tensors; use model(points) and .backward()."
+                "are not operations on tensors; use model(points) and .backward()."
             )
         for value in _tensors(args[:1]):
             plain("points", value)

@@ -71,7 +71,7 @@ def write(
         if value is not None:
             require_one_of(name, value, known)
     if count < 1 or first_seed < 0 or points < 1:
-        raise InputError(f"count {count}, first_seed {first_seed}, points {points}: the least values are 1, 0 and 1.")
+        raise InputError(f"count {count}, first_seed {first_seed}, points {points}; give at least 1, 0 and 1.")
     folder = Path(directory)
     remember(folder, {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points})
     seeds = range(first_seed, first_seed + count)

@@ -194,8 +194,7 @@ def _recognised(
     first = " or ".join(repr(released.first) for released in known)
     if not known:
         raise WeightsError(
-            f"the authors' checkpoints of the family {names[0]!r} are unknown here; "
-            "load its models as msm3d saves them."
+            f"the authors' checkpoints of the family {names[0]!r} are unknown here; give a model that msm3d saved."
         )
     raise WeightsError(
         f"{path} must hold one student network, a prefix of {first}, but these were found: {found or 'none'}; "

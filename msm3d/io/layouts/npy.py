@@ -43,7 +43,7 @@ def features(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         shape, dtype, start, fortran = npy_header(file)
     if dtype.hasobject:
-        raise FileError("holds Python objects, which are never unpickled.")
+        raise FileError("holds Python objects, which are never unpickled; save plain arrays.")
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 

@@ -68,7 +68,7 @@ def _header(path: Path) -> tuple[int, dict[str, Any]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > LONGEST:
-            raise FileError("is not a file of features.")
+            raise FileError("is not a file of features; give one of msm3d extract.")
         return 8 + length, json.loads(file.read(length))
 
 

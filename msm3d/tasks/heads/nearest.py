@@ -158,7 +158,7 @@ class KNNProbe(Classifier):
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         labels = as_labels(tensors["labels"])
         if not len(labels) or not np.isin(labels, self.classes_).all():
-            raise InputError("the bank is empty, or holds labels that are no class of the head")
+            raise InputError("the bank is empty, or holds labels that are not classes of the head")
         self._keep(tensors["bank"].float().to(self._device), labels)
 
     def _normalized(self, X: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class Saved:
     def _built(cls: type[Self], values: Mapping[str, Any], directory: Path, device: str) -> Self:
         kind = HEADS[values["head"]]
         if not issubclass(kind, cls):
-            raise WeightsError(f"{directory} holds a head {kind.name!r}; load it with msm3d.tasks.heads.load.")
+            raise WeightsError(f"{directory} holds a head {kind.name!r}; read it by msm3d.tasks.heads.load.")
         head: Any = kind()
         head.set_params(**{name: _sliced(value) for name, value in values["parameters"].items()}, device=device)
         head.check_params()
