@@ -5,7 +5,6 @@ import re
 import sys
 import types
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +13,8 @@ from torch.testing import assert_close
 
 import msm3d
 from msm3d.errors import BackendError, InputError
-from msm3d.ops import BACKENDS, Backend, Norm, Table, _register_installed, backend, curves, library, reference, register
-from msm3d.ops.contract import ACTIVATIONS, NORMS
+from msm3d.ops import BACKENDS, Backend, Norm, Table, _register_installed, backend, reference, register
 from msm3d.ops.kernels import reference as kernels
-from msm3d.ops.kernels.native import arguments, instructions
 from msm3d.ops.operations import OPERATIONS
 from tests.conftest import make_scene, neighbours, voxel_keys
 
@@ -274,31 +271,3 @@ def test_an_installed_package_adds_a_backend_without_being_imported(toy, monkeyp
 def test_a_module_that_is_missing_is_said_when_it_is_used():
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         Backend("mine", "no_such_package.kernels").why_not("cpu")
-
-
-# --- one owner of every number ----------------------------------------------------------------------------------------
-
-
-def test_the_header_and_python_agree_on_every_code_and_constant():
-    source = (Path(msm3d.__file__).parent / "csrc" / "abi.h").read_text()
-    octree = (Path(msm3d.__file__).parent / "csrc" / "octree.cpp").read_text()
-
-    def codes(enum):
-        """Return an enumeration's names in order; where a value is written out, it is the name's place."""
-        (inside,) = re.findall(rf"enum {enum} : int\w+ {{([^}}]*)}};", source)
-        entries = [entry.split("=") for entry in inside.replace(" ", "").split(",")]
-        assert all(int(value) == place for place, (_, *given) in enumerate(entries) for value in given)
-        return [name.lower() for name, *_ in entries]
-
-    def constant(name, text):
-        return int(re.findall(rf"constexpr int\w* {name} = (\d+);", text)[0])
-
-    assert codes("Activation") == ["none", *ACTIVATIONS]
-    assert codes("Norm") == ["no_norm", *NORMS]
-    assert codes("Isa") == [*instructions.ISAS, "isas"]
-    assert [f"torch.{name}" for name in codes("Dtype")] == list(map(str, arguments.DTYPES))
-    assert list(arguments.DTYPES.values()) == list(range(len(arguments.DTYPES)))
-    assert list(library.FAILURES) == list(range(1, len(codes("Error"))))
-    assert constant("ABI", source) == library.ABI
-    assert constant("PAIR_ROWS", source) == library.PAIR_ROWS
-    assert constant("BITS", octree) == curves.BITS

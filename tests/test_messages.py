@@ -17,8 +17,8 @@ RAISED = re.compile(r"(Error|Warning|Exit)$")
 NEXT = re.compile(
     r"\b(give|pass|choose|use|drop|install|run|type|make|download|save|export|see|leave|check|did you mean|add|put|"
     r"take|call|split|name|end it|close|free|delete|write|start|raise|get|set|try|say|read|convert|fetch|ask|wait|move|"
-    r"open|must be|must hold|must have|needs?|(is|are) needed|let|lower|reduce|upgrade|remove|keep|copy|change|tell|rename|"
-    r"select|build|wrap|fit|extract|resolve|draw|colou?r|reinstall|there is nothing)\b"
+    r"open|must be|must hold|must have|needs?|(is|are) needed|let|lower|reduce|upgrade|remove|keep|copy|change|tell|"
+    r"rename|select|build|wrap|fit|extract|resolve|draw|colou?r|reinstall|there is nothing)\b"
 )
 RIDDLES = {
     r"(?<!there )\b(is|are) no\b(?! longer)": "is not a",

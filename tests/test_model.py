@@ -228,7 +228,11 @@ def test_what_is_no_level_is_said(model, scene, levels):
         ),
         (np.zeros((2, 9)), {"at": "faces"}, AT.format("'faces'")),
         (np.zeros((2, 9)), {"at": np.zeros((2, 3))}, AT.format("a ndarray")),
-        (np.zeros((2, 9)), {"sampling": "nearest"}, "sampling is 'nearest'; choose one of centered, published."),
+        (
+            np.zeros((2, 9)),
+            {"sampling": "nearest"},
+            "sampling is 'nearest'; choose one of centered, published, parent.",
+        ),
         (np.zeros((2, 9)), {"dtype": "int8"}, "dtype is 'int8'; choose one of float16, bfloat16, float32, float64."),
         (
             np.zeros((2, 9)),

@@ -90,7 +90,7 @@ def installed(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[msm3d.tasks]\nheight = toy_task:Height\n[msm3d.heads]\nleast-squares = toy_task:LeastSquares\n"
+        "[msm3d.tasks]\nheight = tests.toy_task:Height\n[msm3d.heads]\nleast-squares = tests.toy_task:LeastSquares\n"
     )
     monkeypatch.setattr(TASKS, "known", dict(TASKS.known))
     monkeypatch.setattr(HEADS, "known", dict(HEADS.known))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import msm3d
 from msm3d import weights
+from msm3d.backbones.hunet import released
 from msm3d.weights import convert as conversion
 from msm3d.weights import store
 
@@ -116,7 +117,7 @@ def task_of(seed: int) -> guard.Task:
     base = guard.HOME / "model"
     saved = msm3d.Model(CONFIG, meta=META).save_pretrained(base)
     files = {name: (saved / name).read_bytes() for name in (store.CONFIG, store.MODEL)}
-    state = {"module.student." + theirs: torch.rand(shape) for theirs, (_, shape) in conversion.table(CONFIG).items()}
+    state = {"module.student." + theirs: torch.rand(shape) for theirs, (_, shape) in released.table(CONFIG).items()}
     checkpoints = []
     for new in (True, False):
         stream = io.BytesIO()

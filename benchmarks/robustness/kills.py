@@ -29,8 +29,8 @@ import msm3d.cli
 import msm3d.pretrain
 import msm3d.visualize.verbs
 from msm3d import rooms, weights
+from msm3d.backbones.hunet import released
 from msm3d.errors import Msm3dError
-from msm3d.weights import convert as conversion
 from msm3d.weights import store
 
 LONGEST = 60.0  # seconds that an undisturbed run may take
@@ -101,7 +101,7 @@ def prepare(folder: Path) -> None:
     torch.manual_seed(0)
     coarse = replace(CONFIG, voxel_size=0.1)
     weights.write(folder / "model", coarse, msm3d.Model(coarse).backbone.state_dict(), META)
-    state = {"student." + theirs: torch.rand(shape) for theirs, (_, shape) in conversion.table(CONFIG).items()}
+    state = {"student." + theirs: torch.rand(shape) for theirs, (_, shape) in released.table(CONFIG).items()}
     torch.save({"state_dict": state}, folder / "model.pth")
     (folder / "told.json").write_text(json.dumps(TOLD))
     rooms.write(folder / "seen", 2, points=3000, workers=1, progress=False)

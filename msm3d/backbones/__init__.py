@@ -6,7 +6,6 @@ is found in every process, by an entry point of the group `msm3d.backbones` that
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from .._util.words import choices, cut, quoted
@@ -48,7 +47,7 @@ def families() -> list[str]:
     >>> families()[0]
     'hunet'
     """
-    return list(dict.fromkeys([*FAMILIES, *(entry.name for entry in entry_points(group=GROUP))]))
+    return list(dict.fromkeys([*FAMILIES, *(entry.name for entry in _installed())]))
 
 
 def family(architecture: str) -> type[Backbone]:
@@ -64,7 +63,7 @@ def family(architecture: str) -> type[Backbone]:
         InputError: there is no such family here, or its package cannot be imported.
     """
     if architecture not in FAMILIES:
-        for entry in entry_points(group=GROUP, name=architecture):
+        for entry in _installed(name=architecture):
             _load(entry)
     found = FAMILIES.get(architecture)
     if found is None:
@@ -73,6 +72,12 @@ def family(architecture: str) -> type[Backbone]:
             hint = f"run pip install -U msm3d, or install the package that adds it; here are {', '.join(families())}."
         raise InputError(f"unknown architecture {quoted(architecture)}; {hint}")
     return import_module(found).BACKBONE if isinstance(found, str) else found
+
+
+def _installed(**named: str) -> Any:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP, **named)
 
 
 def _load(entry: Any) -> None:

@@ -36,8 +36,8 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument(
         "--sampling",
-        type=arguments.one_of("centered", "published"),
-        help="centered or published; the weights' own by default",
+        type=arguments.one_of("centered", "published", "parent"),
+        help="centered, published or parent; the weights' own by default",
     )
     verb.add_argument(
         "--dtype",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from .._util.words import choices
@@ -59,6 +58,8 @@ class Registry:
         return found
 
     def _installed(self) -> dict[str, Any]:
+        from importlib.metadata import entry_points
+
         return {entry.name: entry for entry in entry_points(group=self.group)}
 
 

@@ -15,6 +15,7 @@ import torch
 
 import msm3d
 from msm3d import weights
+from msm3d.backbones.hunet import released
 from msm3d.weights import convert as conversion
 from msm3d.weights import store
 from tests.corpus import NORMAL, RGB, XYZ, Case, Law, Place, Refused, contains, environment, heard, refusal
@@ -80,7 +81,7 @@ def told(place: Place) -> None:
     shape = msm3d.BackboneConfig(
         channels=(4, 8), decoder_channels=(4, 8), conv_blocks=(1, 1), attention_blocks=(0, 1), heads=(0, 2)
     )
-    state = {"student." + theirs: torch.rand(size) for theirs, (_, size) in conversion.table(shape).items()}
+    state = {"student." + theirs: torch.rand(size) for theirs, (_, size) in released.table(shape).items()}
     good = '{"heads": [0, 2], "window": 16, "voxel_size": 0.05}'
     torch.save({"state_dict": state}, path)
     for text in (
