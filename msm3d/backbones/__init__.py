@@ -74,7 +74,7 @@ def family(architecture: str) -> type[Backbone]:
     return import_module(found).BACKBONE if isinstance(found, str) else found
 
 
-def _installed(**named: str) -> Any:
+def _installed(**named: Any) -> Any:
     from importlib.metadata import entry_points
 
     return entry_points(group=GROUP, **named)
