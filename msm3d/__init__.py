@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     from . import ops as ops
     from . import pretrain as pretrain
     from . import rooms as rooms
+    from . import tasks as tasks
+    from . import training as training
     from . import visualize as visualize
     from .backbones.hunet.config import BackboneConfig as BackboneConfig
     from .errors import Msm3dError as Msm3dError
@@ -48,6 +50,8 @@ __all__ = [
     "pretrain",
     "read",
     "rooms",
+    "tasks",
+    "training",
     "visualize",
 ]
 

@@ -146,11 +146,11 @@ def test_the_package_shows_its_good_names_and_they_all_work_after_one_import():
     names, kinds = done.stdout.splitlines()
     assert names == (
         "False False BackboneConfig Model Msm3dError Msm3dWarning PointCloud __version__ backbones datasets errors "
-        "evaluate info io list_models load ops pretrain read rooms visualize"
+        "evaluate info io list_models load ops pretrain read rooms tasks training visualize"
     )
     assert kinds == (
         "ABCMeta type type type type str module module module module function module function function module "
-        "module function module module"
+        "module function module module module module"
     )
 
 
