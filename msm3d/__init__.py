@@ -5,8 +5,9 @@
 ['rooms', 'scannet']
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._util.lazy import lazily
 
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     from . import backbones as backbones
@@ -55,32 +56,15 @@ __all__ = [
     "visualize",
 ]
 
-_HOMES = {
-    "BackboneConfig": "backbones.hunet.config",
-    "Model": "model",
-    "Msm3dError": "errors",
-    "Msm3dWarning": "errors",
-    "PointCloud": "scan.cloud",
-    "info": "weights",
-    "list_models": "weights",
-    "load": "model",
-    "read": "io",
-}
-"""The module of each name, imported when the name is first used: `msm3d --help` needs no torch."""
-
-
-def __getattr__(name: str) -> Any:
-    """Return a public name, or a module of the package by its name."""
-    if name in _HOMES:
-        globals()[name] = value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        return value
-    if not name.startswith("_"):
-        try:
-            return import_module(f".{name}", __name__)
-        except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{name}":
-                raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    backbones__hunet__config="BackboneConfig",
+    errors="Msm3dError Msm3dWarning",
+    io="read",
+    model="Model load",
+    scan__cloud="PointCloud",
+    weights="info list_models",
+)
 
 
 def __dir__() -> list[str]:

@@ -3,9 +3,9 @@
 Nothing heavy is imported before it is asked for: the command line lists the kinds from here.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .._util.lazy import lazily
 from .registry import READERS as READERS
 from .registry import WRITERS as WRITERS
 from .registry import register as register
@@ -21,11 +21,9 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     KINDS: tuple[str, ...]
 
 
+_found = lazily(__name__, reading="as_cloud check read read_folder read_with")
+
+
 def __getattr__(name: str) -> Any:
-    """Return what `reading` has; or `KINDS`, the suffixes of the files that are read, as they are now."""
-    if name == "KINDS":
-        return READERS.suffixes()
-    if name not in ("as_cloud", "check", "read", "read_folder", "read_with"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"{__name__}.reading"), name)
-    return value
+    """Return `KINDS`, the suffixes of the files that are read, as they are now; or what is imported when it is used."""
+    return READERS.suffixes() if name == "KINDS" else _found(name)

@@ -7,7 +7,8 @@ names the class.
 
 from typing import TYPE_CHECKING, Any
 
-from .registry import Registry, lazily
+from .._util.lazy import lazily
+from .registry import Registry
 
 if TYPE_CHECKING:
     from .base import Metric as Metric

@@ -1,6 +1,6 @@
 """Things by name: those that the package has, those that were registered here, and those of installed packages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -61,15 +61,3 @@ class Registry:
         from importlib.metadata import entry_points
 
         return {entry.name: entry for entry in entry_points(group=self.group)}
-
-
-def lazily(package: str, **names: str) -> Callable[[str], Any]:
-    """Return a package's `__getattr__` that imports a module when one of its names, in one text, is first used."""
-    homes = {name: module for module, text in names.items() for name in text.split()}
-
-    def found(name: str) -> Any:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{homes[name]}"), name)
-
-    return found

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ..registry import Registry, lazily
+from ..._util.lazy import lazily
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from .base import Classifier as Classifier
