@@ -1,9 +1,13 @@
 """The documentation site: code runs, commands and extras exist, it builds without a warning and loads nothing."""
 
+import ast
+import inspect
+import operator
 import re
 import subprocess
 import sys
 import textwrap
+import types
 import warnings
 from pathlib import Path
 
@@ -64,6 +68,31 @@ def test_extras_that_are_named_exist():
     named = {name for page in PAGES for name in re.findall(r"msm3d\[(\w+)\]", page.read_text())}
     assert len(named) >= 3
     assert named <= set(extras)
+
+
+def public() -> dict[str, types.FunctionType]:
+    """Return the functions that the reference lists, and the methods of its classes."""
+    found = {}
+    for name in re.findall(r"^::: msm3d\.([\w.]+)$", (ROOT / "docs/reference.md").read_text(), re.MULTILINE):
+        thing = operator.attrgetter(name)(msm3d)
+        members = vars(thing) if inspect.isclass(thing) else {"": thing}
+        for member, value in members.items():
+            value = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else value
+            if inspect.isfunction(getattr(value, "__func__", value)) and not member.startswith("_"):
+                found[f"{name}.{member}"] = getattr(value, "__func__", value)
+    return found
+
+
+def raises(function: types.FunctionType) -> bool:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(tree))
+
+
+def test_what_the_reference_lists_says_what_it_raises():
+    found = public()
+    assert sum(map(raises, found.values())) >= 10
+    silent = [n for n, f in found.items() if raises(f) and not re.search("raises?", f.__doc__ or "", re.IGNORECASE)]
+    assert silent == []
 
 
 def test_every_example_is_a_recipe():

@@ -78,7 +78,11 @@ class ProbeSettings:
         return limits(self.scenes, self.points)
 
     def checked(self) -> "ProbeSettings":
-        """Return the settings with the task itself and the names of its protocols, or say what is wrong with them."""
+        """Return the settings with the task itself and the names of its protocols.
+
+        Raises:
+            InputError: one of them is unknown or out of range.
+        """
         task = by_name(self.task)
         whole = replace(self, task=task, protocol=task.heads if self.protocol is None else self.protocol)
         chosen_protocols(whole.protocol or ())

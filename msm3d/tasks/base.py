@@ -124,7 +124,7 @@ class Task(ABC):
                 raise InputError(f"{name} has no {what}; give scenes with {attribute}.")
 
     def chosen(self, name: str, scan: PointCloud) -> np.ndarray:
-        """Return `labelled`, or say that there is nothing to learn from."""
+        """Return `labelled`, or raise InputError where there is nothing to learn from."""
         self.require(name, scan)
         labelled = self.labelled(scan)
         if not len(labelled):

@@ -97,6 +97,9 @@ class Confusion:
                 hold does not count as a failure; ScanNet's evaluation leaves out the same ones. "all": every class,
                 absent ones as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets with 20 and
                 13 classes all are there, and both are the same.
+
+        Raises:
+            InputError: `average` is neither of them.
         """
         if average not in AVERAGES:
             raise InputError(f"average is {average!r}; choose one of {', '.join(AVERAGES)}.")

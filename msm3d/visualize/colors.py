@@ -115,7 +115,11 @@ class ColorBasis:
         return turn, shift.astype(np.float32)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write an .npz file that `load` reads."""
+        """Write an .npz file that `load` reads.
+
+        Raises:
+            InputError: the name does not end with .npz.
+        """
         path = Path(path)
         if path.suffix.lower() != ".npz":
             raise InputError(f"{path} cannot hold a basis; end it with .npz.")

@@ -170,6 +170,9 @@ class BackboneConfig(Shape):
         >>> BackboneConfig.from_dict({"chanels": [32]})
         Traceback (most recent call last):
         msm3d.errors.InputError: unknown configuration field 'chanels'; did you mean 'channels'?
+
+        Raises:
+            InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
         """
         names = [field.name for field in fields(cls)]
         for name in values:

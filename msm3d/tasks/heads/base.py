@@ -87,7 +87,7 @@ class Head(Saved, ABC):
         return {name: getattr(self, name) for name in self.parameters()}
 
     def set_params(self: Self, **params: Any) -> Self:
-        """Change constructor's arguments by name; takes effect at the next `fit`."""
+        """Change parameters by name, for the next `fit`, or raise InputError for one that there is not."""
         known = self.parameters()
         for name, value in params.items():
             if name not in known:
