@@ -37,6 +37,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr("msm3d.weights._BUNDLED", tmp_path / "bundled")
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("msm3d.backbones.FAMILIES", dict(msm3d.backbones.FAMILIES))  # pages register things
+    monkeypatch.setattr("msm3d.ops.BACKENDS", dict(msm3d.ops.BACKENDS))
+    for registry in (msm3d.tasks.TASKS, msm3d.tasks.heads.HEADS):
+        monkeypatch.setattr(registry, "known", dict(registry.known))
+    monkeypatch.setattr(msm3d.io.READERS, "_known", list(msm3d.io.READERS))
     rooms.write("rooms", 2, first_seed=7, points=2000, workers=1)
     (scan,) = rooms.write("scans", 1, first_seed=900_001, layout="ply", split="train", points=2000, workers=1)
     Path("scan.ply").write_bytes(scan.read_bytes())
