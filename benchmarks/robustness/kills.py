@@ -231,8 +231,8 @@ def disturbed(base: Path, verb: Verb, number: int, rng: np.random.Generator) -> 
         try:
             store.read(folder / pair)
         except Msm3dError as error:
-            if "its sha256 is" not in str(error):  # a kill between its two files leaves those of two: load notices
-                faults.append(f"{pair}: half a model")
+            noticed = "its sha256 is" in str(error)
+            faults.append(f"{pair}: {'files of two models, which load notices' if noticed else 'half a model'}")
     faults += [f"lost {name}" for name in set(before) - set(after)]
     extra = {name for name in set(after) - allowed if hit}
     if number != signal.SIGKILL:
