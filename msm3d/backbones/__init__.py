@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from .._util.plugins import installed
 from .._util.words import choices, cut, quoted
 from ..errors import InputError
 from .base import Attribute as Attribute
@@ -47,7 +48,7 @@ def families() -> list[str]:
     >>> families()[0]
     'hunet'
     """
-    return list(dict.fromkeys([*FAMILIES, *(entry.name for entry in _installed())]))
+    return list(dict.fromkeys([*FAMILIES, *(entry.name for entry in installed(GROUP))]))
 
 
 def family(architecture: str) -> type[Backbone]:
@@ -63,7 +64,7 @@ def family(architecture: str) -> type[Backbone]:
         InputError: there is no such family here, or its package cannot be imported.
     """
     if architecture not in FAMILIES:
-        for entry in _installed(name=architecture):
+        for entry in installed(GROUP, name=architecture):
             _load(entry)
     found = FAMILIES.get(architecture)
     if found is None:
@@ -72,12 +73,6 @@ def family(architecture: str) -> type[Backbone]:
             hint = f"run pip install -U msm3d, or install the package that adds it; here are {', '.join(families())}."
         raise InputError(f"unknown architecture {quoted(architecture)}; {hint}")
     return import_module(found).BACKBONE if isinstance(found, str) else found
-
-
-def _installed(**named: Any) -> Any:
-    from importlib.metadata import entry_points
-
-    return entry_points(group=GROUP, **named)
 
 
 def _load(entry: Any) -> None:

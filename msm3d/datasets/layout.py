@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
-from .._util.words import cut, warn
+from .._util.plugins import installed, tell_unusable
 from ..errors import InputError, quoted
 from .scenes import Dataset, Scan
 
@@ -78,25 +78,21 @@ def layouts() -> list[Layout]:
 
     global _INSTALLED
     if _INSTALLED is None:
-        _INSTALLED = [found for entry in entry_points(group="msm3d.datasets") if (found := _loaded(entry))]
+        _INSTALLED = [found for entry in installed("msm3d.datasets") if (found := _loaded(entry))]
     own = [synthetic.LAYOUT, s3dis.LAYOUT, pointcept.AREAS, pointcept.LAYOUT, scannet.LAYOUT]
     return [*_REGISTERED, *_INSTALLED, *own]
 
 
-def _loaded(entry: EntryPoint) -> Layout | None:
+def _loaded(entry: Any) -> Layout | None:
     """Return what an installed package offers, or None and a warning where that cannot be used."""
     try:
         found = entry.load()
         if isinstance(found, Layout):
             return found
-        reason = f"{entry.value} is not a msm3d.datasets.Layout"
+        reason: object = f"{entry.value} is not a msm3d.datasets.Layout"
     except Exception as error:  # anything may happen in others' code
-        reason = cut(error, 200).rstrip(".")
-    package = entry.dist.name if entry.dist is not None else entry.value.partition(":")[0]
-    warn(
-        f"the data set {cut(entry.name)!r} of the package {package} cannot be used ({reason}); "
-        f"update the package, or remove it: pip uninstall {package}"
-    )
+        reason = error
+    tell_unusable("data set", entry, reason)
     return None
 
 

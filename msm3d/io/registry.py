@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .._util.words import cut, warn
+from .._util.plugins import installed, package_of, tell_unusable
 from ..errors import InputError, quoted
 
 
@@ -80,9 +80,7 @@ class Registry:
         """Yield the kinds; the installed packages are looked through the first time."""
         if not self._known:
             self._known = [self._kind(_constants(name), f"{__package__}.{name}", "") for name in self._ours]
-            from importlib.metadata import entry_points
-
-            for entry in entry_points(group=f"msm3d.{self.what}s"):
+            for entry in installed(f"msm3d.{self.what}s"):
                 self._plug_in(entry)
         return iter(self._known)
 
@@ -115,18 +113,14 @@ class Registry:
 
     def _plug_in(self, entry: Any) -> None:
         """Add what an installed package offers; where that cannot be used, it is said and nothing else suffers."""
-        package = entry.dist.name if entry.dist is not None else entry.value.partition(":")[0]
         try:
             home = entry.load()
-            kind = self._kind(_attributes(home), home, package)
+            kind = self._kind(_attributes(home), home, package_of(entry))
             taken = [suffix for suffix in kind.suffixes if self.find(f"a{suffix}")]
             if taken:
                 raise InputError(f"there is a {self.what} of {taken[0]} already")
         except Exception as error:  # anything may happen in others' code
-            warn(
-                f"the {self.what} {cut(entry.name)!r} of the package {package} cannot be used "
-                f"({cut(error, 200).rstrip('.')}); update the package, or remove it: pip uninstall {package}"
-            )
+            tell_unusable(self.what, entry, error)
         else:
             self._known.append(kind)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from .._util.plugins import installed
 from .._util.words import choices
 from ..errors import InputError
 
@@ -48,16 +49,14 @@ class Registry:
         """
         found = self.known.get(name)
         if found is None:
-            installed = self._installed()
-            if name not in installed:
+            others = self._installed()
+            if name not in others:
                 raise InputError(f"unknown {self.what} {name!r}; {choices(name, list(self))}")
-            found = self.known[name] = installed[name].load()
+            found = self.known[name] = others[name].load()
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
             found = self.known[name] = getattr(import_module(module), attribute)
         return found
 
     def _installed(self) -> dict[str, Any]:
-        from importlib.metadata import entry_points
-
-        return {entry.name: entry for entry in entry_points(group=self.group)}
+        return {entry.name: entry for entry in installed(self.group)}
