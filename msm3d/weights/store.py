@@ -72,29 +72,45 @@ def write(
     Raises:
         FileError: the directory is a file, or cannot be written.
     """
+    values = {
+        **(meta or {}),
+        "format": "msm3d",
+        "format_version": FORMAT_VERSION,
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "architecture": config.architecture,
+        "backbone": config.to_dict(),
+    }
+    return write_files(Path(directory), (CONFIG, MODEL), values, tensors, card(config, values))
+
+
+def write_files(
+    directory: Path, names: tuple[str, str], values: Mapping[str, Any], tensors: Mapping[str, Tensor], about: str
+) -> Path:
+    """Write values as JSON with the hash of the tensors beside them, and a card where there is none: all or nothing.
+
+    Args:
+        directory: made where missing; it is returned.
+        names: of the JSON and of the safetensors file.
+        values: ready for JSON; `sha256` is added.
+        tensors: name to tensor.
+        about: the card.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    with staged(Path(directory), last=CONFIG) as stage:
+    config, model = names
+    with staged(directory, last=config) as stage:
         stored = {name: _alone(tensor.detach().cpu().resolve_neg().contiguous()) for name, tensor in tensors.items()}
         try:
-            save_file(stored, stage / MODEL, metadata={"format": "pt"})
+            save_file(stored, stage / model, metadata={"format": "pt"})
         except SafetensorError as error:  # its writer's word for a full disk
             raise OSError(None, cut(error)) from error
-        values = {
-            **(meta or {}),
-            "format": "msm3d",
-            "format_version": FORMAT_VERSION,
-            "parameters": sum(tensor.numel() for tensor in stored.values()),
-            "architecture": config.architecture,
-            "backbone": config.to_dict(),
-            "sha256": sha256(stage / MODEL),
-        }
-        (stage / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        shutil.copymode(stage / CONFIG, stage / MODEL)  # safetensors writes for the owner alone
-        if not (Path(directory) / CARD).exists():
-            (stage / CARD).write_text(card(config, values), encoding="utf-8")
-    return Path(directory)
+        values = {**values, "sha256": sha256(stage / model)}
+        (stage / config).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        shutil.copymode(stage / config, stage / model)  # safetensors writes for the owner alone
+        if not (directory / CARD).exists():
+            (stage / CARD).write_text(about, encoding="utf-8")
+    return directory
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) -> None:

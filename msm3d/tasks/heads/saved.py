@@ -6,7 +6,6 @@
 
 import json
 import os
-import shutil
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from ..._util.atomic import staged
 from ...errors import InputError, Msm3dError, WeightsError, cut, quoted
 from ...weights import hub
-from ...weights.store import disagreements, listed, sha256
+from ...weights.store import CARD, disagreements, listed, sha256, write_files
 from ..fingerprint import Fingerprint
 from . import HEADS
 
 FORMAT, FORMAT_VERSION = "msm3d-head", 1
-CONFIG, TENSORS, CARD = "head.json", "head.safetensors", "README.md"
+CONFIG, TENSORS = "head.json", "head.safetensors"
 _LONGEST_CONFIG = 1 << 20  # bytes
 _WIDEST = 1 << 20  # columns, far beyond any network
 _AGAIN = "save or download it again."
@@ -46,33 +44,19 @@ class Saved:
             NotFittedError: there is nothing to save yet.
             FileError: the directory is a file, or cannot be written.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         head: Any = self
         head.require_fitted()
         fingerprint, classes = head.fingerprint_, getattr(head, "classes_", None)
-        with staged(Path(directory), last=CONFIG) as stage:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._state().items()}
-            try:
-                save_file(tensors, stage / TENSORS, metadata={"format": "pt"})
-            except SafetensorError as error:  # its writer's word for a full disk
-                raise OSError(None, cut(error)) from error
-            values = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "head": head.name,
-                "parameters": {name: _plain(value) for name, value in head.get_params().items() if name != "device"},
-                "features": head.n_features_in_,
-                "classes": None if classes is None else classes.tolist(),
-                "fingerprint": None if fingerprint is None else fingerprint.to_dict(),
-                "sha256": sha256(stage / TENSORS),
-            }
-            (stage / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-            shutil.copymode(stage / CONFIG, stage / TENSORS)  # safetensors writes for the owner alone
-            if not (Path(directory) / CARD).exists():
-                (stage / CARD).write_text(_card(values, fingerprint), encoding="utf-8")
-        return Path(directory)
+        values = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "head": head.name,
+            "parameters": {name: _plain(value) for name, value in head.get_params().items() if name != "device"},
+            "features": head.n_features_in_,
+            "classes": None if classes is None else classes.tolist(),
+            "fingerprint": None if fingerprint is None else fingerprint.to_dict(),
+        }
+        return write_files(Path(directory), (CONFIG, TENSORS), values, self._state(), _card(values, fingerprint))
 
     @classmethod
     def load(cls: type[Self], directory: str | os.PathLike[str], *, device: str = "cpu") -> Self:
