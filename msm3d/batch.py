@@ -13,7 +13,7 @@ from ._util import stages
 from ._util.atomic import apart
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import READERS, WRITERS, check, read_folder, read_with, results
+from .io import READERS, WRITERS, as_cloud, check, read_folder, results
 from .io.reading import FOLDER
 from .scan.options import ReadOptions
 
@@ -228,7 +228,7 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     meta["scan"] = _state(job.scan)
     if not again and _is_there(job, meta):
         return replace(outcome, was_there=True)
-    cloud = (read_folder if job.scan.is_dir() else read_with)(job.scan, options)
+    cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=options)
     with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")

@@ -16,12 +16,11 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     from .reading import check as check
     from .reading import read as read
     from .reading import read_folder as read_folder
-    from .reading import read_with as read_with
 
     KINDS: tuple[str, ...]
 
 
-_found = lazily(__name__, reading="as_cloud check read read_folder read_with")
+_found = lazily(__name__, reading="as_cloud check read read_folder")
 
 
 def __getattr__(name: str) -> Any:

@@ -35,14 +35,12 @@ def send(file: str, names: list[str], out: BinaryIO) -> None:
     import laspy
     import numpy as np
 
-    described = False
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader:
         size = max(reader.header.point_format.size, 1)
-        for chunk in reader.chunk_iterator(max(1, min(1_000_000, _BYTES // size))):
+        for i, chunk in enumerate(reader.chunk_iterator(max(1, min(1_000_000, _BYTES // size)))):
             columns = [np.ascontiguousarray(chunk[name]) for name in names]
-            if not described:
+            if not i:
                 say(out, types=[column.dtype.str for column in columns])
-                described = True
             say(out, points=len(columns[0]))
             for column in columns:
                 out.write(column.data)

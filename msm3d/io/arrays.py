@@ -14,6 +14,7 @@ from ..scan import columns
 from ..scan.objects import NAMES, parts
 from ..scan.options import ReadOptions
 from . import limits
+from .layouts.npy import npy_header
 
 SUFFIXES = (".npz", ".npy", ".pth", ".pt")
 TITLE = "NPZ, NPY, PTH, PT"
@@ -46,10 +47,9 @@ def _npz(file: Path) -> dict[str, Any]:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         there = {name: members[name] for name in wanted if name in members}
         for name, info in there.items():
-            if info.file_size > info.compress_size * _DEFLATED or info.compress_size > file.stat().st_size:
-                raise FileError(
-                    f"declares {info.file_size} bytes for {name!r}, more than it can hold; export it again."
-                )
+            size, packed = info.file_size, info.compress_size
+            if size > packed * _DEFLATED or packed > file.stat().st_size:
+                raise FileError(f"declares {size} bytes for {name!r}, more than it can hold; export it again.")
         limits.fits(sum(info.file_size for info in there.values()), "stands for arrays")
         for name, info in there.items():
             with archive.open(info) as stream:
@@ -67,19 +67,16 @@ def _npz(file: Path) -> dict[str, Any]:
 
 def _array(stream: Any, size: int) -> np.ndarray:
     """Return the array of an NPY file of `size` bytes."""
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)
+    shape, dtype, start, fortran = npy_header(stream)
     if dtype.hasobject:
         raise FileError("holds Python objects, which are never unpickled; save plain arrays of numbers.")
-    start = stream.tell()
     limits.fits(size, "holds an array")
-    if math.prod(shape) * dtype.itemsize > size - start:
+    needed, there = math.prod(shape) * dtype.itemsize, size - start
+    if needed > there:
         raise FileError(
-            f"declares an array of shape {shape}, {math.prod(shape) * dtype.itemsize} bytes, but holds {size - start}; "
-            "it is truncated, save it again."
+            f"declares an array of shape {shape}, {needed} bytes, but holds {there}; it is truncated, save it again."
         )
-    data = np.frombuffer(stream.read(math.prod(shape) * dtype.itemsize), dtype=dtype)
+    data = np.frombuffer(stream.read(needed), dtype=dtype)
     return data.reshape(shape[::-1]).T if fortran else data.reshape(shape)
 
 
@@ -111,9 +108,6 @@ def _numpy_globals() -> list[Any]:
 
     reconstruct, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
-    names = [
-        (function, f"numpy.{package}.multiarray.{name}")
-        for function, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
-        for package in ("core", "_core")
-    ]
-    return [np.ndarray, np.dtype, _codecs.encode, *dtypes, *names]
+    named = [(reconstruct, "_reconstruct"), (scalar, "scalar")]
+    named = [(value, f"numpy.{core}.multiarray.{name}") for value, name in named for core in ("core", "_core")]
+    return [np.ndarray, np.dtype, _codecs.encode, *dtypes, *named]

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-_CLOUDCOMPARE = "in CloudCompare, or by `CloudCompare -SILENT -O {} -C_EXPORT_FMT PLY -SAVE_CLOUDS`"
-_SPLATS = "as PLY in the program that trained the splats, or convert it with SuperSplat"
+_CLOUDCOMPARE = "save it as PLY in CloudCompare, or by `CloudCompare -SILENT -O {} -C_EXPORT_FMT PLY -SAVE_CLOUDS`"
+_SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
 _ADVICE = {
-    ".e57": ("E57", f"save it as PLY {_CLOUDCOMPARE}"),
-    ".ptx": ("PTX", f"save it as PLY {_CLOUDCOMPARE}"),
-    ".spz": ("a compressed Gaussian splat (SPZ)", f"export it {_SPLATS}"),
-    ".splat": ("a Gaussian splat (SPLAT)", f"export it {_SPLATS}"),
-    ".ksplat": ("a compressed Gaussian splat (KSPLAT)", f"export it {_SPLATS}"),
+    ".e57": ("E57", _CLOUDCOMPARE),
+    ".ptx": ("PTX", _CLOUDCOMPARE),
+    ".spz": ("a compressed Gaussian splat (SPZ)", _SPLATS),
+    ".splat": ("a Gaussian splat (SPLAT)", _SPLATS),
+    ".ksplat": ("a compressed Gaussian splat (KSPLAT)", _SPLATS),
     ".bin": (
         "bare numbers (BIN), whose columns it does not name",
         "read them with np.fromfile(path, np.float32).reshape(-1, columns), with 4 columns for KITTI and 5 for "

@@ -5,7 +5,7 @@ import json
 import struct
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from .surface import Mesh, Paint, joined, together
 
 _NUMBERS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
-_DRACO = "KHR_draco_mesh_compression"
 _INSTANCES = "EXT_mesh_gpu_instancing"
 _WEBP = "EXT_texture_webp"
 _MOVED = "KHR_texture_transform"
 _READ = {_INSTANCES, _WEBP, _MOVED, "KHR_mesh_quantization"}
 _OF_THE_LOOK = ("KHR_materials_", "KHR_lights_", "EXT_lights_", "KHR_xmp")  # nothing of these moves a point
 _CURES = {
-    _DRACO: "is compressed with Draco",
+    "KHR_draco_mesh_compression": "is compressed with Draco",
     "EXT_meshopt_compression": "is compressed with meshopt",
     "KHR_meshopt_compression": "is compressed with meshopt",
     "KHR_texture_basisu": "has textures compressed with Basis Universal (KTX2)",
@@ -49,19 +48,17 @@ def _moved(piece: Mesh, matrix: np.ndarray) -> Mesh:
     if np.array_equal(matrix, np.eye(4)):
         return piece
     a, b, c = linear = matrix[:3, :3]
-    mirrored = np.linalg.det(linear) < 0
+    mirrored, paint = np.linalg.det(linear) < 0, piece.paint
+    if mirrored and paint and paint.place is not None:
+        paint = replace(paint, place=paint.place[:, [0, 2, 1]])
     across = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) * (-1 if mirrored else 1)  # also where flat
     return replace(
         piece,
         coord=piece.coord @ linear.T + matrix[:3, 3],
         normal=None if piece.normal is None else piece.normal @ across.T,
         faces=piece.faces[:, [0, 2, 1]] if mirrored else piece.faces,
-        paint=_turned(piece.paint) if mirrored and piece.paint else piece.paint,
+        paint=paint,
     )
-
-
-def _turned(paint: Paint) -> Paint:
-    return replace(paint, place=None if paint.place is None else paint.place[:, [0, 2, 1]])
 
 
 def shown(linear: np.ndarray) -> np.ndarray:
@@ -80,19 +77,15 @@ def linear(shown: np.ndarray) -> np.ndarray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-@dataclass
 class _Asset:
-    file: Path
-    json: dict[str, Any] = field(init=False)
-    chunk: bytes | None = field(init=False)
-    buffers: dict[int, bytes] = field(default_factory=dict)
-    images: dict[tuple[Any, ...], np.ndarray | None] = field(default_factory=dict)
-    built: dict[int, list[Mesh]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        text, self.chunk = _parts(self.file.read_bytes())
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.buffers: dict[int, bytes] = {}
+        self.images: dict[tuple[Any, ...], np.ndarray | None] = {}
+        self.built: dict[int, list[Mesh]] = {}
+        text, self.chunk = _parts(file.read_bytes())
         try:
-            self.json = json.loads(text)
+            self.json: dict[str, Any] = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise FileError(f"is not glTF: its JSON cannot be read ({cut(error)}); export it again.") from error
         if not isinstance(self.json, dict) or not isinstance(self.json.get("asset"), dict):
@@ -105,7 +98,6 @@ class _Asset:
                 _refuse(str(name))
 
     def entry(self, kind: str, index: Any) -> dict[str, Any]:
-        """Return one entry of a list of the JSON."""
         entries = self.json.get(kind, [])
         if type(index) is not int or not isinstance(entries, list) or not 0 <= index < len(entries):
             raise FileError(f"names {kind}[{cut(index)}], which it does not have; export it again.")
@@ -145,28 +137,26 @@ class _Asset:
         for row in zip(*values.values(), strict=True):
             yield _matrix(dict(zip(values, row, strict=True)))
 
+    def shared(self, index: Any) -> dict[tuple[Any, Any], list[dict[str, Any]]]:
+        """Return the primitives of a mesh by their vertices: positions and colours."""
+        shared: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+        for primitive in self.entry("meshes", index).get("primitives", []):
+            attributes = primitive.get("attributes", {})
+            if "POSITION" in attributes:
+                shared.setdefault((attributes["POSITION"], attributes.get("COLOR_0")), []).append(primitive)
+        return shared
+
     def vertices(self, index: Any) -> int:
         """Return the number of points of a mesh, from what is declared."""
-        places = {
-            (primitive["attributes"]["POSITION"], primitive["attributes"].get("COLOR_0"))
-            for primitive in self.entry("meshes", index).get("primitives", [])
-            if "POSITION" in primitive.get("attributes", {})
-        }
-        return sum(int(self.entry("accessors", place).get("count", 0)) for place, _ in places)
+        return sum(int(self.entry("accessors", place).get("count", 0)) for place, _ in self.shared(index))
 
     def pieces(self, index: int) -> list[Mesh]:
         """Return the primitives of a mesh; those that share their vertices, as one."""
         if index not in self.built:
-            shared: dict[Any, list[dict[str, Any]]] = {}
-            for primitive in self.entry("meshes", index).get("primitives", []):
-                attributes = primitive.get("attributes", {})
-                if "POSITION" in attributes:
-                    shared.setdefault((attributes["POSITION"], attributes.get("COLOR_0")), []).append(primitive)
-            self.built[index] = [self.piece(primitives) for primitives in shared.values()]
+            self.built[index] = [self.piece(primitives) for primitives in self.shared(index).values()]
         return self.built[index]
 
     def piece(self, primitives: list[dict[str, Any]]) -> Mesh:
-        """Return primitives that have their vertices in common."""
         attributes = primitives[0]["attributes"]
         for primitive in primitives:
             for name in primitive.get("extensions", {}):
@@ -191,9 +181,8 @@ class _Asset:
             return found
         under = found.colors()
         # The look is the product of all three; of a picture under a tint only the vertices' colours are kept.
-        return replace(
-            found, color=shown(tint if under is None else tint * linear(under)).astype(np.float32), paint=None
-        )
+        color = shown(tint if under is None else tint * linear(under))
+        return replace(found, color=color.astype(np.float32), paint=None)
 
     def faces(self, primitive: dict[str, Any], count: int) -> np.ndarray:
         """Return the triangles of a primitive; points and lines have none."""
@@ -232,15 +221,9 @@ class _Asset:
                 at = self.accessor(primitive["attributes"][name], True)
                 if len(at) <= faces.max() or at.shape[1] != 2:
                     raise FileError(f"has {len(at)} texture coordinates for more vertices; export it again.")
-                return Paint(
-                    plain=np.full((count, 3), np.nan),
-                    pictures=[picture],
-                    picture=np.zeros(count, dtype=np.int64),
-                    place=_slid(at, moved)[faces],
-                )
-        if factor not in look:
-            return None
-        return Paint(plain=np.tile(shown(color), (count, 1)))
+                blank, which = np.full((count, 3), np.nan), np.zeros(count, dtype=np.int64)
+                return Paint(plain=blank, pictures=[picture], picture=which, place=_slid(at, moved)[faces])
+        return Paint(plain=np.tile(shown(color), (count, 1))) if factor in look else None
 
     def picture(self, index: Any, factor: tuple[float, ...]) -> np.ndarray | None:
         """Return a texture's picture times a factor; None, with a warning, where its file is missing."""
@@ -278,8 +261,7 @@ class _Asset:
         else:
             raise FileError(f"has accessors[{index}] without data; export it again, uncompressed.")
         if "sparse" in entry:
-            sparse = entry["sparse"]
-            where, what, number = sparse["indices"], sparse["values"], sparse["count"]
+            where, what, number = (entry["sparse"][name] for name in ("indices", "values", "count"))
             place = np.dtype(_NUMBERS[where["componentType"]])
             rows = self.values(where["bufferView"], where.get("byteOffset", 0), place, number, 1)[:, 0].astype(np.int64)
             if rows.max(initial=0) >= count:
@@ -290,15 +272,13 @@ class _Asset:
         return values
 
     def values(self, view: Any, start: Any, dtype: np.dtype, count: int, width: int) -> np.ndarray:
-        """Return `count` rows of a buffer view."""
         data, stride = self.view(view)
         row = dtype.itemsize * width
         stride = stride or row
-        whole = all(type(number) is int and number >= 0 for number in (start, count, stride))
-        if not whole or stride < row or start + (count - 1) * stride + row > len(data):
-            raise FileError(
-                f"has numbers beyond the end of bufferViews[{cut(view)}]; it is truncated, export it again."
-            )
+        good = all(type(number) is int and number >= 0 for number in (start, count, stride))
+        if not good or stride < row or start + (count - 1) * stride + row > len(data):
+            view = cut(view)
+            raise FileError(f"has numbers beyond the end of bufferViews[{view}]; it is truncated, export it again.")
         return np.ndarray((count, width), dtype, data, start, (stride, dtype.itemsize))
 
     def view(self, index: Any) -> tuple[bytes, int]:
@@ -341,16 +321,13 @@ def _parts(data: bytes) -> tuple[bytes, bytes | None]:
     if len(data) < 20 or struct.unpack_from("<I", data, 4)[0] != 2:
         raise FileError("is a GLB of another version than 2; export it as glTF 2.0.")
     declared, size = struct.unpack_from("<II", data, 8)
-    if declared > len(data) or 20 + size > len(data) or data[16:20] != b"JSON":
-        raise FileError(f"declares {declared} bytes but holds {len(data)}; it is truncated, export it again.")
+    whole = max(declared, 20 + size) <= len(data) and data[16:20] == b"JSON"
+    limits.whole(whole, f"{declared} bytes", str(len(data)))
     text, rest = data[20 : 20 + size], data[20 + size :]
     if len(rest) < 8 or rest[4:8] != b"BIN\0":
         return text, None
     length = struct.unpack_from("<I", rest)[0]
-    if length > len(rest) - 8:
-        raise FileError(
-            f"declares {length} bytes of numbers but holds {len(rest) - 8}; it is truncated, export it again."
-        )
+    limits.whole(length <= len(rest) - 8, f"{length} bytes of numbers", str(len(rest) - 8))
     return text, rest[8 : 8 + length]
 
 
@@ -365,13 +342,11 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
         matrix = np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     else:
         x, y, z, w = (float(value) for value in node.get("rotation", (0, 0, 0, 1)))
-        turn = np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
+        turn = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
         matrix = np.eye(4)
         matrix[:3, :3] = turn * np.array(node.get("scale", (1, 1, 1)), dtype=np.float64)
         matrix[:3, 3] = node.get("translation", (0, 0, 0))

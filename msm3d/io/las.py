@@ -28,9 +28,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # laspy's and numpy's
         found = columns.fields(_dimensions(laspy, file))
-    places = found["coord"]
-    if len(places) > 1 and (places == places[0]).all():
-        raise FileError(f"has all of its {len(places)} points at one place; export it again.")
+    limits.not_at_one_place(found["coord"], len(found["coord"]))
     return found
 
 
@@ -45,11 +43,8 @@ def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
         there = file.stat().st_size - header.offset_to_point_data
         if count == 0:
             raise FileError("declares 0 points; there is nothing to read.")
-        if not compressed and there < count * size:
-            raise FileError(
-                f"declares {count} points of {size} bytes but holds {max(there, 0)} bytes of them; "
-                "it is truncated, export it again."
-            )
+        whole = compressed or there >= count * size
+        limits.whole(whole, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
         dimensions = [name for name in header.point_format.dimension_names if name not in "XYZ"]
         picked = columns.chosen(["x", "y", "z", *dimensions])
         names = [name for parts in picked.values() for name in parts]
@@ -59,8 +54,7 @@ def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
         limits.fits(count * 8 * len(names), f"declares {count} points")
         chunks = [{name: np.array(chunk[name]) for name in names} for chunk in reader.chunk_iterator(_CHUNK)]
     found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    if len(found["x"]) != count:
-        raise FileError(f"declares {count} points but holds {len(found['x'])}; it is truncated, export it again.")
+    limits.whole(len(found["x"]) == count, f"{count} points", str(len(found["x"])))
     return found
 
 

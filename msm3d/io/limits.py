@@ -1,5 +1,9 @@
 """What a file may ask for: a share of the free memory, compared before anything of that size is made."""
 
+from typing import BinaryIO
+
+import numpy as np
+
 from .._util.memory import available
 from ..errors import FileError
 
@@ -20,3 +24,23 @@ def fits(needed: int, what: str) -> None:
             f"{what} of {needed / 1e9:.3g} GB, more than half of the {free / 1e9:.3g} GB that are free; "
             "split it, or read it where there is more memory."
         )
+
+
+def whole(good: bool, declared: str, held: str) -> None:
+    """Raise FileError unless `good`: where a file declares more than is there."""
+    if not good:
+        raise FileError(f"declares {declared} but holds {held}; it is truncated, export it again.")
+
+
+def left(stream: BinaryIO) -> int:
+    """Return how many bytes of a file are still to be read."""
+    start = stream.tell()
+    end = stream.seek(0, 2)
+    stream.seek(start)
+    return end - start
+
+
+def not_at_one_place(places: np.ndarray, count: int) -> None:
+    """Raise FileError where those of `count` points that have a position (n, 3) have all the same one."""
+    if len(places) > 1 and (places == places[0]).all():
+        raise FileError(f"has all of its {count} points at one place; export it again.")

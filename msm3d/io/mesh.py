@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileError
 from ..scan.options import ReadOptions
-from . import gltf, obj, off, stl, surface
+from . import gltf, limits, obj, off, stl, surface
 
 SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
 TITLE = "OBJ, GLB, glTF, STL, OFF"
@@ -24,7 +23,5 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     own = {"up": "y", "units": "m"} if kind is gltf else {}
     with np.errstate(all="ignore"):  # what is not finite is looked for where it matters
         mesh = kind.mesh(file)
-        places = mesh.coord[np.isfinite(mesh.coord).all(1)]
-        if len(places) > 1 and (places == places[0]).all():
-            raise FileError(f"has all of its {len(mesh.coord)} points at one place; export it again.")
+        limits.not_at_one_place(mesh.coord[np.isfinite(mesh.coord).all(1)], len(mesh.coord))
         return {**surface.points(file, mesh, options, own.get("units")), **own}

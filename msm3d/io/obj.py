@@ -26,18 +26,16 @@ def mesh(file: Path) -> Mesh:
     color = table[:, 4 if weighted else 3 :][:, :3] if width >= 6 else None
     corners, faces, line = _faces(data)
     vertices = _indexed(corners[:, 0], len(table), "vertices")
-    normal = _normals(data, vertices, corners[:, 2], len(table)) if len(corners) else _table_or_none(data, len(table))
+    normal = _normals(data, vertices, corners[:, 2], len(table))
     paint = None if color is not None or not len(faces) else _paint(file, data, corners[:, 1], faces, line)
     return Mesh(coord=table[:, :3], faces=vertices[faces], color=color, normal=normal, paint=paint)
 
 
 def _lines(data: bytes, keyword: bytes) -> list[bytes]:
-    """Return what follows a keyword in its lines."""
     return re.findall(rb"^[ \t]*" + keyword + rb"[ \t]+([^\n#]*)", data, re.MULTILINE)
 
 
 def _starts(data: bytes, keyword: bytes) -> np.ndarray:
-    """Return where these lines start."""
     found = re.finditer(rb"^[ \t]*" + keyword + rb"[ \t]", data, re.MULTILINE)
     return np.fromiter((match.start() for match in found), np.int64)
 
@@ -74,12 +72,8 @@ def _faces(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table = rows(plain, dtype=np.int64)
     except ValueError:
         table = np.zeros((0, 0), dtype=np.int64)
-    if (
-        len(table) == len(lines)
-        and parts <= 3
-        and table.size == table.size // parts * parts
-        and (text.count(b"/") * parts == table.size * (parts - 1))
-    ):
+    whole = len(table) == len(lines) and parts <= 3 and not table.size % parts
+    if whole and text.count(b"/") * parts == table.size * (parts - 1):
         sizes = np.full(len(lines), table.shape[1] // parts)
         corners = np.full((table.size // parts, 3), -1, dtype=np.int64)
         corners[:, :parts] = table.reshape(-1, parts) - 1
@@ -104,18 +98,15 @@ def _indexed(indices: np.ndarray, count: int, what: str) -> np.ndarray:
     return indices
 
 
-def _table_or_none(data: bytes, count: int) -> np.ndarray | None:
-    """Return the normals of a file without faces, where it has as many as vertices."""
-    lines = _lines(data, b"vn")
-    return _table(lines, "vn")[:, :3] if len(lines) == count else None
-
-
 def _normals(data: bytes, vertices: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray | None:
-    """Return for each vertex the mean of the normals at its corners; None where no corner has one."""
+    """Return for each vertex the mean of the normals at its corners; without faces, those of as many `vn` lines."""
     has = indices >= 0
-    if not has.any():
+    if len(indices) and not has.any():
         return None
-    table = _table(_lines(data, b"vn") or [b"0 0 0"], "vn")[:, :3]
+    lines = _lines(data, b"vn")
+    if not len(indices):
+        return _table(lines, "vn")[:, :3] if len(lines) == count else None
+    table = _table(lines or [b"0 0 0"], "vn")[:, :3]
     with np.errstate(all="ignore"):
         table = np.nan_to_num(table / np.linalg.norm(table, axis=1, keepdims=True), posinf=0, neginf=0)
     table = table[_indexed(indices[has], len(table), "normals")]
@@ -173,8 +164,8 @@ def _materials(file: Path, data: bytes) -> dict[str, tuple[np.ndarray | None, st
                     known[current] = None, None
                 case ["Kd", numbers] if current:
                     known[current] = _color(numbers), known[current][1]
-                case ["map_Kd", words] if current:
-                    known[current] = known[current][0], _picture_name(words.strip())
+                case ["map_Kd", words] if current:  # the name follows options; without them it may hold spaces
+                    known[current] = known[current][0], words.split()[-1] if words.startswith("-") else words.strip()
     return known
 
 
@@ -184,8 +175,3 @@ def _color(words: str) -> np.ndarray | None:
     except ValueError:
         return None
     return color.clip(0, 1) * 255 if len(color) == 3 and np.isfinite(color).all() else None
-
-
-def _picture_name(words: str) -> str:
-    """Return the name after the options, such as `-s 1 1 1`; without options it may hold spaces."""
-    return words.split()[-1] if words.startswith("-") else words

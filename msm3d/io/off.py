@@ -7,6 +7,7 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
+from . import limits
 from .surface import Mesh, Paint, fans
 from .text import rows
 
@@ -22,11 +23,8 @@ def mesh(file: Path) -> Mesh:
     if len(counts) < 2 or not all(word.isdigit() and len(word) < 19 for word in counts):
         raise FileError("does not declare its numbers of vertices and faces; export it again.")
     count, number = map(int, counts)
-    if count + number > len(lines) - 1:
-        raise FileError(
-            f"declares {count} vertices and {number} faces but holds {len(lines) - 1} lines; "
-            "it is truncated, export it again."
-        )
+    there = len(lines) - 1
+    limits.whole(count + number <= there, f"{count} vertices and {number} faces", f"{there} lines")
     if not count:
         raise FileError("declares 0 vertices; there is nothing to read.")
     try:

@@ -10,7 +10,7 @@ from .._util.words import cut
 from ..errors import FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
-from . import text
+from . import limits, text
 
 SUFFIXES = (".pcd",)
 TITLE = "PCD"
@@ -25,13 +25,10 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     with file.open("rb") as stream:
         fields, count, encoding, viewpoint = _header(stream)
         columns.chosen(name for name, _, _ in fields)
-        start = stream.tell()
-        there = stream.seek(0, 2) - start
-        stream.seek(start)
-        read = {"ascii": _ascii, "binary": _binary, "binary_compressed": _compressed}.get(encoding)
+        read = {"ascii": text.declared, "binary": _binary, "binary_compressed": _compressed}.get(encoding)
         if read is None:
             raise FileError(f"has DATA {cut(encoding)}; one of ascii, binary, binary_compressed is needed.")
-        found = read(stream, fields, count, there)
+        found = read(stream, fields, count)
     named = columns.fields(found, text=encoding == "ascii")
     return named if viewpoint is None else {**named, "viewpoint": viewpoint}
 
@@ -52,7 +49,8 @@ def _header(stream: BinaryIO) -> tuple[list[_Field], int, str, np.ndarray | None
     numbers = entries.get("COUNT", ["1"] * len(names))
     points = entries.get("POINTS") or [*entries.get("WIDTH", ["0"]), *entries.get("HEIGHT", ["1"])]
     whole = [*sizes, *numbers, *points, *entries["DATA"][1:]]
-    if not len(names) == len(sizes) == len(kinds) == len(numbers) or not all(_small(word) for word in whole):
+    small = all(word.isdecimal() and len(word) < 20 for word in whole)
+    if not len(names) == len(sizes) == len(kinds) == len(numbers) or not small:
         raise FileError("has FIELDS, SIZE, TYPE, COUNT or POINTS that do not fit together; export it again.")
     fields = []
     for i, (name, kind, size, number) in enumerate(zip(names, kinds, sizes, numbers, strict=True)):
@@ -85,33 +83,23 @@ def _viewpoint(words: list[str]) -> np.ndarray | None:
     return np.array([pose[:3]]) if known else None
 
 
-def _small(word: str) -> bool:
-    return word.isdecimal() and len(word) < 20
-
-
 def _record(fields: list[_Field]) -> int:
     return sum(int(kind[2:]) * number for _, kind, number in fields)
 
 
-def _binary(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
-    size = _record(fields)
-    if there < count * size:
-        raise FileError(
-            f"declares {count} points of {size} bytes but holds {there} bytes of them; "
-            "it is truncated, export it again."
-        )
+def _binary(stream: BinaryIO, fields: list[_Field], count: int) -> dict[str, np.ndarray]:
+    size, there = _record(fields), limits.left(stream)
+    limits.whole(there >= count * size, f"{count} points of {size} bytes", f"{there} bytes of them")
     record = np.dtype([(name, kind, (number,)) for name, kind, number in fields])
     data = np.fromfile(stream, dtype=record, count=count)
     return {name: data[name][:, 0] for name, _, number in fields if number}
 
 
-def _compressed(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
-    size = _record(fields)
+def _compressed(stream: BinaryIO, fields: list[_Field], count: int) -> dict[str, np.ndarray]:
+    size, there = _record(fields), limits.left(stream) - 8
     packed, unpacked = (int.from_bytes(stream.read(4), "little") for _ in range(2))
-    if there < 8 + packed or unpacked > packed * _LONGEST_RUN:
-        raise FileError(
-            f"declares {packed} compressed bytes but holds {max(there - 8, 0)}; it is truncated, export it again."
-        )
+    good = there >= packed and unpacked <= packed * _LONGEST_RUN
+    limits.whole(good, f"{packed} compressed bytes", str(max(there, 0)))
     if unpacked != count * size:
         raise FileError(f"declares {count} points of {size} bytes but {unpacked} uncompressed bytes; export it again.")
     data, start, found = memoryview(_unpacked(stream.read(packed), unpacked)), 0, {}
@@ -154,14 +142,3 @@ def _unpacked(data: bytes, size: int) -> bytearray:
     if len(out) != size:
         raise FileError("has compressed data that does not unpack to its declared size; export it again.")
     return out
-
-
-def _ascii(stream: BinaryIO, fields: list[_Field], count: int, there: int) -> dict[str, np.ndarray]:
-    width = sum(number for _, _, number in fields)
-    data, column, found = text.table(stream, width, count), 0, {}
-    for name, kind, number in fields:
-        if number:
-            packed = name in ("rgb", "rgba") and kind[1] == "f"  # float32 rounds the whole numbers that some write
-            found[name] = data[:, column] if packed else text.typed(data[:, column], kind[1:])
-        column += number
-    return found

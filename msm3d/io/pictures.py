@@ -13,12 +13,7 @@ from . import limits
 
 
 def picture(data: bytes, name: str) -> np.ndarray:
-    """Return the picture in an image file's bytes as (h, w, 3), 0-255, the first row on top.
-
-    Raises:
-        DependencyError: Pillow is not installed.
-        FileError: it is none, or too large.
-    """
+    """Return the picture in an image file's bytes as (h, w, 3), 0-255, the first row on top."""
     try:
         from PIL import Image
     except ImportError as error:

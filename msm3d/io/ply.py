@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .._util.words import cut, option
 from ..errors import FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
-from . import splats, surface, text
+from . import limits, surface, text
 from .polygons import Element, Property, polygons
 
 SUFFIXES = (".ply",)
@@ -42,52 +42,57 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         columns.chosen(one.name for one in properties)
         if any(one.length for one in properties):
             raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
-        read = _ascii if order == "=" else _binary
-        found = read(stream, order, elements[:position], count, properties)
+        if order == "=":
+            for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
+                pass
+            found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
+        else:
+            found = _binary(stream, order, elements[:position], count, properties)
         fields = columns.fields(found, text=order == "=")
         if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
                 raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
-            return splats.opaque(found, fields, options)
+            return _opaque(found, fields, options.min_opacity)
         try:
             faces = polygons(stream, order, elements[position + 1 :])
-            return _on_the_surface(file, fields, faces, options)
+            labels = {name: value for name, value in fields.items() if name in ("segment", "instance")}
+            own = {name: value for name, value in fields.items() if name not in labels}
+            found = surface.points(file, surface.Mesh(**own, faces=faces, labels=labels), options)
+            return fields if found["coord"] is fields["coord"] else found
         except FileError as error:
             cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
 
 
-def faces(file: Path) -> np.ndarray:
-    """Return the triangles (m, 3) of a file, as rows of its vertices; none where it has no faces.
+def _opaque(found: dict[str, np.ndarray], fields: dict[str, Any], least: float | None) -> dict[str, Any]:
+    """Return the fields of the Gaussian splats that are opaque enough, and as `rows` which of the `total` they are.
 
-    Raises:
-        FileError: it is no PLY file, or is truncated.
+    Opacity is written before its sigmoid [gaussian-splatting, save_ply].
     """
+    if least is None:
+        return fields
+    if "opacity" not in found:
+        raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
+    with np.errstate(all="ignore"):
+        rows = np.flatnonzero(1 / (1 + np.exp(-found["opacity"].astype(np.float64))) >= least)
+    if not len(rows):
+        raise FileError(f"has no splat as opaque as {least:g}; pass a smaller {option('min_opacity')}.")
+    if len(rows) == len(found["opacity"]):
+        return fields
+    return {name: value[rows] for name, value in fields.items()} | {"rows": rows, "total": len(found["opacity"])}
+
+
+def faces(file: Path) -> np.ndarray:
+    """Return the triangles (m, 3) of a file, as rows of its vertices; none where it has no faces."""
     with file.open("rb") as stream:
         order, elements, _ = header(stream)
-        names = [name for name, _, _ in elements]
-        if "face" not in names:
+        if all(name != "face" for name, _, _ in elements):
             return np.zeros((0, 3), dtype=np.int64)
         return polygons(stream, order, elements)
 
 
-def _on_the_surface(
-    file: Path, fields: dict[str, np.ndarray], faces: np.ndarray, options: ReadOptions
-) -> dict[str, np.ndarray]:
-    labels = {name: fields[name] for name in ("segment", "instance") if name in fields}
-    mesh = surface.Mesh(
-        coord=fields["coord"], faces=faces, color=fields.get("color"), normal=fields.get("normal"), labels=labels
-    )
-    found = surface.points(file, mesh, options)
-    return fields if found["coord"] is mesh.coord else found
-
-
 def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
-    """Return numpy's sign of the byte order, or "=" for text; the elements; and the comments.
-
-    Raises:
-        FileError: it is no header of a PLY file.
-    """
+    """Return numpy's sign of the byte order, or "=" for text; the elements; and the comments."""
     if stream.readline(8).strip() != b"ply":
         raise FileError("does not start with 'ply'; it is not a PLY file.")
     order, elements, comments = "", [], []
@@ -121,31 +126,14 @@ def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
 def _binary(
     stream: BinaryIO, order: str, before: list[Element], count: int, properties: list[Property]
 ) -> dict[str, np.ndarray]:
-    start = stream.tell()
+    skipped = 0
     for name, number, others in before:
         if number and any(one.length for one in others):
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
-        start += number * sum(np.dtype(one.kind).itemsize for one in others)
+        skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
     record = np.dtype([(one.name, order + one.kind) for one in properties])
-    there = stream.seek(0, 2) - start
-    if there < count * record.itemsize:
-        raise FileError(
-            f"declares {count} points of {record.itemsize} bytes but holds {max(there, 0)} bytes of them; "
-            "it is truncated, export it again."
-        )
-    stream.seek(start)
+    size, there = record.itemsize, limits.left(stream) - skipped
+    limits.whole(there >= count * size, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
+    stream.seek(skipped, 1)
     data = np.fromfile(stream, dtype=record, count=count)
     return {one.name: data[one.name] for one in properties}
-
-
-def _ascii(
-    stream: BinaryIO, order: str, before: list[Element], count: int, properties: list[Property]
-) -> dict[str, np.ndarray]:
-    for _ in islice(stream, sum(number for _, number, _ in before)):
-        pass
-    data = text.table(stream, len(properties), count)
-    found = {}
-    for i, one in enumerate(properties):
-        packed = one.name.lower() in ("rgb", "rgba") and one.kind[0] == "f"  # see pcd
-        found[one.name] = data[:, i] if packed else text.typed(data[:, i], one.kind)
-    return found

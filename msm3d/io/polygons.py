@@ -9,6 +9,7 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
+from . import limits
 from .surface import fans
 
 _NAMES = ("vertex_indices", "vertex_index")
@@ -18,26 +19,17 @@ class Property(NamedTuple):
     """One property of an element, as a PLY header declares it."""
 
     name: str
-    kind: str
-    """numpy's code of its values."""
-    length: str = ""
-    """Of a list, the code of the number before its values."""
+    kind: str  # numpy's code of its values
+    length: str = ""  # of a list, the code of the number before its values
 
 
-Element = tuple[str, int, list[Property]]
-"""Name, count and properties."""
+Element = tuple[str, int, list[Property]]  # name, count and properties
 
 
 def polygons(stream: BinaryIO, order: str, elements: Sequence[Element]) -> np.ndarray:
-    """Return the triangles (m, 3) of the element `face`.
+    """Return the triangles (m, 3) of the element `face`, one of the `elements` at which the stream is.
 
-    Args:
-        stream: at the first of `elements`.
-        order: numpy's sign of the byte order, or "=" for text.
-        elements: those that follow, with `face` among them.
-
-    Raises:
-        FileError: there are fewer faces than declared, or they are not whole.
+    `order` is numpy's sign of the byte order, or "=" for text.
     """
     at = [name for name, _, _ in elements].index("face")
     _, count, properties = elements[at]
@@ -48,11 +40,8 @@ def polygons(stream: BinaryIO, order: str, elements: Sequence[Element]) -> np.nd
     for name, number, others in before:
         if number and any(one.length for one in others) and order != "=":
             raise FileError(f"has the lists of {cut(name)!r} before its faces; export it with the faces first.")
-    start = stream.tell()
-    there = stream.seek(0, 2) - start
-    stream.seek(start)
-    if count > there:
-        raise FileError(f"declares {count} faces but holds {there} bytes of them; it is truncated, export it again.")
+    there = limits.left(stream)
+    limits.whole(count <= there, f"{count} faces", f"{there} bytes of them")
     try:
         if order == "=":
             for _ in islice(stream, sum(number for _, number, _ in before)):
@@ -95,17 +84,13 @@ def _alike(stream: BinaryIO, count: int, properties: list[Property], chosen: int
 
 def _lengths(head: bytes, properties: list[Property], order: str) -> list[int] | None:
     """Return the lengths of the first record's lists, or None where it is longer than the part that is looked at."""
-    at, lengths = 0, []
-    for one in properties:
-        number = 1
+    lengths: list[int] = []
+    for i, one in enumerate(properties):
         if one.length:
-            size = np.dtype(one.length).itemsize
-            if at + size > len(head):
+            at = _record(properties[:i], order, lengths).itemsize
+            if at + np.dtype(one.length).itemsize > len(head):
                 return None
-            number = int(np.frombuffer(head, order + one.length, 1, at)[0])
-            lengths.append(number)
-            at += size
-        at += number * np.dtype(one.kind).itemsize
+            lengths.append(int(np.frombuffer(head, order + one.length, 1, at)[0]))
     return lengths if min(lengths, default=0) >= 0 else None
 
 
@@ -138,18 +123,12 @@ def _text(stream: BinaryIO, count: int, properties: list[Property], chosen: int)
     sizes, flat = [], []
     for line in islice((line for line in stream if line.strip()), count):
         words, at = line.split(), 0
-        for i, one in enumerate(properties):
-            number = 1
-            if one.length:
-                number = int(words[at])
-                at += 1
-            if i == chosen:
-                if not 0 <= number <= len(words) - at:
-                    raise IndexError
-                sizes.append(number)
-                flat += map(int, words[at : at + number])
-                break
-            at += number
+        for one in properties[:chosen]:
+            at += 1 + int(words[at]) if one.length else 1
+        sizes.append(int(words[at]))
+        if not 0 <= sizes[-1] < len(words) - at:
+            raise IndexError
+        flat += map(int, words[at + 1 : at + 1 + sizes[-1]])
     if len(sizes) < count:
         raise IndexError
     return np.array(flat, dtype=np.int64)[fans(np.array(sizes, dtype=np.int64))[0]]

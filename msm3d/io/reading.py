@@ -20,8 +20,7 @@ from ..scan.options import ReadOptions
 from .foreign import advice
 from .registry import READERS, Kind
 
-FOLDER = ("coord", "color", "normal")
-"""The arrays that are read of a folder in Pointcept's layout, where they are there; the first must be."""
+FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
 
 
 def read(
@@ -44,13 +43,11 @@ def read(
     [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
 
     Args:
-        path: a file of one of `msm3d.io.KINDS`. Of a mesh the vertices are read, or its surface; of an NPZ or a scene
-            dictionary saved with torch the arrays named as in `msm3d.scan.objects.NAMES`; of an NPY an (n, 3 | 6 | 9)
-            array.
+        path: a file of one of `msm3d.io.KINDS`. Of a mesh the vertices are read, or its surface; of an NPY an
+            (n, 3 | 6 | 9) array; of an NPZ or a scene saved with torch the arrays of `msm3d.scan.objects.NAMES`.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
-        invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows of
-            NaN for them.
+        invalid: of points without a position, which are left out: "drop" warns, "nan" has `extract` give them NaN.
         mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
         min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
         spacing: metres between the points of a sampled surface.
@@ -65,30 +62,17 @@ def read(
     Warns:
         Msm3dWarning: as `PointCloud.of`.
     """
-    return read_with(
-        path, ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
-    )
-
-
-def read_with(path: str | os.PathLike[str], options: ReadOptions) -> PointCloud:
-    """Read a scan as `read` does, with options that were checked before."""
-    return as_cloud(path if isinstance(path, os.PathLike) else Path(path), options=options)
+    how = ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
+    return as_cloud(Path(path), options=how)
 
 
 def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: ReadOptions | None = None) -> PointCloud:
-    """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path.
+    """Return the cloud of whatever `PointCloud.of` takes, or of the file at a path as `read` does; raises as both.
+
+    `color` and `normal` (n, 3), in the file's own axes, replace what there is.
 
     >>> len(as_cloud({"coord": [[0, 0, 0], [1, 2, 3]]}))
     2
-
-    Args:
-        points: a path as in `read`, or points as in `PointCloud.of`.
-        color: as in `PointCloud.of`, which replaces the file's; likewise `normal`, in the file's own axes.
-        normal: see `color`.
-        options: as in `read`.
-
-    Raises:
-        InputError: as `read` and `PointCloud.of`.
     """
     options = options or ReadOptions()
     given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
@@ -109,11 +93,7 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
 
 
 def check(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a scan, or fail, before any work is done, where there is no file of a kind that is read.
-
-    Raises:
-        FileError: the file is missing, empty, a folder or of an unknown kind.
-    """
+    """Return the path of a scan; FileError, before any work is done, where no file of a kind that is read is there."""
     file = Path(path)
     with named(file):
         _reader(file)
@@ -123,12 +103,7 @@ def check(path: str | os.PathLike[str]) -> Path:
 def read_folder(
     folder: str | os.PathLike[str], options: ReadOptions | None = None, *, more: Sequence[str] = ()
 ) -> PointCloud:
-    """Return the scan in a folder of Pointcept's layout: an NPY file per field, those of `FOLDER` where they are there.
-
-    Args:
-        folder: the folder.
-        options: as in `read`.
-        more: other arrays that it may hold, such as "segment20".
+    """Return the scan in a folder of Pointcept's layout: an NPY file for each of `FOLDER` and of `more` that is there.
 
     Raises:
         FileError: there is no coord.npy, or an array cannot be used.
@@ -158,7 +133,6 @@ def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _reader(file: Path) -> Kind:
-    """Return the reader of `file`."""
     reader = READERS.find(file)
     if file.is_dir():
         raise FileError(f"is a directory; give one file: {', '.join(READERS.suffixes())}.")

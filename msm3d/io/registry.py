@@ -1,11 +1,7 @@
-"""The kinds of files: each reader and writer declares what it is for, and whatever lists kinds asks here.
+"""The kinds of files: each reader and writer declares what it is for, see `register`, and what lists kinds asks here.
 
-A reader is a module, or an object, with `SUFFIXES`, `TITLE` and `content(file, options)`, as `ply` has them; a writer
-is one with `SUFFIXES`, `TITLE` and `create(path, fields, shape, dtype, meta)`, as `layouts.npz`. `Kind` says what else
-they may declare. Ours are listed at the end; those of other packages are entry points of the groups `msm3d.readers` and
-`msm3d.writers`, or are given to `register`.
-
-What our modules declare is read from their sources, not by importing them: help lists the kinds before numpy is there.
+Ours are listed at the end; those of other packages are entry points of the groups `msm3d.readers` and `msm3d.writers`,
+or are registered. What our modules declare is read from their sources: help lists the kinds before numpy is there.
 """
 
 import ast
@@ -65,21 +61,16 @@ class Registry:
 
     >>> READERS.find("SCAN.LAZ").title, "npz" in READERS.titles().lower(), READERS.find("notes.md")
     ('LAS, LAZ', True, None)
-
-    Args:
-        what: a kind is, in words.
-        does: the function that each has.
-        ours: the names of our modules below this package, in the order in which they are listed.
     """
 
     def __init__(self, what: str, does: str, ours: Sequence[str]) -> None:
-        self.what, self.does, self._ours = what, does, ours
+        self.what, self.does, self._ours = what, does, ours  # in words; its function; modules below this package
         self._known: list[Kind] = []
 
     def __iter__(self) -> Iterator[Kind]:
         """Yield the kinds; the installed packages are looked through the first time."""
         if not self._known:
-            self._known = [self._kind(_constants(name), f"{__package__}.{name}", "") for name in self._ours]
+            self._known = [self._kind(f"{__package__}.{name}", "", _constants(name)) for name in self._ours]
             for entry in installed(f"msm3d.{self.what}s"):
                 self._plug_in(entry)
         return iter(self._known)
@@ -98,12 +89,8 @@ class Registry:
         return next((kind for kind in reversed(list(self)) if suffix in kind.suffixes), None)
 
     def register(self, home: Any) -> None:
-        """Add a kind for this process; its suffixes are its own from now on, also where they were another's.
-
-        Raises:
-            InputError: it does not declare what is needed.
-        """
-        kind = self._kind(_attributes(home), home, "register")
+        """Add a kind for this process; its suffixes are its own from now on, also where they were another's."""
+        kind = self._kind(home, "register")
         list(self)  # ours come first
         self._known.append(kind)
 
@@ -115,7 +102,7 @@ class Registry:
         """Add what an installed package offers; where that cannot be used, it is said and nothing else suffers."""
         try:
             home = entry.load()
-            kind = self._kind(_attributes(home), home, package_of(entry))
+            kind = self._kind(home, package_of(entry))
             taken = [suffix for suffix in kind.suffixes if self.find(f"a{suffix}")]
             if taken:
                 raise InputError(f"there is a {self.what} of {taken[0]} already")
@@ -124,7 +111,8 @@ class Registry:
         else:
             self._known.append(kind)
 
-    def _kind(self, declared: Mapping[str, Any], home: Any, source: str) -> Kind:
+    def _kind(self, home: Any, source: str, declared: Mapping[str, Any] | None = None) -> Kind:
+        declared = declared or {key: getattr(home, key) for key in _DECLARED if hasattr(home, key)}
         suffixes, title = declared.get("SUFFIXES"), declared.get("TITLE")
         listed = suffixes if isinstance(suffixes, (tuple, list)) else ()
         if not listed or not all(isinstance(one, str) and _SUFFIX.fullmatch(one) for one in listed):
@@ -145,14 +133,10 @@ def _constants(name: str) -> dict[str, Any]:
     """
     file = Path(__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
     if not file.is_file():
-        return _attributes(import_module(f"{__package__}.{name}"))
+        return vars(import_module(f"{__package__}.{name}"))
     lines = [line for line in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(line, ast.Assign)]
     named = {line.targets[0].id: line.value for line in lines if isinstance(line.targets[0], ast.Name)}
     return {key: ast.literal_eval(named[key]) for key in _DECLARED if key in named}
-
-
-def _attributes(home: Any) -> dict[str, Any]:
-    return {key: getattr(home, key) for key in _DECLARED if hasattr(home, key)}
 
 
 def register(kind: Any) -> None:

@@ -1,6 +1,7 @@
 """Descriptors to files and back, row by row as they come: whole files or nothing, with what made them."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,7 @@ from ..scan.cloud import PointCloud
 from ..scan.objects import LABELS
 from .registry import WRITERS, Kind
 
-DTYPES = ("float32", "float16")
-"""Of the descriptors."""
-
+DTYPES = ("float32", "float16")  # of the descriptors
 _NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
 
 
@@ -41,15 +40,6 @@ def check_format(path: str | os.PathLike[str]) -> Path:
     msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, .safetensors, .ply.
     """
     return output_path(path, WRITERS.suffixes(), "features")
-
-
-def size(rows: int, channels: int, dtype: str = "float32") -> int:
-    """Return how many bytes descriptors take, on the disk as in memory.
-
-    >>> size(1_000_000, 400), size(1_000_000, 400, "float16")
-    (1600000000, 800000000)
-    """
-    return rows * channels * np.dtype(dtype).itemsize
 
 
 def provenance(
@@ -123,13 +113,14 @@ def writing(
     fields, writer = _fields(cloud), WRITERS.find(path)
     assert writer is not None
     shape = len(fields["coord"]), channels
-    if not writer.mapped and (needed := size(*shape, dtype)) > memory.available():
+    if not writer.mapped and (needed := math.prod(shape) * np.dtype(dtype).itemsize) > memory.available():
         others = _others(lambda kind: kind.mapped and dtype in kind.dtypes)
         raise InputError(f"{path} would hold {needed / 1e9:.1f} GB, more than memory; write {others} instead.")
     if dtype not in writer.dtypes:
         others = _others(lambda kind: dtype in kind.dtypes)
         raise InputError(f"{writer.title} has no {dtype}; write {others}, or leave out {option('dtype')}.")
-    values = None if meta is None else {**meta, "dtype": dtype, "columns": _columns(cloud)}
+    columns = [name for name in ("coord", "color", "normal", "segment", "instance") if getattr(cloud, name) is not None]
+    values = None if meta is None else {**meta, "dtype": dtype, "columns": columns}
     with (
         replacing(path, settled=False) as partial,
         writer.module.create(partial, fields, shape, np.dtype(dtype), values) as feat,
@@ -223,12 +214,9 @@ def _read(path: str | os.PathLike[str], what: str) -> Any:
 
 def _fields(cloud: PointCloud) -> dict[str, np.ndarray]:
     """Return the cloud's arrays as they are stored: one row for each of the descriptors."""
-    fields = {"coord": cloud.coord}
-    if cloud.color is not None:
-        fields["color"] = _compact_color(cloud.color)
-    if cloud.normal is not None:
-        fields["normal"] = cloud.normal
-    fields |= {name: _compact(v) for name in LABELS if (v := getattr(cloud, name)) is not None}
+    compact = {"color": _compact_color, **dict.fromkeys(LABELS, _compact)}
+    values = {name: getattr(cloud, name) for name in ("coord", "color", "normal", *LABELS)}
+    fields = {name: compact.get(name, np.asarray)(value) for name, value in values.items() if value is not None}
     if cloud.total is not None and cloud.rows is not None:
         fields = {name: _spread(values, cloud.rows, cloud.total, name) for name, values in fields.items()}
     elif cloud.rows is not None:
@@ -255,8 +243,3 @@ def _compact(labels: np.ndarray) -> np.ndarray:
     low, high = labels.min(), labels.max()
     kinds = (np.uint8, np.int16, np.int32, np.int64)
     return labels.astype(next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max))
-
-
-def _columns(cloud: PointCloud) -> list[str]:
-    names = ("coord", "color", "normal", "segment", "instance")
-    return [name for name in names if getattr(cloud, name) is not None]

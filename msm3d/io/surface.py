@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,9 @@ _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dt
 class Paint:
     """The colours of a surface that lie on its m faces: one each, or a picture."""
 
-    plain: np.ndarray
-    """(m, 3), 0-255; NaN where a face has none."""
-    pictures: Sequence[np.ndarray] = ()
-    """(h, w, 3) each, 0-255, the first row on top."""
-    picture: np.ndarray | None = None
-    """(m,), which picture lies on a face, or -1; None for none at all."""
+    plain: np.ndarray  # (m, 3), 0-255; NaN where a face has none
+    pictures: Sequence[np.ndarray] = ()  # (h, w, 3) each, 0-255, the first row on top
+    picture: np.ndarray | None = None  # (m,), which picture lies on a face, or -1; None for none at all
     place: np.ndarray | None = None
     """(m, 3, 2), where the corners lie in the picture: parts of its width from the left, and of its height from the
     top; pictures repeat."""
@@ -60,17 +58,13 @@ def _pixels(picture: np.ndarray, place: np.ndarray) -> np.ndarray:
 class Mesh:
     """What a file holds: n vertices and m triangles."""
 
-    coord: np.ndarray
-    """(n, 3)."""
-    faces: np.ndarray
-    """(m, 3), vertices anticlockwise from outside."""
+    coord: np.ndarray  # (n, 3)
+    faces: np.ndarray  # (m, 3), vertices anticlockwise from outside
     color: np.ndarray | None = None
     """(n, 3 | 4), as the file says them, or float32 where they are known to be 0-255; None where only the paint knows,
     or nobody."""
-    normal: np.ndarray | None = None
-    """(n, 3); None where the file has none."""
-    labels: dict[str, np.ndarray] | None = None
-    """(n,) each."""
+    normal: np.ndarray | None = None  # (n, 3)
+    labels: dict[str, np.ndarray] | None = None  # (n,) each
     paint: Paint | None = None
 
     def __post_init__(self) -> None:
@@ -111,9 +105,8 @@ class Mesh:
                 faces = self.faces[start : start + _BLOCK]
                 across = _across(self.coord, faces)
                 across[~np.isfinite(across).all(1)] = 0
-                for axis in range(3):
-                    for corner in range(3):
-                        total[:, axis] += np.bincount(faces[:, corner], across[:, axis], minlength=len(total))
+                for axis, corner in np.ndindex(3, 3):
+                    total[:, axis] += np.bincount(faces[:, corner], across[:, axis], minlength=len(total))
         return total
 
     def colors(self) -> np.ndarray | None:
@@ -138,26 +131,21 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
     if len(meshes) == 1:
         return meshes[0]
     starts = np.cumsum([0, *(len(mesh.coord) for mesh in meshes)])
-    colors = [mesh.colors() for mesh in meshes]
-    normals = [mesh.normals() for mesh in meshes]
+    painted = any(mesh.paint for mesh in meshes)
     return Mesh(
         coord=np.concatenate([mesh.coord for mesh in meshes]),
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)]),
-        color=_filled(colors, meshes, np.nan),
-        normal=_filled(normals, meshes, 0),
-        paint=together([mesh.paint for mesh in meshes], [_means(mesh) for mesh in meshes])
-        if any(mesh.paint for mesh in meshes)
-        else None,
+        color=_filled([mesh.colors() for mesh in meshes], meshes, np.nan),
+        normal=_filled([mesh.normals() for mesh in meshes], meshes, 0),
+        paint=together([mesh.paint for mesh in meshes], [_means(mesh) for mesh in meshes]) if painted else None,
     )
 
 
 def _filled(values: list[np.ndarray | None], meshes: Sequence[Mesh], blank: float) -> np.ndarray | None:
     if all(value is None for value in values):
         return None
-    rows = [
-        np.full((len(mesh.coord), 3), blank) if value is None else value[:, :3]
-        for value, mesh in zip(values, meshes, strict=True)
-    ]
+    blanks = (np.full((len(mesh.coord), 3), blank) for mesh in meshes)
+    rows = [other if value is None else value[:, :3] for value, other in zip(values, blanks, strict=True)]
     return np.concatenate(rows).astype(np.float32)
 
 
@@ -175,12 +163,10 @@ def together(paints: Sequence[Paint | None], plains: Sequence[np.ndarray]) -> Pa
         picture.append(np.where(paint.picture < 0, -1, paint.picture + len(pictures)))
         place.append(paint.place)
         pictures += paint.pictures
-    return Paint(
-        plain=np.concatenate(plain),
-        pictures=pictures,
-        picture=np.concatenate(picture) if pictures else None,
-        place=np.concatenate(place) if pictures else None,
-    )
+    if not pictures:
+        return Paint(plain=np.concatenate(plain))
+    picture, place = np.concatenate(picture), np.concatenate(place)
+    return Paint(plain=np.concatenate(plain), pictures=pictures, picture=picture, place=place)
 
 
 def _means(mesh: Mesh) -> np.ndarray:
@@ -192,22 +178,12 @@ def _means(mesh: Mesh) -> np.ndarray:
 def points(file: Path, mesh: Mesh, options: ReadOptions, units: str | None = None) -> dict[str, np.ndarray]:
     """Return the fields of a cloud: the vertices, or the surface, as the options or the vertices' density say.
 
-    Args:
-        file: for the warning's name.
-        mesh: what the file holds.
-        options: `mesh`, `spacing` and `units`.
-        units: what the format says of its coordinates.
-
-    Raises:
-        FileError: the surface is wanted and there is none, or it is too large.
-
-    Warns:
-        Msm3dWarning: the surface was sampled though nobody asked for it.
+    `units` is what the format says of its coordinates. A warning tells where the surface is sampled unasked.
     """
     unit = UNITS[options.units or units or "m"]
     spacing = options.spacing / unit
     if options.mesh == "vertices" or (options.mesh is None and not _is_sparse(mesh, spacing)):
-        return _vertices(mesh)
+        return _named(mesh.coord, mesh.colors(), {"normal": mesh.normals(), **(mesh.labels or {})})
     area = float(mesh.areas.sum())
     if not area:
         raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
@@ -236,13 +212,7 @@ def _is_sparse(mesh: Mesh, spacing: float) -> bool:
     return 2 * int(used.sum()) > len(used)
 
 
-def _vertices(mesh: Mesh) -> dict[str, np.ndarray]:
-    return _named(mesh.coord, mesh.colors(), {"normal": mesh.normals(), **(mesh.labels or {})})
-
-
-def _named(
-    coord: np.ndarray, color: np.ndarray | None, others: Mapping[str, np.ndarray | None]
-) -> dict[str, np.ndarray]:
+def _named(coord: np.ndarray, color: np.ndarray | None, others: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if color is not None and color.dtype == np.float32:  # our own: 0-255, which bytes say
         unknown = np.isnan(color)
         color = None if unknown.all() else color if unknown.any() else np.rint(color).astype(np.uint8)
@@ -254,7 +224,7 @@ def _sampled(mesh: Mesh, count: int) -> dict[str, np.ndarray]:
     """Return `count` points on the surface, as many on each part as its area asks for; the same ones every time."""
     area = mesh.areas
     along = np.cumsum(area)
-    color, paint = mesh.color, mesh.paint
+    color = mesh.color
     found: dict[str, np.ndarray] = {}
     for start in range(0, count, _BLOCK):
         rows = slice(start, min(start + _BLOCK, count))
@@ -275,8 +245,8 @@ def _sampled(mesh: Mesh, count: int) -> dict[str, np.ndarray]:
             "normal": (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
             **{name: label[nearest] for name, label in (mesh.labels or {}).items()},
         }
-        if paint is not None:
-            block["color"] = paint.at(face, weights)
+        if mesh.paint is not None:
+            block["color"] = mesh.paint.at(face, weights)
         elif color is not None:
             between = np.einsum("kc,kcd->kd", weights, color[corners, :3].astype(np.float64))
             block["color"] = np.rint(between).astype(color.dtype) if color.dtype.kind in "iu" else between

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +13,7 @@ from .._util.words import cut, warn
 from ..errors import FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
+from . import limits
 
 SUFFIXES = (".txt", ".xyz", ".pts", ".csv")
 TITLE = "TXT, XYZ, PTS, CSV"
@@ -43,7 +44,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
             pass
         data = table(stream, width, declared, delimiter, comma)
         if declared is not None:
-            data = _with_later_blocks(file, stream, data, delimiter, comma)
+            data = _all_blocks(file, stream, data, delimiter, comma)
     if header is not None:
         names = _names(header, delimiter, head[skip])
     elif width in _LAYOUTS:
@@ -58,32 +59,27 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     return columns.fields({name: data[:, i] for i, name in enumerate(names)}, text=True)
 
 
-def _with_later_blocks(
-    file: Path, stream: BinaryIO, data: np.ndarray, delimiter: str | None, comma: bool
-) -> np.ndarray:
+def _all_blocks(file: Path, stream: BinaryIO, data: np.ndarray, delimiter: str | None, comma: bool) -> np.ndarray:
     """Return a first block and those that follow it: a PTS file may hold several scans, each with its count."""
     blocks, width = [data], data.shape[1]
-    while True:
-        start = stream.tell()
-        line = stream.readline()
-        if not line:
-            return np.concatenate(blocks) if len(blocks) > 1 else data
+    while line := stream.readline():
         words = line.split()
         if not words or words[0].startswith(b"#"):
             continue
         if len(words) == 1 and words[0].isdigit() and len(words[0]) < 20:
             blocks.append(table(stream, width, int(words[0]), delimiter, comma))
             continue
-        stream.seek(start)
+        stream.seek(-len(line), 1)
         blocks.append(table(stream, width, None, delimiter, comma))
         declared, there = (sum(map(len, part)) for part in (blocks[:-1], blocks))
         warn(f"{file}: declares {declared} points but holds {there}; all were read.")
+    return np.concatenate(blocks) if len(blocks) > 1 else data
 
 
 def _guessed(file: Path, data: np.ndarray) -> list[str]:
     """Return names for columns that have none; what might be otherwise is said."""
-    names = list(_LAYOUTS[data.shape[1]])
-    if len(names) == 6 and _unit(data[:, 3:]):
+    names, rest = list(_LAYOUTS[data.shape[1]]), data[:, 3:]
+    if len(names) == 6 and (rest < 0).any() and (np.abs(np.linalg.norm(rest, axis=1) - 1) < 0.01).mean() > 0.9:
         names[3:] = ["nx", "ny", "nz"]
     if len(names) == 7 and file.suffix.lower() != ".pts" and _bytes(data[:, 3:6]):  # PTS says that intensity is first
         other = ["x", "y", "z", "red", "green", "blue", "label"]
@@ -106,25 +102,15 @@ def _bytes(values: np.ndarray) -> bool:
 def table(
     stream: BinaryIO, width: int, count: int | None, delimiter: str | None = None, comma: bool = False
 ) -> np.ndarray:
-    """Return the next `count` lines of numbers, or all for None, as (n, width) float64.
+    """Return the next `count` lines of `width` numbers, or all for None, as (n, width) float64.
 
-    Args:
-        stream: at the first line; afterwards behind the last.
-        width: numbers a line.
-        count: lines that are declared.
-        delimiter: between numbers; None is white space.
-        comma: decimals are set off by a comma.
-
-    Raises:
-        FileError: a line has another number of values, or one that is not a number; or there are fewer lines.
+    A `delimiter` of None is white space; with `comma`, decimals are set off by a comma.
     """
-    start = stream.tell()
-    there = stream.seek(0, 2) - start
-    stream.seek(start)
     if count == 0:
         raise FileError("declares 0 points; there is nothing to read.")
-    if count is not None and there < count * 2 * width - 1:  # a digit and a space per value
-        raise FileError(f"declares {count} points but holds {there} bytes of them; it is truncated, export it again.")
+    if count is not None:
+        there = limits.left(stream)
+        limits.whole(there >= count * 2 * width - 1, f"{count} points", f"{there} bytes of them")  # a digit, a space
     lines = stream if count is None else (line for line in stream if line.strip() and not line.startswith(b"#"))
     if comma:
         lines = (line.replace(b",", b".") for line in lines)
@@ -134,8 +120,7 @@ def table(
         raise FileError(
             f"has a line that is not {width} numbers ({cut(error).rstrip('.')}); correct or remove it."
         ) from error
-    if count is not None and len(data) < count:
-        raise FileError(f"declares {count} points but holds {len(data)}; it is truncated, export it again.")
+    limits.whole(count is None or len(data) >= count, f"{count} points", str(len(data)))
     if data.shape[1] != width:
         raise FileError(f"has lines of {data.shape[1]} values where {width} are declared; export it again.")
     return data
@@ -152,11 +137,22 @@ def rows(lines: Iterable[bytes], **how: Any) -> np.ndarray:
         return np.loadtxt(lines, comments="#", ndmin=2, encoding="latin-1", **how)
 
 
-def typed(values: np.ndarray, kind: str) -> np.ndarray:
+def declared(stream: BinaryIO, fields: Sequence[tuple[str, str, int]], count: int) -> dict[str, np.ndarray]:
+    """Return the columns that a header declares, each by name, type and how many values; of several the first."""
+    data, column, found = table(stream, sum(number for _, _, number in fields), count), 0, {}
+    for name, kind, number in fields:
+        if number:
+            packed = name.lower() in ("rgb", "rgba") and "f" in kind  # float32 rounds the whole numbers that some write
+            found[name] = data[:, column] if packed else _typed(data[:, column], kind[-2:])
+        column += number
+    return found
+
+
+def _typed(values: np.ndarray, kind: str) -> np.ndarray:
     """Return float64 values as the type a header declares, or wider where they do not fit it."""
     if kind[0] in "iu" and (np.abs(values) < 1 << 62).all():
-        limits = np.iinfo(kind)
-        return values.astype(kind if limits.min <= values.min() and values.max() <= limits.max else np.int64)
+        good = np.iinfo(kind)
+        return values.astype(kind if good.min <= values.min() and values.max() <= good.max else np.int64)
     with np.errstate(all="ignore"):  # too large for float32: infinite, and no position
         return values.astype(kind) if kind == "f4" else values
 
@@ -172,10 +168,15 @@ def _head(lines: list[str]) -> tuple[str | None, int | None, int]:
             continue
         elif len(values) == 1 and values[0].isdecimal() and len(values[0]) < 20 and declared is None:
             declared = int(values[0])  # PTS starts with it
-        elif _is_number(values[0]):
-            return header, declared, i
         else:
-            raise FileError(f"has the line {cut(line)!r}; give numbers, after at most one line of column names.")
+            try:
+                float(values[0])
+            except ValueError as error:
+                line = cut(line)
+                raise FileError(
+                    f"has the line {line!r}; give numbers, after at most one line of column names."
+                ) from error
+            return header, declared, i
     raise FileError("holds no line of numbers; give one point per line: x y z, or x y z red green blue.")
 
 
@@ -203,17 +204,3 @@ def _names(header: str, delimiter: str | None, first: str) -> list[str]:
     if {"x", "y", "z"} <= {name.lower() for name in names}:
         return names
     return line.replace(",", " ").replace(";", " ").replace('"', " ").split()
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _unit(vectors: np.ndarray) -> bool:
-    """Tell normals from colours: of unit length, with a negative part somewhere."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    return bool((vectors < 0).any() and (np.abs(lengths - 1) < 0.01).mean() > 0.9)

@@ -12,7 +12,7 @@ from .._util import memory, stages
 from .._util.atomic import scratch
 from .._util.words import count, option, warn
 from ..errors import InputError
-from ..io import read_with, results
+from ..io import as_cloud, results
 from ..io.layouts import mapped
 from ..model import LevelInfo, Model
 from ..scan.cloud import PointCloud
@@ -74,7 +74,7 @@ class Source:
 
     def _scan(self, scan: str, model: Model) -> PointCloud:
         _tell_of_features(scan)
-        cloud = completed(read_with(scan, replace(self.options, spacing=model.config.inputs.voxel_size)))
+        cloud = completed(as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size)))
         return replace(cloud, total=None)  # only what is there can be shown
 
     def _read(self, scans: Sequence[str], files: Sequence[str]) -> Described:
@@ -88,7 +88,7 @@ class Source:
             raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
         clouds, features = [], []
         for scan, file, (rows, _, _) in zip(scans, files, kept, strict=True):
-            cloud = read_with(scan, as_made(file, scan, self.options))
+            cloud = as_cloud(scan, options=as_made(file, scan, self.options))
             features.append(rows_of(cloud, scan, rows, file))
             # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
             normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal

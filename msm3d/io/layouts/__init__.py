@@ -1,7 +1,4 @@
-"""How features lie in files, a module for each kind: arrays of the scan, the features, and metadata as JSON.
-
-All but those of .npz are mapped from the disk, so that they may be larger than memory.
-"""
+"""How features lie in files, a module for each kind: arrays of the scan, the features, and metadata as JSON."""
 
 import math
 from collections.abc import Mapping
@@ -15,8 +12,7 @@ from ..._util.atomic import claim
 Fields = Mapping[str, np.ndarray]
 Metadata = Mapping[str, Any] | None
 
-LONGEST = 1 << 20
-"""Bytes of metadata, or of a header."""
+LONGEST = 1 << 20  # bytes of metadata, or of a header
 
 
 def mapped(path: Path, dtype: Any, shape: tuple[int, ...], head: bytes = b"", tail: bytes = b"") -> np.ndarray:

@@ -1,8 +1,4 @@
-"""NPY: the features alone.
-
-It has no place for metadata, so they follow the array: JSON, its length in eight bytes (little endian) and `MSM3DNPY`;
-what reads NPY stops at the end of the array.
-"""
+"""NPY: the features alone. It has no place for metadata: they follow the array, at whose end what reads NPY stops."""
 
 import io
 import json

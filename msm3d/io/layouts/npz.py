@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,11 +28,9 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
     """Yield the features to fill, and write all at once: a ZIP file cannot be filled bit by bit."""
     feat = np.empty(shape, dtype)
     yield feat
-    beside: dict[str, Any] = dict(fields)
-    if meta is not None:
-        beside["meta"] = np.array(json.dumps(dict(meta)))
+    said = {} if meta is None else {"meta": np.array(json.dumps(dict(meta)))}
     with path.open("wb") as file:
-        np.savez(file, **beside, feat=feat)
+        np.savez(file, **fields, **said, feat=feat)
 
 
 def features(path: Path) -> np.ndarray:

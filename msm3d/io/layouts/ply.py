@@ -1,13 +1,14 @@
 """PLY: every field a property of the points, the features feat_0, feat_1, …, metadata as `comment msm3d NAME JSON`.
 
-The one place that writes PLY. Headers come from plyfile, which knows the format's words; reading is our own, in
-`io.ply`: plyfile takes the memory that a header declares before it looks at the file, and a second for 100,000 faces.
+Headers come from plyfile, which knows the format's words. Reading is our own, in `io.ply`: plyfile takes the memory
+that a header declares before it looks at the file, and a second for 100,000 faces.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from plyfile import PlyData, PlyElement
@@ -34,19 +35,9 @@ _PROPERTIES = {
 }
 
 
-def write(path: Path, columns: Mapping[str, np.ndarray], comments: Sequence[str] = ()) -> None:
-    """Write points, as binary little-endian PLY.
-
-    Args:
-        path: the file.
-        columns: arrays (n, k), or (n,), by the names of their k properties, such as "x y z".
-        comments: lines for the header.
-    """
-    kinds = [(names, array.dtype.newbyteorder("<"), (len(names.split()),)) for names, array in columns.items()]
-    rows = np.empty(len(next(iter(columns.values()))), kinds)
-    for names, array in columns.items():
-        rows[names] = array.reshape(len(rows), -1)
-    _described(rows.view(_flat(rows.dtype)), comments).write(path)
+def write(path: Path, columns: Fields, comments: Sequence[str] = ()) -> None:
+    """Write points, as binary little-endian PLY: arrays (n, k), or (n,), by their k properties, such as "x y z"."""
+    _laid_out(path, {names: array.reshape(len(array), -1) for names, array in columns.items()}, comments)
 
 
 @contextmanager
@@ -56,16 +47,23 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
     Torch can only use records of a multiple of four bytes: so colours have an alpha, which is 255, and labels four
     bytes, or eight, as doubles, where they need them, since PLY has no such integers.
     """
-    n, feat = shape[0], " ".join(f"feat_{i}" for i in range(shape[1]))
+    feat = " ".join(f"feat_{i}" for i in range(shape[1]))
     columns = {names: _column(name, fields[name]) for name, names in _PROPERTIES.items() if name in fields}
-    kinds = [(names, array.dtype, array.shape[1:]) for names, array in columns.items()]
-    record = np.dtype([*kinds, (feat, "<f4", shape[1:])])
     comments = [f"msm3d {name} {json.dumps(value)}" for name, value in (meta or {}).items()]
-    table = np.broadcast_to(np.zeros(1, _flat(record)), (n,))  # which takes no memory
-    vertices = mapped(path, record, (n,), f"{_described(table, comments).header}\n".encode("ascii"))
+    yield _laid_out(path, columns, comments, [(feat, "<f4", shape[1:])])[feat]
+
+
+def _laid_out(path: Path, columns: Fields, comments: Sequence[str], more: Sequence[Any] = ()) -> np.ndarray:
+    """Return the records of a new file, mapped: the columns are there, fields for `more` are to be filled."""
+    kinds = [(names, array.dtype.newbyteorder("<"), array.shape[1:]) for names, array in columns.items()]
+    record, n = np.dtype([*kinds, *more]), len(next(iter(columns.values())))
+    flat = np.dtype([(name, record[names].base) for names in record.names or () for name in names.split()])
+    vertices = PlyElement.describe(np.broadcast_to(np.zeros(1, flat), (n,)), "vertex")  # which takes no memory
+    header = PlyData([vertices], byte_order="<", comments=list(comments)).header
+    rows = mapped(path, record, (n,), f"{header}\n".encode("ascii"))
     for names, array in columns.items():
-        vertices[names] = array
-    yield vertices[feat]
+        rows[names] = array
+    return rows
 
 
 def _column(name: str, array: np.ndarray) -> np.ndarray:
@@ -76,15 +74,6 @@ def _column(name: str, array: np.ndarray) -> np.ndarray:
     if name in ("coord", "normal"):
         return array
     return array[:, None].astype("<i4" if np.abs(array).max() < 1 << 31 else "<f8")
-
-
-def _flat(record: np.dtype) -> np.dtype:
-    """Return a type of record with a field for each property, from one with fields such as "x y z"."""
-    return np.dtype([(name, record[names].base) for names in record.names or () for name in names.split()])
-
-
-def _described(table: np.ndarray, comments: Sequence[str]) -> PlyData:
-    return PlyData([PlyElement.describe(table, "vertex")], byte_order="<", comments=list(comments))
 
 
 def features(path: Path) -> np.ndarray:

@@ -36,10 +36,9 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
     header += b" " * (-len(header) % 8)
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     claim(path, 8 + len(header) + end)
-    maps = {
-        name: np.memmap(path, kind, "r+", 8 + len(header) + described[name]["data_offsets"][0], size)
-        for name, (size, kind) in sizes.items()
-    }
+    maps = {}
+    for name, (size, kind) in sizes.items():
+        maps[name] = np.memmap(path, kind, "r+", 8 + len(header) + described[name]["data_offsets"][0], size)
     for name, array in fields.items():
         maps[name][:] = array
     yield maps["feat"]
