@@ -9,18 +9,13 @@ from .._util.words import either, warn
 from ..errors import InputError
 from .plausible import UPS
 
-GREY = 127.5
-"""The colour of points without one: 0 on the network's scale of -1 to 1."""
+GREY = 127.5  # the colour of points without one: 0 on the network's scale of -1 to 1
 _FEW = 0.01  # a share below which values are strays that decide nothing
 _LEAST = 100  # points; of fewer none is taken as missing for being at the origin
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of any type; may share memory with it.
-
-    Raises:
-        InputError: a tensor or an array whose values numpy cannot see.
-    """
+    """Return `value` as an array of any type, which may share memory with it; fails where numpy sees no values."""
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided:
             raise InputError(f"{name} is a sparse tensor; give {name}.to_dense().")
@@ -42,9 +37,8 @@ def numbers(name: str, value: Any) -> np.ndarray:
     """Return `value` as a real-valued array; may share memory with it."""
     found = array(name, value)
     if found.dtype.kind not in "iuf":
-        raise InputError(
-            f"{name} has dtype {found.dtype}; give integers or floats, for example {name}.astype(np.float64)."
-        )
+        kind = found.dtype
+        raise InputError(f"{name} has dtype {kind}; give integers or floats, for example {name}.astype(np.float64).")
     return found
 
 
@@ -58,9 +52,8 @@ def vectors(name: str, value: Any, widths: tuple[int, ...] = (3,)) -> np.ndarray
 
 def turned(found: np.ndarray, up: str) -> np.ndarray:
     """Return a copy with z up, each axis on its own: what follows goes through one axis after another."""
-    axes, signs = UPS[up]
     result = np.empty_like(found, order="F")
-    for to, (axis, sign) in enumerate(zip(axes, signs, strict=True)):
+    for to, (axis, sign) in enumerate(zip(*UPS[up], strict=True)):
         np.multiply(found[:, axis], sign, out=result[:, to])
     return result
 
@@ -92,12 +85,6 @@ def colors(found: np.ndarray) -> np.ndarray | None:
 
     >>> colors(np.array([[0, 0.5, 1.0]])).tolist(), colors(np.array([[0, 257, 65535]], np.uint16)).tolist()
     ([[0.0, 127.5, 255.0]], [[0.0, 1.0, 255.0]])
-
-    Raises:
-        InputError: more than a few values are far outside of any scale.
-
-    Warns:
-        Msm3dWarning: they are empty, or some are; the scale was guessed; or some values were clipped.
     """
     found = vectors("color", found, (3, 4))
     with np.errstate(over="ignore"):  # too large for a float32 is as unknown as infinite
@@ -143,18 +130,16 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
     if not top or np.count_nonzero(low) > (0 if found.dtype.itemsize == 1 else strays):
         bad = ((color > 65535) if not top else low).any(1)
         first = ", ".join(f"{value:g}" for value in found[bad.argmax()])
-        cure = "255 * color / color.max()" if not top else "(color + 1) * 127.5"
-        if found.dtype == np.int8:
-            cure = "color.view(np.uint8)"
+        cure = "(color + 1) * 127.5" if top else "255 * color / color.max()"
+        cure = "color.view(np.uint8)" if found.dtype == np.int8 else cure
         raise InputError(
-            f"color has {_rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
+            f"color has {rows(bad)} outside 0 to {top or 65535} (first: row {bad.argmax()}, {first}); "
             f"give 0-255, or floats within 0-1{either(f', for example {cure}', '')}."
         )
+    cure = either("pass color= within 0-255", "write them as 0-255")
     if top == 65535 and counts and most(4095):
-        cure = either("pass color= within 0-255", "write them as 0-255")
         warn(f"the colours reach {largest:g} of 65535, which is nearly black; if they are of fewer bits, {cure}.")
     elif top == 65535 and found.dtype != np.uint16:
-        cure = either("pass color= within 0-255", "write them as 0-255")
         warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")
     if top == 1 and len(color) and most(1.001 / 255):
         cure = either("pass color= times 255", "write them as 0-255")
@@ -211,6 +196,7 @@ def _of(some: Any, what: str, one: str = "has", more: str = "have") -> str:
     return f"{count:,} of {len(some):,} {what} {one if count == 1 else more}"
 
 
-def _rows(bad: Any) -> str:
+def rows(bad: Any) -> str:
+    """Return "3 rows"."""
     count = int(bad.sum())
     return f"{count} row" if count == 1 else f"{count} rows"

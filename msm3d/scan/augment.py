@@ -18,34 +18,20 @@ class Augmentation:
     A scan is always turned about z by any angle, and mirrored in x and in y half of the time each.
     """
 
-    lean: float = 0.0
-    """Largest angle between z and the scene's up, radians."""
-    scale: float = 0.1
-    """Largest relative change of size."""
-    jitter: float = 0.005
-    """Metres, standard deviation of each point's place; cut at twice that."""
-    brightness: float = 0.2
-    """Largest relative gain of all colours together."""
-    tint: float = 0.05
-    """Largest relative gain of each channel on its own."""
-    shade: float = 13.0
-    """Of 255: largest shift of a channel."""
-    noise: float = 6.0
-    """Of 255: standard deviation of each point's colour."""
-    contrast: float = 0.0
-    """Largest relative change of the colours' distance from their mean, and of their hue's from grey."""
-    gamma: float = 0.0
-    """Largest change of the logarithm of the exponent that colours are raised to, as cameras differ in it."""
-    grey: float = 0.0
-    """How often colours lose their hue."""
-    swap: float = 0.0
-    """How often the channels change places."""
-    no_color: float = 0.0
-    """How often a scan is as one without colours: all neutral grey."""
-    no_normal: float = 0.0
-    """How often a scan is as one whose normals are unknown: all zero."""
-    tremble: float = 0.0
-    """Standard deviation added to each component of a normal, whose length is then 1 again."""
+    lean: float = 0.0  # largest angle between z and the scene's up, radians
+    scale: float = 0.1  # largest relative change of size
+    jitter: float = 0.005  # metres, standard deviation of each point's place; cut at twice that
+    brightness: float = 0.2  # largest relative gain of all colours together
+    tint: float = 0.05  # largest relative gain of each channel on its own
+    shade: float = 13.0  # of 255: largest shift of a channel
+    noise: float = 6.0  # of 255: standard deviation of each point's colour
+    contrast: float = 0.0  # largest relative change of colours' distance from their mean, and of their hue's from grey
+    gamma: float = 0.0  # largest change of the logarithm of the exponent of the colours, as cameras differ in it
+    grey: float = 0.0  # how often colours lose their hue
+    swap: float = 0.0  # how often the channels change places
+    no_color: float = 0.0  # how often a scan is as one without colours: all neutral grey
+    no_normal: float = 0.0  # how often a scan is as one whose normals are unknown: all zero
+    tremble: float = 0.0  # standard deviation added to each component of a normal, whose length is then 1 again
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -55,18 +41,8 @@ class Augmentation:
                 raise InputError(f"{name} is {value!r}; it must be within 0 to {most:g}.")
 
 
-def augmented(
-    cloud: PointCloud,
-    generator: torch.Generator,
-    strength: Augmentation = Augmentation(),  # frozen
-) -> PointCloud:
-    """Return a changed copy; row i is still the same point.
-
-    Args:
-        cloud: with colour and normal.
-        generator: of everything random.
-        strength: how much may change.
-    """
+def augmented(cloud: PointCloud, generator: torch.Generator, strength: Augmentation = Augmentation()) -> PointCloud:
+    """Return a changed copy of a cloud with colour and normal; row i is still the same point."""
     assert cloud.color is not None
     assert cloud.normal is not None
     n = len(cloud)

@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from .._util.words import either, option, warn
+from .._util.words import count, either, option, warn
 from ..errors import InputError
 from . import attributes
 from .objects import LABELS, parts, scenes
 from .options import ReadOptions
 from .plausible import UNITS, doubt, require_extent
 
+# The fields of three numbers a row, with the type of these, and those of a whole number for each point.
 _VECTORS = {"coord": np.float64, "color": np.float32, "normal": np.float32, "viewpoint": np.float64}
-"""The fields of three numbers a row, and the type of these."""
 _NUMBERS = (*LABELS, "rows")
-"""The fields of a whole number for each point."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True, repr=False)
@@ -46,14 +45,12 @@ class PointCloud:
     rows: np.ndarray | None = None
     """(n,) int64, the row of the file, or array, that each point came from; None when every row was kept."""
     total: int | None = None
-    """How many rows the file or array has, where `extract` is to give each of them one, NaN for those that are not in
-    `rows`; None where only the points here get one."""
-
+    """Rows of the file or array, where `extract` gives one to each, NaN for those that are not in `rows`; else None."""
     viewpoint: np.ndarray | None = None
     """(k, 3) float64, metres, z up: the places that the points were measured from; None where nobody says."""
     station: np.ndarray | None = None
-    """(n,) integers, the row of `viewpoint` that each point was measured from, -1 where unknown: stations of a scanner,
-    which E57 calls scans and LAS point sources. None where there is one, or nobody says."""
+    """(n,) integers, the row of `viewpoint` that each point was measured from (E57 calls it scan, LAS point source), -1
+    where unknown; None where there is one, or nobody says."""
 
     def __post_init__(self) -> None:
         n = len(self.coord)
@@ -66,7 +63,7 @@ class PointCloud:
         bad = ~np.isfinite(self.coord).all(1)
         if bad.any():
             raise InputError(
-                f"coord has {_rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
+                f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
                 "build the cloud with PointCloud.of, which leaves them out."
             )
         if self.color is not None:
@@ -74,7 +71,7 @@ class PointCloud:
             if bad.any():
                 worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
                 raise InputError(
-                    f"color has {_rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
+                    f"color has {attributes.rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
                     "build the cloud with PointCloud.of, which knows other scales."
                 )
         if self.normal is not None and not np.isfinite(self.normal).all():
@@ -107,7 +104,6 @@ class PointCloud:
             raise InputError(f"viewpoint has {places} rows; give station (n,), the row that each point was seen from.")
 
     def __len__(self) -> int:
-        """Return the number of points."""
         return len(self.coord)
 
     def __repr__(self) -> str:
@@ -116,14 +112,11 @@ class PointCloud:
         >>> PointCloud.of(np.array([[0, 0, 0], [3, 4, 2.5]]), color=[[9, 9, 9]] * 2)
         PointCloud: 2 points, colour, no normals, 3.0 x 4.0 x 2.5 m
         """
-        n = len(self)
-        held = [
-            "colour" if self.color is not None else "no colour",
-            "normals" if self.normal is not None else "no normals",
-        ]
+        held = ["colour" if self.color is not None else "no colour"]
+        held += ["normals" if self.normal is not None else "no normals"]
         held += ["labels"] if self.segment is not None else []
         spans = " x ".join(f"{span:.1f}" for span in self.coord.max(0) - self.coord.min(0))
-        return f"PointCloud: {n:,} point{'' if n == 1 else 's'}, {', '.join(held)}, {spans} m"
+        return f"PointCloud: {count(len(self), 'point')}, {', '.join(held)}, {spans} m"
 
     @classmethod
     def of(
@@ -149,33 +142,32 @@ class PointCloud:
             points: an (n, 3 | 6 | 9) array or tensor of xyz, rgb, normal; an array of records with x, y and z; a
                 dictionary with the keys coord, color, normal, segment, instance, viewpoint, station (other names are
                 in `msm3d.scan.objects.NAMES`); a PointCloud; or an object of Open3D, trimesh, laspy or pyvista.
-            color: (n, 3) colours, or (n, 4) with alpha, which is dropped; replaces those of `points`. Bytes are 0-255;
-                of wider integers and of floats 99 % of the values say whether they are 0-1, 0-255 or 16 bits.
-                Colours that are all black count as missing, single ones of NaN become neutral grey.
-            normal: (n, 3) normals, made unit length here; rows with NaN become zeros, which is "unknown", and normals
-                that are all unknown count as missing. Replaces those of `points`.
+            color: (n, 3), or (n, 4) with alpha, which is dropped; replaces those of `points`. Bytes are 0-255; of wider
+                integers and of floats 99 % of the values say whether they are 0-1, 0-255 or 16 bits. Colours that are
+                all black count as missing, single ones of NaN become neutral grey.
+            normal: (n, 3), made unit length here; replaces those of `points`. Rows with NaN become zeros, which is
+                "unknown", and normals that are all unknown count as missing.
             up: the axis of the data that points up: "z", "y" or "-y". Coordinates and normals are turned.
-            units: the unit of the coordinates: "m", "cm", "mm", "ft" or "in".
-            invalid: points without a position are left out; "drop" warns of them, and "nan" lets `extract` return rows
-                of NaN for them.
+            units: of the coordinates: "m", "cm", "mm", "ft" or "in".
+            invalid: of points without a position, which are left out: "drop" warns, "nan" has `extract` give them NaN.
             spacing: metres that the coordinates must be able to tell apart: the voxels that they are for.
 
         Returns:
-            The cloud in metres with z up; its `rows` say which points are in it, where some had no position: where a
-            coordinate is NaN or infinite, or where more than 1 % of the points are at exactly (0, 0, 0). A PointCloud
+            The cloud in metres with z up; its `rows` say which points are in it, where some had no position: a
+            coordinate that is NaN or infinite, or more than 1 % of the points at exactly (0, 0, 0). A PointCloud
             passes through, changed only by the other arguments.
 
         Raises:
             InputError: something has the wrong kind, shape, dtype or length, or there are no points.
 
         Warns:
-            Msm3dWarning: points were left out; something is there but empty; a scale was guessed or values clipped;
-                labels are no labels; or the coordinates cannot be right: their extent, their precision, their axes.
+            Msm3dWarning: points were left out; something is empty; a scale was guessed or values clipped; labels are no
+                labels; or the extent, the precision or the axes of the coordinates cannot be right.
         """
         options = ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing)  # which checks them
-        if isinstance(points, PointCloud):
-            return points._with(color, normal, options)
         replaced = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
+        if isinstance(points, PointCloud):
+            return points._with(replaced, options)
         return cls._converted({**parts(points), **replaced}, options)
 
     @classmethod
@@ -213,24 +205,24 @@ class PointCloud:
         doubt(cloud.coord, raw, units, up, options.spacing)
         return cloud
 
-    def _with(self, color: Any, normal: Any, options: ReadOptions) -> "PointCloud":
+    def _with(self, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
         """Return this cloud with what is given instead: a value per point, or one per row of where it came from."""
         if options.invalid == "nan" and self.rows is not None and self.total is None:
             raise InputError("the PointCloud has left points out already; make it with invalid='nan', too.")
         up, scale = options.up or "z", UNITS[options.units or "m"]
 
-        def left(name: str, value: Any) -> np.ndarray:
-            value = attributes.array(name, value)
+        def left(name: str) -> np.ndarray:
+            value = attributes.array(name, given[name])
             whole = self.rows is not None and value.shape[:1] == (self.total,) != (len(self),)
             return value[self.rows] if whole else value
 
         held: dict[str, Any] = {"coord": attributes.turned(self.coord * scale, up)}
         if self.viewpoint is not None:
             held["viewpoint"] = attributes.turned(self.viewpoint * scale, up)
-        if color is not None:
-            held["color"] = attributes.colors(left("color", color))
-        if normal is not None:
-            held["normal"] = attributes.normals(left("normal", normal), up)
+        if "color" in given:
+            held["color"] = attributes.colors(left("color"))
+        if "normal" in given:
+            held["normal"] = attributes.normals(left("normal"), up)
         elif self.normal is not None:
             held["normal"] = attributes.turned(self.normal, up)
         return replace(self, **held)
@@ -268,8 +260,3 @@ def _require_within(name: str, values: np.ndarray, least: int, end: int, cure: s
     first, last = int(values.min()), int(values.max())
     if first < least or last >= end:
         raise InputError(f"{name} are {first} to {last}, {cure}.")
-
-
-def _rows(bad: Any) -> str:
-    count = int(bad.sum())
-    return f"{count} row" if count == 1 else f"{count} rows"

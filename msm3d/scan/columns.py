@@ -8,40 +8,30 @@ from .._util.words import cut
 from ..errors import FileError
 
 COLUMNS = {
-    "coord": (("x", "y", "z"),),
-    "color": (
-        ("red", "green", "blue"),
-        ("r", "g", "b"),
-        ("rf", "gf", "bf"),
-        ("diffuse_red", "diffuse_green", "diffuse_blue"),
-    ),
-    "normal": (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "normalz")),
-    "segment": (("segment",), ("label",), ("class",), ("classification",), ("scalar_label",)),
-    "instance": (("instance",), ("instance_id",), ("scalar_instance",)),
+    "coord": ("x y z",),
+    "color": ("red green blue", "r g b", "rf gf bf", "diffuse_red diffuse_green diffuse_blue"),
+    "normal": ("nx ny nz", "normal_x normal_y normal_z", "normalx normaly normalz"),
+    "segment": ("segment", "label", "class", "classification", "scalar_label"),
+    "instance": ("instance", "instance_id", "scalar_instance"),
 }
 """For each field, the columns it may consist of; the first that are all there are taken, in any case of letters."""
 
 _HARMONICS = ("f_dc_0", "f_dc_1", "f_dc_2")
 _ZEROTH = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
-
-_NOTHING = 0x7FC00000
-"""The bits of the NaN that reading "nan" makes; with an alpha of 255 a colour has the sign as well."""
+_NOTHING = 0x7FC00000  # the NaN that reading "nan" makes; with an alpha of 255 a colour has the sign as well
 
 
 def chosen(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the columns that make up each field that there is.
+    """Return the columns that make up each field that there is; fails where x, y and z are not all among them.
 
     >>> chosen(["X", "Y", "Z", "intensity", "R", "G", "B"])
     {'coord': ['X', 'Y', 'Z'], 'color': ['R', 'G', 'B']}
-
-    Raises:
-        FileError: x, y and z are not all among them.
     """
     known = {name.lower(): name for name in names}
     found = {
         field: [known[part] for part in parts]
         for field, candidates in COLUMNS.items()
-        for parts in reversed(candidates)
+        for parts in map(str.split, reversed(candidates))
         if all(part in known for part in parts)
     }
     if "coord" not in found:
@@ -53,11 +43,8 @@ def chosen(names: Iterable[str]) -> dict[str, list[str]]:
 def fields(columns: Mapping[str, np.ndarray], text: bool = False) -> dict[str, np.ndarray]:
     """Return the fields of a cloud, vectors (n, 3) and labels (n,), from columns (n,) by name.
 
-    Colours that one column packs, and those of Gaussian splats, are taken where there are no plain ones.
-
-    Args:
-        columns: what the file holds.
-        text: it holds them as text, where packed colours may be whole numbers under a float's name.
+    Colours that one column packs, and those of Gaussian splats, are taken where there are no plain ones. In `text`,
+    packed colours may be whole numbers under a float's name.
     """
     found = {
         field: np.stack([columns[name] for name in names], axis=1) if len(names) > 1 else columns[names[0]]
@@ -82,12 +69,8 @@ def unpacked(values: np.ndarray, text: bool = False) -> np.ndarray:
     >>> unpacked(np.array([0x966946])).tolist()
     [[150, 105, 70]]
 
-    Args:
-        values: (n,), integers or floats.
-        text: read from text: whole numbers from 256 on are then no bits of a float, and every NaN has lost its bits.
-
-    Returns:
-        (n, 3) uint8; or float32 with NaN for colours that are not there: a NaN that carries none.
+    Of `text`, whole numbers from 256 on are no bits of a float, and every NaN has lost its bits. The colours are uint8;
+    or float32 with NaN for those that are not there: a NaN that carries none.
     """
     unknown = None
     if values.dtype.kind == "f":

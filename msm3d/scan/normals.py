@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -35,8 +36,7 @@ def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) ->
         cure = either("pass normal= (n, 3)", "put nx, ny and nz into the file")
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
         stage("normals")
-        normal = estimated(cloud.coord, viewpoint=cloud.viewpoint, station=cloud.station)
-        cloud = replace(cloud, normal=normal)
+        cloud = replace(cloud, normal=estimated(cloud.coord, viewpoint=cloud.viewpoint, station=cloud.station))
     return cloud
 
 
@@ -103,23 +103,18 @@ class _Grid:
     """
 
     def __init__(self, cells: np.ndarray, edge: int, moments: np.ndarray) -> None:
-        self.cells = cells
-        """(m, 3) integer positions, in units of `edge` ticks."""
-        self.edge = edge
-        self.moments = moments
-        """(m, 10) sums over a cell's points of 1, x, y, z, xx, yy, zz, xy, xz, yz in ticks."""
+        self.cells, self.edge = cells, edge  # (m, 3) integer positions, in units of `edge` ticks
+        self.moments = moments  # (m, 10) sums over a cell's points of 1, x, y, z, xx, yy, zz, xy, xz, yz in ticks
         keys = _keys(cells)
         padded = np.concatenate([keys, np.full(3, np.iinfo(np.int64).max)])
-        self.runs = []
-        """For each of the nine columns around a cell, the first row of its run of at most three, and one past it."""
-        for x in (-1, 0, 1):
-            for y in (-1, 0, 1):
-                middle = keys + (x << 2 * _BITS) + (y << _BITS)
-                first = np.searchsorted(keys, middle - 1)
-                last = first.copy()
-                for step in range(3):
-                    last += padded[first + step] <= middle + 1
-                self.runs.append((first, last))
+        self.runs = []  # for each of nine columns around a cell, the first row of its run of at most three, and its end
+        for x, y in product((-1, 0, 1), repeat=2):
+            middle = keys + (x << 2 * _BITS) + (y << _BITS)
+            first = np.searchsorted(keys, middle - 1)
+            last = first.copy()
+            for step in range(3):
+                last += padded[first + step] <= middle + 1
+            self.runs.append((first, last))
 
     def around(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the sum of `values` (m, c) over the 27 cells around each of the cells `rows`."""
@@ -207,8 +202,7 @@ def _planes(grid: _Grid, rows: np.ndarray) -> tuple[np.ndarray, ...]:
 def _smallest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the eigenvector of the smallest eigenvalue of symmetric 3 x 3 matrices, and two ratios of eigenvalues.
 
-    Args:
-        a: (6, m) the entries 00, 11, 22, 01, 02, 12.
+    `a` (6, m) holds their entries 00, 11, 22, 01, 02, 12.
 
     Source: the trigonometric solution of the characteristic cubic; torch.linalg.eigh takes twenty times as long.
     """
@@ -227,9 +221,8 @@ def _smallest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pick = lengths.argmax(0)
     every = np.arange(len(pick))
     length = lengths[pick, every]
-    vector = np.where(
-        length > 1e-12, crosses[pick, :, every].T / np.where(length > 1e-12, length, 1), [[0.0], [0.0], [1.0]]
-    )
+    good = length > 1e-12
+    vector = np.where(good, crosses[pick, :, every].T / np.where(good, length, 1), [[0.0], [0.0], [1.0]])
     values = [np.maximum(middle + spread * x, 0) for x in (low, -high - low, high)]
     floor = 1e-12 * np.where(values[2] > 0, values[2], 1)
     return vector.T, values[0] / np.maximum(values[1], floor), values[1] / np.maximum(values[2], floor)

@@ -18,14 +18,10 @@ NAMES = {
     "normal": ("normal", "normals"),
     "segment": ("segment", "label", "labels", "segment20", "semantic_gt20"),
     "instance": ("instance", "instance_gt"),
-    "viewpoint": ("viewpoint",),
-    "station": ("station",),
-    "offset": ("offset",),
-    "batch": ("batch",),
+    **{name: (name,) for name in ("viewpoint", "station", "offset", "batch")},
 }
 """The keys under which a dictionary may hold each part; the first that is there is taken."""
-LABELS = ("segment", "instance", "station")
-"""The parts that are whole numbers of each point, -1 where unknown."""
+LABELS = ("segment", "instance", "station")  # the parts that are whole numbers of each point, -1 where unknown
 _WIDTHS = "(n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal"
 _PAINTS = ("rgb", "rgba", "colors", "color")  # what pyvista's users call their colours
 
@@ -35,20 +31,16 @@ def parts(points: Any) -> dict[str, Any]:
 
     >>> sorted(parts(np.zeros((5, 6))))
     ['color', 'coord']
-
-    Warns:
-        Msm3dWarning: there is a fourth column, which is taken as intensity.
     """
     if isinstance(points, Mapping):
-        found = {
-            field: next((points[n] for n in names if points.get(n) is not None), None) for field, names in NAMES.items()
-        }
-        if found["coord"] is None:
+        there = {field: next((n for n in names if points.get(n) is not None), None) for field, names in NAMES.items()}
+        found = {field: points[name] for field, name in there.items() if name is not None}
+        if "coord" not in found:
             keys = ", ".join(map(repr, points)) or "no keys"
             raise InputError(
                 f"the points have {keys}; give 'coord' (n, 3), and 'color' and 'normal' where you have them."
             )
-        return {**parts(numbers("points", found.pop("coord"))), **{k: v for k, v in found.items() if v is not None}}
+        return {**parts(numbers("points", found.pop("coord"))), **found}
     if isinstance(points, (np.ndarray, torch.Tensor)):
         return _columns(array("points", points))
     try:
@@ -94,9 +86,6 @@ def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:
 
     >>> [rows.tolist() for rows in scenes({"offset": [2, 5]}, 5)]
     [[0, 1], [2, 3, 4]]
-
-    Raises:
-        InputError: they do not fit the points.
     """
     if "offset" in found:
         ends = array("offset", found["offset"]).reshape(-1)
@@ -128,8 +117,7 @@ def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     rows = scenes(found, n)
     if len(rows) <= 1:
         return [(points, None)]
-    for name in ("offset", "batch"):
-        found.pop(name, None)
+    found = {k: v for k, v in found.items() if k not in ("offset", "batch")}
     per_point = {k for k, v in found.items() if v.shape[:1] == (n,) and k != "viewpoint"}
     return [({k: v[some] if k in per_point else v for k, v in found.items()}, some) for some in rows]
 
@@ -157,10 +145,8 @@ def _columns(points: np.ndarray) -> dict[str, Any]:
     if names:
         return _table(names, lambda name: points[name].reshape(-1))
     if points.ndim != 2 or points.shape[1] not in (3, 4, 6, 9):
-        cure = ""
-        if points.ndim == 2 and points.shape[0] in (3, 6, 9):
-            cure = " Did you mean points.T?"
-        elif points.ndim > 2 and points.shape[-1] in (3, 6, 9):
+        cure = " Did you mean points.T?" if points.ndim == 2 and points.shape[0] in (3, 6, 9) else ""
+        if points.ndim > 2 and points.shape[-1] in (3, 6, 9):
             cure = f" Did you mean points.reshape(-1, {points.shape[-1]})?"
         raise InputError(f"points has shape {points.shape}; give {_WIDTHS}.{cure}")
     if points.shape[1] == 4:
@@ -178,17 +164,13 @@ def _table(names: Iterable[str], column: Callable[[str], np.ndarray]) -> dict[st
     except InputError as error:
         raise InputError(f"points {error}") from error
     packed = [known[name] for name in ("rgb", "rgba") if name in known][:1]
-    found = columns.fields({name: column(name) for group in [*picked.values(), packed] for name in group})
-    return found
+    return columns.fields({name: column(name) for group in [*picked.values(), packed] for name in group})
 
 
 def _named(coord: Any, color: Any, normal: Any) -> dict[str, Any]:
-    named = {"coord": coord, "color": color, "normal": normal}
-    return {
-        name: np.asarray(value)
-        for name, value in named.items()
-        if value is not None and (name == "coord" or len(value))
-    }
+    others = {"color": color, "normal": normal}
+    named = {"coord": coord, **{name: value for name, value in others.items() if value is not None and len(value)}}
+    return {name: np.asarray(value) for name, value in named.items()}
 
 
 def _plain(tensor: Any) -> np.ndarray:

@@ -38,8 +38,7 @@ class ReadOptions:
     """Metres between the points of a sampled surface: the voxel size of the model that they are for."""
 
     def __post_init__(self) -> None:
-        chosen = (("up", UPS), ("units", UNITS), ("invalid", INVALID), ("mesh", MESHES))
-        for name, good in chosen:
+        for name, good in (("up", UPS), ("units", UNITS), ("invalid", INVALID), ("mesh", MESHES)):
             if getattr(self, name) is not None:
                 require_one_of(name, getattr(self, name), list(good))
         if self.min_opacity is not None and not _within(self.min_opacity, 0, 1):

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-TICKS = 1e8
-"""Per metre. Ten nanometres are more than float64 loses of a map's coordinates, so whole millimetres stay whole."""
+TICKS = 1e8  # per metre; float64 loses less than ten nanometres of a map's coordinates: whole millimetres stay whole
 _FINE = 1000  # per metre: points are counted in whole millimetres of the map, which moves by such leave as they are
 _INSET = 1 / 3  # of a millimetre that a count begins below a whole one: no decimal lies on the border
 _MOST = 1 << 24  # counts along an axis, for 17 km; they are coarser beyond
@@ -38,9 +37,7 @@ def anchor(coord: np.ndarray, reach: float) -> np.ndarray:
     >>> anchor(coord, 0.01).tolist(), anchor(np.vstack([coord, [[-7.0, 0.5, 9.0]]]), 0.01).tolist()
     ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])
 
-    Args:
-        coord: (n, 3) float64, n at least 1.
-        reach: metres, counted in whole millimetres, at least one.
+    `coord` is (n, 3) float64, n at least 1; `reach` is counted in whole millimetres, at least one.
     """
     return np.array([_lowest(column, reach) for column in coord.T])
 

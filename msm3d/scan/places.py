@@ -15,25 +15,19 @@ _BLOCK = 1 << 16  # rows moved at a time
 class Part:
     """What was computed of one scene of a scan."""
 
-    rows: Tensor
-    """(k, c), one per point or per voxel."""
-    owner: Tensor | None
-    """(n,), the row of each point, where there is one per voxel."""
-    places: Tensor | None
-    """(n,) the row of the scan that each point is; None where all are there in their order."""
+    rows: Tensor  # (k, c), one per point or per voxel
+    owner: Tensor | None  # (n,), the row of each point, where there is one per voxel
+    places: Tensor | None  # (n,), the row of the scan that each point is; None where all are there in their order
     total: int | None
     """How many points the scan has, where those without a position get NaN, or -1 as their voxel; else None."""
 
 
 def whole(parts: Sequence[Part]) -> tuple[Tensor, Tensor | None]:
-    """Return the rows of a scan, and their owners where they are voxels'.
+    """Return the rows of a scan, of all its scenes, and their owners where they are voxels'.
 
     >>> rows, places = torch.tensor([[1.0], [2.0]]), torch.tensor([2, 0])
     >>> whole([Part(rows, None, places, 3)])[0].tolist()
     [[2.0], [nan], [1.0]]
-
-    Args:
-        parts: the scenes that a scan is made of.
     """
     first = parts[0]
     if len(parts) == 1 and (first.places is None or first.total is None):

@@ -1,33 +1,23 @@
-"""Does a scan look like metres with z up? What users get wrong most often and notice last.
-
-Whatever is odd is said with its number. The thresholds leave every real scan that we have in peace.
-"""
+"""Does a scan look like metres with z up? What users get wrong most often; every real scan that we have passes."""
 
 import numpy as np
 
-from .._util.words import either, option, warn
+from .._util.words import count, either, option, warn
 from ..errors import InputError
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
-"""Metres in one unit."""
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}  # metres in one unit
 UNIT_WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres", "ft": "feet", "in": "inches"}
 UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 1], [1, 1, -1])}
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
-
 
 _MOST = 1e12  # metres: the way to Saturn
 _LEAST = 100  # points or voxels: of fewer little can be said
 
 
 def doubt(coord: np.ndarray, raw: np.ndarray, units: str, up: str, spacing: float) -> None:
-    """Warn of coordinates that can hardly be right.
+    """Warn of coordinates (n, 3), metres with z up, that can hardly be right; `raw`, in `units`, is what was given.
 
-    Args:
-        coord: (n, 3) metres, z up.
-        raw: the same as they were given.
-        units: of `raw`.
-        up: of `raw`.
-        spacing: metres that must be told apart: the voxels that the coordinates are for.
+    `spacing` is what must be told apart, in metres: the voxels that the coordinates are for.
     """
     warn_of_units(coord, units)
     if units == "m":
@@ -50,20 +40,12 @@ def require_extent(coord: np.ndarray) -> None:
 
 
 def warn_of_size(coord: np.ndarray, voxels: int, size: float, coarsest: float) -> None:
-    """Warn of a scan in which a network sees too little.
-
-    Args:
-        coord: (n, 3) metres, z up.
-        voxels: that the points fill.
-        size: metres of a voxel.
-        coarsest: metres of a voxel of the network's last level.
-    """
-    n = len(coord)
+    """Warn of a scan in which a network sees too little: `voxels` of `size` metres, of `coarsest` at the last level."""
     if voxels < _LEAST:
-        have = f"{n:,} point{'s' * (n != 1)} in {voxels:,} voxel{'s' * (voxels != 1)} of {size:g} m"
+        have = f"{count(len(coord), 'point')} in {count(voxels, 'voxel')} of {size:g} m"
         warn(f"the scan has {have}, too few to show what things are: its features say little.")
         return
-    low, high = _bulk(_sample(coord))
+    _, low, high = _bulk(coord)
     span = high - low
     if max(span[:2]) < 6 * coarsest and span[2] < coarsest < 6 * span[2]:
         spans = " x ".join(f"{float(f'{x:.2g}'):g}" for x in span)
@@ -75,26 +57,23 @@ def warn_of_size(coord: np.ndarray, voxels: int, size: float, coarsest: float) -
 
 def warn_of_units(coord: np.ndarray, units: str) -> None:
     """Warn where the bulk of the points, without 2 % of outliers, spans what no indoor scan does."""
-    if len(coord) < 100:
+    if len(coord) < _LEAST:
         return
-    low, high = _bulk(_sample(coord))
+    _, low, high = _bulk(coord)
     span = float((high - low).max())
     if span == 0 or 0.05 <= span <= 200:
         return
     raw = span / UNITS[units]
     likely = next((name for name in ("m", "mm", "cm", "in") if name != units and 2 <= raw * UNITS[name] <= 100), None)
-    cure = (
-        f"if these are {UNIT_WORDS[likely]}, pass {option('units', likely)}"
-        if likely
-        else f"pass {option('units')}, or scale the coordinates"
-    )
+    cure = f"pass {option('units')}, or scale the coordinates"
+    if likely:
+        cure = f"if these are {UNIT_WORDS[likely]}, pass {option('units', likely)}"
     warn(f"the points span {float(f'{span:.3g}'):g} m with {option('units', units)}; {cure}.")
 
 
 def warn_of_up(coord: np.ndarray, up: str) -> None:
     """Warn where another axis than z looks vertical, after `up` was applied."""
-    found = _upward(coord)
-    if found is None:
+    if (found := _upward(coord)) is None:
         return
     axis, sign = found
     axes, signs = UPS[up]  # back to the axes of the data
@@ -105,8 +84,7 @@ def warn_of_up(coord: np.ndarray, up: str) -> None:
 
 def _warn_of_feet(coord: np.ndarray) -> None:
     """Warn of a room that is as wide as rooms are, but 7 to 10 high, from its floor to its ceiling or to its top."""
-    sample = _sample(coord)
-    low, high = _bulk(sample)
+    sample, low, high = _bulk(coord)
     wide, tall = (high - low)[:2], float(high[2] - low[2])
     if len(sample) < 500 or not (wide.min() > 6 and wide.max() < 27 and 6.5 < tall < 10.5):
         return
@@ -170,8 +148,7 @@ def _upward(coord: np.ndarray) -> tuple[int, int] | None:
     frame; most of the scan is one slab, a floor, across another axis or on top; or the scan is as high as a room
     along another axis and much larger along z.
     """
-    sample = _sample(coord)
-    low, high = _bulk(sample)
+    sample, low, high = _bulk(coord)
     span = high - low
     if len(sample) < 500 or not 0.5 < span.max() < 300:
         return None
@@ -186,7 +163,8 @@ def _upward(coord: np.ndarray) -> tuple[int, int] | None:
     cells = cells[np.unique(cells @ np.array([1, 1 << 20, 1 << 40]), return_index=True)[1]]
     if len(cells) < 500:
         return None
-    share = [_slab(cells[:, axis]) for axis in range(3)]
+    layers = [np.bincount(cells[:, axis], minlength=2) / len(cells) for axis in range(3)]
+    share = [float((one[:-1] + one[1:]).max()) for one in layers]  # that two neighbouring layers hold
     heights = (cells / cells.max(0).clip(1)).mean(0)  # below the middle where furniture stands on a floor
     for axis in (0, 1):
         floor = share[axis] > 0.4 and share[axis] > 3 * share[2]
@@ -197,17 +175,12 @@ def _upward(coord: np.ndarray) -> tuple[int, int] | None:
     return (2, -1) if share[2] > 0.5 and heights[2] > 0.8 else None  # a ceiling alone may hold 0.45
 
 
-def _slab(heights: np.ndarray) -> float:
-    """Return the largest share of cells that two neighbouring layers hold."""
-    share = np.bincount(heights, minlength=2) / len(heights)
-    return float((share[:-1] + share[1:]).max())
-
-
 def _sample(coord: np.ndarray) -> np.ndarray:
     """Return at most about 100,000 points, evenly taken."""
     return coord[:: max(1, len(coord) // 50_000)]
 
 
-def _bulk(sample: np.ndarray) -> np.ndarray:
-    """Return the lower and upper corner of the box without the outermost percent on each side."""
-    return np.quantile(sample, [0.01, 0.99], axis=0)
+def _bulk(coord: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return a sample, and the lower and upper corner of the box without its outermost percent on each side."""
+    sample = _sample(coord)
+    return sample, *np.quantile(sample, [0.01, 0.99], axis=0)

@@ -10,10 +10,8 @@ from ..errors import require
 from .cloud import PointCloud
 from .normals import estimated
 
-LEAST = 3000
-"""Points below which a change is given up: what is left would be no scene."""
-CAMERA = (0.61, 0.47)
-"""Half of the angles that one RGB-D frame sees sideways and upwards, radians (70 by 54 degrees)."""
+LEAST = 3000  # points below which a change is given up: what is left would be no scene
+CAMERA = (0.61, 0.47)  # half of the angles that one RGB-D frame sees sideways and upwards, radians (70 by 54 degrees)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,18 +22,12 @@ class Rescan:
     0.3
     """
 
-    mesh: float = 0.0
-    """As the vertices of a fused mesh: one point, averaged, per cell of 2 to 5 cm; edges are rounded."""
-    station: float = 0.0
-    """As from one to three places with a turning laser: shadows, and density that falls with distance."""
-    frame: float = 0.0
-    """As one RGB-D frame: what a camera sees from one place."""
-    thin: float = 0.0
-    """Down to a random share of the points, at least an eighth."""
-    holes: float = 0.0
-    """Without one to six balls of 10 to 50 cm."""
-    estimate: float = 0.0
-    """With normals that are estimated from the points, as most real scans need it."""
+    mesh: float = 0.0  # as the vertices of a fused mesh: one point, averaged, per cell of 2 to 5 cm; edges are rounded
+    station: float = 0.0  # as by a turning laser from one to three places: shadows, and density falls with distance
+    frame: float = 0.0  # as one RGB-D frame: what a camera sees from one place
+    thin: float = 0.0  # down to a random share of the points, at least an eighth
+    holes: float = 0.0  # without one to six balls of 10 to 50 cm
+    estimate: float = 0.0  # with normals that are estimated from the points, as most real scans need it
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -43,12 +35,9 @@ class Rescan:
 
 
 def rescanned(cloud: PointCloud, how: Rescan, generator: torch.Generator) -> PointCloud:
-    """Return what is left of a scan after the changes that chance picks; rows are new points, labels go with them.
+    """Return what is left of a scan with colour and normal after the changes that chance picks.
 
-    Args:
-        cloud: a scene with colour and normal.
-        how: how often each change happens. A fused mesh, a laser and a single frame exclude each other.
-        generator: of everything random.
+    Rows are new points, labels go with them. A fused mesh, a laser and a single frame exclude each other.
     """
     if how == Rescan():  # nothing is drawn, so that runs without changes stay as they were
         return cloud
@@ -93,13 +82,9 @@ def fused(cloud: PointCloud, edge: float, generator: torch.Generator) -> PointCl
 def seen(
     cloud: PointCloud, eyes: int, generator: torch.Generator, field: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Return which points (n,) some of a few eyes measure: the nearest one in each small angle.
+    """Return which points (n,) some of a few eyes measure, somewhere over the floor: the nearest in each small angle.
 
-    Args:
-        cloud: a scene.
-        eyes: how many; each stands somewhere over the scene's floor.
-        generator: of places and angles.
-        field: half of the angles seen sideways and upwards; all around for None.
+    `field` is half of the angles seen sideways and upwards; all around for None.
     """
     low, high = np.quantile(cloud.coord, [0.02, 0.98], axis=0)
     found = np.zeros(len(cloud), bool)
@@ -118,13 +103,13 @@ def seen(
             inside &= (turned < field[0]) & (np.abs(upwards - pitch) < field[1]) & (depth < 5.5)
         step = np.radians(0.25 + 0.55 * _uniform(generator, 1)[0])
         rows = np.flatnonzero(inside)
-        around = (sideways[rows] * np.cos(upwards[rows]) / step).astype(np.int64)  # as many columns as fit at a height
-        pixel = (upwards[rows] / step).astype(np.int64) * 100_003 + around
+        along = sideways[rows] * np.cos(upwards[rows])  # as many columns as fit at a height
+        pixel, coarse = (
+            (upwards[rows] / edge).astype(np.int64) * 100_003 + (along / edge).astype(np.int64)
+            for edge in (step, 4 * step)
+        )
         order = np.lexsort((depth[rows], pixel))
         nearest = order[np.unique(pixel[order], return_index=True)[1]]
-        coarse = (upwards[rows] / (4 * step)).astype(np.int64) * 100_003 + (
-            sideways[rows] * np.cos(upwards[rows]) / (4 * step)
-        ).astype(np.int64)
         blocked = _blocked(coarse, depth[rows])  # between the samples of a surface nothing behind it may show
         found[rows[nearest[~blocked[nearest]]]] = True
     return found
@@ -152,9 +137,7 @@ def _blocked(pixel: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 def _kept(cloud: PointCloud, rows: np.ndarray) -> PointCloud:
     """Return some of the points, or all where too few would be left."""
-    if rows.sum() < LEAST:
-        return cloud
-    return cloud.take(rows)
+    return cloud if rows.sum() < LEAST else cloud.take(rows)
 
 
 def _uniform(generator: torch.Generator, n: int) -> np.ndarray:
