@@ -371,7 +371,7 @@ def test_words_that_the_command_line_knows_are_those_of_the_package():
     from msm3d import model, ops
     from msm3d._util import devices
     from msm3d.backbones.hunet import config
-    from msm3d.io import results
+    from msm3d.io import WRITERS
     from msm3d.rooms import files
     from msm3d.scan import options as reading
     from msm3d.scan import plausible
@@ -390,7 +390,7 @@ def test_words_that_the_command_line_knows_are_those_of_the_package():
         ("extract", "sampling", config.SAMPLINGS),
         ("extract", "backend", ops.BACKENDS),
         ("extract", "device", devices.KINDS),
-        ("extract", "format", [ending[1:] for ending in results.FORMATS]),
+        ("extract", "format", [ending[1:] for ending in WRITERS.suffixes()]),
         ("pca", "format", [ending[1:] for ending in verbs.PCA_FORMATS]),
         ("rooms", "layout", files.LAYOUTS),
         ("rooms", "split", files.SPLITS),

@@ -20,7 +20,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 import msm3d
-from msm3d.io import read, results
+from msm3d.io import WRITERS, read, results
 
 N = 60
 OPTIONS = {
@@ -155,7 +155,7 @@ def features(rng: np.random.Generator, folder: Path) -> dict[str, bytes]:
     folder.mkdir(exist_ok=True)
     cloud = msm3d.PointCloud.of(scan(rng))
     files = {}
-    for ending in results.FORMATS:
+    for ending in WRITERS.suffixes():
         path = folder / f"features{ending}"
         with results.writing(path, cloud, 8) as rows:
             rows[:] = rng.normal(size=rows.shape)

@@ -1,7 +1,4 @@
-"""Files to point clouds, and descriptors to files. A kind of file is one module, which declares what it is for.
-
-Nothing heavy is imported before it is asked for: the command line lists the kinds from here.
-"""
+"""Files to point clouds, and descriptors to files; of what is heavy nothing is imported before it is asked for."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -54,15 +54,13 @@ def _npz(file: Path) -> dict[str, Any]:
         for name, info in there.items():
             with archive.open(info) as stream:
                 found[name] = _array(stream, info.file_size)
-    if not any(name in found for name in NAMES["coord"]):
-        splats = next((name for name in ("means3d", "means3D", "means") if name in members), None)
-        if splats:
-            raise FileError(
-                f"holds {splats!r}, the places of Gaussian splats; export them as PLY, or save them as 'coord'."
-            )
-        keys = cut(", ".join(map(repr, members)) or "nothing", 200)
-        raise FileError(f"holds {keys}; an array named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
-    return parts(found)
+    if any(name in found for name in NAMES["coord"]):
+        return parts(found)
+    key = next((name for name in ("means3d", "means3D", "means") if name in members), None)
+    if key:
+        raise FileError(f"holds {key!r}, the places of Gaussian splats; export them as PLY, or save them as 'coord'.")
+    keys = cut(", ".join(map(repr, members)) or "nothing", 200)
+    raise FileError(f"holds {keys}; an array named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
 
 
 def _array(stream: Any, size: int) -> np.ndarray:

@@ -35,7 +35,8 @@ def mesh(file: Path) -> Mesh:
     """Return the meshes of the scene that is shown first, node by node, in the file's own axes."""
     asset = _Asset(file)
     placed = list(asset.nodes())
-    count = sum(asset.vertices(node["mesh"]) for node, _ in placed)
+    places = [place for node, _ in placed for place, _ in asset.shared(node["mesh"])]
+    count = sum(int(asset.entry("accessors", place).get("count", 0)) for place in places)
     limits.fits(count * 100, f"places {count} vertices, which stand for a cloud")
     meshes = [_moved(piece, matrix) for node, matrix in placed for piece in asset.pieces(node["mesh"])]
     if not meshes:
@@ -146,10 +147,6 @@ class _Asset:
                 shared.setdefault((attributes["POSITION"], attributes.get("COLOR_0")), []).append(primitive)
         return shared
 
-    def vertices(self, index: Any) -> int:
-        """Return the number of points of a mesh, from what is declared."""
-        return sum(int(self.entry("accessors", place).get("count", 0)) for place, _ in self.shared(index))
-
     def pieces(self, index: int) -> list[Mesh]:
         """Return the primitives of a mesh; those that share their vertices, as one."""
         if index not in self.built:
@@ -235,14 +232,12 @@ class _Asset:
             image = self.entry("images", source)
             name = str(image.get("uri") or image.get("name") or f"images[{source}]")
             data = self.view(image["bufferView"])[0] if "bufferView" in image else self.uri(name)
-            if data is None:
+            found = None if data is None else pictures.picture(data, name)
+            if found is None:
                 pictures.missing(self.file, [name])
-                found = None
-            else:
-                found = pictures.picture(data, name)
-                if min(factor) < 1:
-                    scale = shown(linear(np.arange(256))[:, None] * factor).round().astype(np.uint8)
-                    found = np.stack([scale[found[..., i], i] for i in range(3)], axis=-1)
+            elif min(factor) < 1:
+                scale = shown(linear(np.arange(256))[:, None] * factor).round().astype(np.uint8)
+                found = np.stack([scale[found[..., i], i] for i in range(3)], axis=-1)
             self.images[source, factor] = found
         return self.images[source, factor]
 

@@ -46,8 +46,7 @@ def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
         whole = compressed or there >= count * size
         limits.whole(whole, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
         dimensions = [name for name in header.point_format.dimension_names if name not in "XYZ"]
-        picked = columns.chosen(["x", "y", "z", *dimensions])
-        names = [name for parts in picked.values() for name in parts]
+        names = [name for parts in columns.chosen(["x", "y", "z", *dimensions]).values() for name in parts]
         start = guard.command() if compressed else None
         if start is not None:
             return guard.decompressed(file, names, count, start)

@@ -47,7 +47,8 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
                 pass
             found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
         else:
-            found = _binary(stream, order, elements[:position], count, properties)
+            record = np.dtype([(one.name, order + one.kind) for one in properties])
+            found = _binary(stream, elements[:position], count, record)
         fields = columns.fields(found, text=order == "=")
         if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
@@ -56,7 +57,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         try:
             faces = polygons(stream, order, elements[position + 1 :])
             labels = {name: value for name, value in fields.items() if name in ("segment", "instance")}
-            own = {name: value for name, value in fields.items() if name not in labels}
+            own: dict[str, Any] = {name: value for name, value in fields.items() if name not in labels}
             found = surface.points(file, surface.Mesh(**own, faces=faces, labels=labels), options)
             return fields if found["coord"] is fields["coord"] else found
         except FileError as error:
@@ -123,17 +124,14 @@ def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
     return order, elements, comments
 
 
-def _binary(
-    stream: BinaryIO, order: str, before: list[Element], count: int, properties: list[Property]
-) -> dict[str, np.ndarray]:
+def _binary(stream: BinaryIO, before: list[Element], count: int, record: np.dtype) -> dict[str, np.ndarray]:
     skipped = 0
     for name, number, others in before:
         if number and any(one.length for one in others):
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
         skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
-    record = np.dtype([(one.name, order + one.kind) for one in properties])
     size, there = record.itemsize, limits.left(stream) - skipped
     limits.whole(there >= count * size, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
     stream.seek(skipped, 1)
     data = np.fromfile(stream, dtype=record, count=count)
-    return {one.name: data[one.name] for one in properties}
+    return {name: data[name] for name in record.names or ()}

@@ -101,7 +101,6 @@ def _walked(data: bytes, count: int, properties: list[Property], chosen: int, or
         length = struct.Struct(order + np.dtype(one.length).char) if one.length else None
         steps.append((length, np.dtype(one.kind).itemsize, i == chosen))
     at, sizes, pieces = 0, np.empty(count, dtype=np.int64), []
-    size = np.dtype(properties[chosen].kind).itemsize
     for face in range(count):
         for length, width, wanted in steps:
             number = 1
@@ -113,7 +112,7 @@ def _walked(data: bytes, count: int, properties: list[Property], chosen: int, or
                 raise IndexError
             if wanted:
                 sizes[face] = number
-                pieces.append(data[at : at + number * size])
+                pieces.append(data[at:end])
             at = end
     flat = np.frombuffer(b"".join(pieces), order + properties[chosen].kind).astype(np.int64)
     return flat[fans(sizes)[0]]

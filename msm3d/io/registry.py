@@ -72,7 +72,14 @@ class Registry:
         if not self._known:
             self._known = [self._kind(f"{__package__}.{name}", "", _constants(name)) for name in self._ours]
             for entry in installed(f"msm3d.{self.what}s"):
-                self._plug_in(entry)
+                try:
+                    kind = self._kind(entry.load(), package_of(entry))
+                    taken = [suffix for suffix in kind.suffixes if self.find(f"a{suffix}")]
+                    if taken:
+                        raise InputError(f"there is a {self.what} of {taken[0]} already")
+                    self._known.append(kind)
+                except Exception as error:  # anything may happen in others' code; it is said and nothing else suffers
+                    tell_unusable(self.what, entry, error)
         return iter(self._known)
 
     def suffixes(self) -> tuple[str, ...]:
@@ -97,19 +104,6 @@ class Registry:
     def unregister(self, home: Any) -> None:
         """Take out what was registered; of anything else nothing happens."""
         self._known = [kind for kind in self._known if kind.source != "register" or kind.home is not home]
-
-    def _plug_in(self, entry: Any) -> None:
-        """Add what an installed package offers; where that cannot be used, it is said and nothing else suffers."""
-        try:
-            home = entry.load()
-            kind = self._kind(home, package_of(entry))
-            taken = [suffix for suffix in kind.suffixes if self.find(f"a{suffix}")]
-            if taken:
-                raise InputError(f"there is a {self.what} of {taken[0]} already")
-        except Exception as error:  # anything may happen in others' code
-            tell_unusable(self.what, entry, error)
-        else:
-            self._known.append(kind)
 
     def _kind(self, home: Any, source: str, declared: Mapping[str, Any] | None = None) -> Kind:
         declared = declared or {key: getattr(home, key) for key in _DECLARED if hasattr(home, key)}

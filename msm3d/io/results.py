@@ -25,13 +25,6 @@ DTYPES = ("float32", "float16")  # of the descriptors
 _NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
 
 
-def __getattr__(name: str) -> Any:
-    """Return `FORMATS`: what can be written, by ending, as it is now."""
-    if name == "FORMATS":
-        return WRITERS.suffixes()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def check_format(path: str | os.PathLike[str]) -> Path:
     """Return `path`, or fail before any work is done if its ending or its folder is not good.
 
@@ -63,8 +56,7 @@ def provenance(
         `levels`, `channels` (of each of them), `voxel_size`, `sampling`, `dtype`, `units` and `up` of the coordinates,
         `licence` (of the weights) and `source`.
     """
-    kept = model._levels(levels)
-    weight = model.backbone.weight.dtype
+    kept, weight = model._levels(levels), model.backbone.weight.dtype
     return {
         "msm3d": __version__,
         "model": model.meta.get("name") or "untrained",
@@ -121,10 +113,8 @@ def writing(
         raise InputError(f"{writer.title} has no {dtype}; write {others}, or leave out {option('dtype')}.")
     columns = [name for name in ("coord", "color", "normal", "segment", "instance") if getattr(cloud, name) is not None]
     values = None if meta is None else {**meta, "dtype": dtype, "columns": columns}
-    with (
-        replacing(path, settled=False) as partial,
-        writer.module.create(partial, fields, shape, np.dtype(dtype), values) as feat,
-    ):
+    create = writer.module.create
+    with replacing(path, settled=False) as partial, create(partial, fields, shape, np.dtype(dtype), values) as feat:
         yield feat
 
 
@@ -174,9 +164,8 @@ def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | N
     except InputError:
         return False
     asked = json.loads(json.dumps(dict(meta)))
-    if there is None or not asked.get("sha256"):
-        return False
-    if any(there.get(name) != value for name, value in asked.items() if name not in _NOT_COMPARED):
+    compared = asked.keys() - set(_NOT_COMPARED)
+    if there is None or not asked.get("sha256") or any(there.get(name) != asked[name] for name in compared):
         return False
     return tuple(shape) == (shape[0] if rows is None else rows, sum(asked.get("channels", shape[1:])))
 

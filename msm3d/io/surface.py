@@ -26,9 +26,7 @@ class Paint:
     plain: np.ndarray  # (m, 3), 0-255; NaN where a face has none
     pictures: Sequence[np.ndarray] = ()  # (h, w, 3) each, 0-255, the first row on top
     picture: np.ndarray | None = None  # (m,), which picture lies on a face, or -1; None for none at all
-    place: np.ndarray | None = None
-    """(m, 3, 2), where the corners lie in the picture: parts of its width from the left, and of its height from the
-    top; pictures repeat."""
+    place: np.ndarray | None = None  # (m, 3, 2), of corners: parts of the width from the left, the height from the top
 
     def at(self, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the colours (k, 3) at points on the faces (k,), the weights (k, 3) being those of the corners."""
@@ -60,9 +58,7 @@ class Mesh:
 
     coord: np.ndarray  # (n, 3)
     faces: np.ndarray  # (m, 3), vertices anticlockwise from outside
-    color: np.ndarray | None = None
-    """(n, 3 | 4), as the file says them, or float32 where they are known to be 0-255; None where only the paint knows,
-    or nobody."""
+    color: np.ndarray | None = None  # (n, 3 | 4), as in the file; float32 where known to be 0-255; None: see paint
     normal: np.ndarray | None = None  # (n, 3)
     labels: dict[str, np.ndarray] | None = None  # (n,) each
     paint: Paint | None = None
@@ -113,8 +109,7 @@ class Mesh:
         """Return the colours of the vertices: the file's, else those of the paint in the first face of each."""
         if self.color is not None or self.paint is None:
             return self.color
-        flat = np.ascontiguousarray(self.faces).reshape(-1)
-        seen, corner = np.unique(flat, return_index=True)
+        seen, corner = np.unique(self.faces, return_index=True)
         color = np.full((len(self.coord), 3), np.nan, dtype=np.float32)
         color[seen] = self.paint.at(corner // 3, np.eye(3)[corner % 3])
         return color

@@ -18,13 +18,8 @@ from . import limits
 SUFFIXES = (".txt", ".xyz", ".pts", ".csv")
 TITLE = "TXT, XYZ, PTS, CSV"
 
-_LAYOUTS = {
-    3: ("x", "y", "z"),
-    4: ("x", "y", "z", "intensity"),
-    6: ("x", "y", "z", "red", "green", "blue"),
-    7: ("x", "y", "z", "intensity", "red", "green", "blue"),
-    9: ("x", "y", "z", "red", "green", "blue", "nx", "ny", "nz"),
-}
+_LAYOUTS = {3: "x y z", 4: "x y z intensity", 6: "x y z red green blue", 7: "x y z intensity red green blue"}
+_LAYOUTS[9] = "x y z red green blue nx ny nz"
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
@@ -78,11 +73,11 @@ def _all_blocks(file: Path, stream: BinaryIO, data: np.ndarray, delimiter: str |
 
 def _guessed(file: Path, data: np.ndarray) -> list[str]:
     """Return names for columns that have none; what might be otherwise is said."""
-    names, rest = list(_LAYOUTS[data.shape[1]]), data[:, 3:]
+    names, rest = _LAYOUTS[data.shape[1]].split(), data[:, 3:]
     if len(names) == 6 and (rest < 0).any() and (np.abs(np.linalg.norm(rest, axis=1) - 1) < 0.01).mean() > 0.9:
         names[3:] = ["nx", "ny", "nz"]
     if len(names) == 7 and file.suffix.lower() != ".pts" and _bytes(data[:, 3:6]):  # PTS says that intensity is first
-        other = ["x", "y", "z", "red", "green", "blue", "label"]
+        other = [*_LAYOUTS[6].split(), "label"]
         if not _bytes(data[:, 6:]):
             return [*other[:6], "scalar"]
         # A label is small beside colours, but blue is not beside red and green.
@@ -99,12 +94,10 @@ def _bytes(values: np.ndarray) -> bool:
     return bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
 
 
-def table(
-    stream: BinaryIO, width: int, count: int | None, delimiter: str | None = None, comma: bool = False
-) -> np.ndarray:
+def table(stream: BinaryIO, width: int, count: int | None, mark: str | None = None, comma: bool = False) -> np.ndarray:
     """Return the next `count` lines of `width` numbers, or all for None, as (n, width) float64.
 
-    A `delimiter` of None is white space; with `comma`, decimals are set off by a comma.
+    Numbers are set apart by `mark`, None for white space, and with `comma` their decimals by a comma.
     """
     if count == 0:
         raise FileError("declares 0 points; there is nothing to read.")
@@ -115,11 +108,10 @@ def table(
     if comma:
         lines = (line.replace(b",", b".") for line in lines)
     try:
-        data = rows(lines, delimiter=delimiter, max_rows=count)
+        data = rows(lines, delimiter=mark, max_rows=count)
     except ValueError as error:
-        raise FileError(
-            f"has a line that is not {width} numbers ({cut(error).rstrip('.')}); correct or remove it."
-        ) from error
+        reason = cut(error).rstrip(".")
+        raise FileError(f"has a line that is not {width} numbers ({reason}); correct or remove it.") from error
     limits.whole(count is None or len(data) >= count, f"{count} points", str(len(data)))
     if data.shape[1] != width:
         raise FileError(f"has lines of {data.shape[1]} values where {width} are declared; export it again.")

@@ -6,7 +6,7 @@ from math import cos, pi, sin
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import require
 from .cloud import PointCloud
 from .normals import GREY
 
@@ -37,8 +37,7 @@ class Augmentation:
         for name in self.__slots__:
             value = getattr(self, name)
             most = 1.0 if name in ("scale", "grey", "swap", "no_color", "no_normal") else float("inf")
-            if not 0 <= value <= most:
-                raise InputError(f"{name} is {value!r}; it must be within 0 to {most:g}.")
+            require(name, value, 0 <= value <= most, f"within 0 to {most:g}")
 
 
 def augmented(cloud: PointCloud, generator: torch.Generator, strength: Augmentation = Augmentation()) -> PointCloud:

@@ -20,9 +20,7 @@ _NUMBERS = (*LABELS, "rows")
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True, repr=False)
 class PointCloud:
-    """One scan, checked: whoever holds a PointCloud need not look again.
-
-    Build it from a user's data with `PointCloud.of`, which converts; the constructor only checks.
+    """One scan, checked. Build it with `PointCloud.of`, which converts users' data; the constructor only checks.
 
     >>> cloud = PointCloud.of(np.array([[0, 0, 0, 255, 0, 0], [1, 2, 3, 0, 255, 0]]))
     >>> len(cloud), cloud.coord.dtype.name, cloud.color.tolist(), cloud.normal
@@ -76,7 +74,16 @@ class PointCloud:
                 )
         if self.normal is not None and not np.isfinite(self.normal).all():
             raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
-        self._require_viewpoint()
+        if self.viewpoint is None:
+            return
+        places = len(self.viewpoint)
+        if not places or not np.isfinite(self.viewpoint).all():
+            raise InputError("viewpoint is empty, or has NaN or infinity; give metres, or leave it out.")
+        if self.station is not None:
+            cure = f"viewpoint has {places} rows; give each point its row from 0 on, or -1 where unknown"
+            _require_within("station", self.station, -1, places, cure)
+        elif places > 1:
+            raise InputError(f"viewpoint has {places} rows; give station (n,), the row that each point was seen from.")
 
     def _require_shape(self, name: str, n: int) -> None:
         value, vector = getattr(self, name), name in _VECTORS
@@ -90,18 +97,6 @@ class PointCloud:
             raise InputError(f"{name} has {len(value)} rows, coord has {n}; give one row per point.")
         if not np.issubdtype(value.dtype, _VECTORS.get(name, np.integer)):
             raise InputError(f"{name} has dtype {value.dtype}; build the cloud with PointCloud.of.")
-
-    def _require_viewpoint(self) -> None:
-        if self.viewpoint is None:
-            return
-        places = len(self.viewpoint)
-        if not places or not np.isfinite(self.viewpoint).all():
-            raise InputError("viewpoint is empty, or has NaN or infinity; give metres, or leave it out.")
-        if self.station is not None:
-            cure = f"viewpoint has {places} rows; give each point its row from 0 on, or -1 where unknown"
-            _require_within("station", self.station, -1, places, cure)
-        elif places > 1:
-            raise InputError(f"viewpoint has {places} rows; give station (n,), the row that each point was seen from.")
 
     def __len__(self) -> int:
         return len(self.coord)
@@ -153,9 +148,8 @@ class PointCloud:
             spacing: metres that the coordinates must be able to tell apart: the voxels that they are for.
 
         Returns:
-            The cloud in metres with z up; its `rows` say which points are in it, where some had no position: a
-            coordinate that is NaN or infinite, or more than 1 % of the points at exactly (0, 0, 0). A PointCloud
-            passes through, changed only by the other arguments.
+            The cloud in metres with z up; a PointCloud passes through, changed only by the other arguments. `rows` say
+            which points are in it, where some had no position: NaN, infinite, or over 1 % of all at exactly (0, 0, 0).
 
         Raises:
             InputError: something has the wrong kind, shape, dtype or length, or there are no points.
@@ -172,7 +166,6 @@ class PointCloud:
 
     @classmethod
     def _converted(cls, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
-        """Return the cloud of arrays by field name, as `of` says."""
         up, units = options.up or "z", options.units or "m"
         raw = attributes.vectors("coord", given["coord"])
         if len(raw) and len(apart := scenes(given, len(raw))) > 1:
@@ -228,13 +221,10 @@ class PointCloud:
         return replace(self, **held)
 
     def take(self, rows: np.ndarray) -> "PointCloud":
-        """Return some of the points, with all that belongs to them.
+        """Return some of the points, by their numbers (m,) in a new order or by booleans (n,), with all they have.
 
         >>> PointCloud.of(np.array([[0, 0, 0], [1, 2, 3]])).take(np.array([False, True])).coord.tolist()
         [[1.0, 2.0, 3.0]]
-
-        Args:
-            rows: (m,) numbers of the points in their new order; or (n,) booleans.
         """
         names = [name for name in (*_VECTORS, *_NUMBERS) if name != "viewpoint" and getattr(self, name) is not None]
         return replace(self, **{name: getattr(self, name)[rows] for name in names})

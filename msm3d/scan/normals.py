@@ -59,8 +59,7 @@ def estimated(
         station: (n,), the row of `viewpoint` that each point was seen from, -1 where unknown; needed for several.
 
     Returns:
-        (n, 3) float32, unit length. One point, or points on a line, have (0, 0, 1). The same points in another
-        order have the same normals to the last bit.
+        (n, 3) float32, unit length, (0, 0, 1) for a point or a line; in another order the same to the last bit.
 
     Raises:
         InputError: `viewpoint` is not three finite numbers, or rows of them with a station for each point.
@@ -180,11 +179,9 @@ def _flattest(grid: _Grid) -> np.ndarray:
 
 
 def _planes(grid: _Grid, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Fit a plane to the points around each of the cells `rows`.
+    """Fit planes to the points around the cells `rows`: return how many, the normal (m, 3) and two variance ratios.
 
-    Returns:
-        The number of points; the normal (m, 3); the smallest variance over the middle one, which is how rough the
-        plane is; and the middle one over the largest, which is how far the points are from being a line.
+    The smallest over the middle one says how rough the plane is, the middle over the largest how far from a line.
     """
     sums = grid.around(grid.moments, rows)
     count, first = sums[:, 0], sums[:, 1:4]
@@ -202,9 +199,8 @@ def _planes(grid: _Grid, rows: np.ndarray) -> tuple[np.ndarray, ...]:
 def _smallest(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the eigenvector of the smallest eigenvalue of symmetric 3 x 3 matrices, and two ratios of eigenvalues.
 
-    `a` (6, m) holds their entries 00, 11, 22, 01, 02, 12.
-
-    Source: the trigonometric solution of the characteristic cubic; torch.linalg.eigh takes twenty times as long.
+    Their entries 00, 11, 22, 01, 02, 12 are `a` (6, m). This is the trigonometric solution of the characteristic cubic;
+    torch.linalg.eigh takes twenty times as long.
     """
     middle = a[:3].mean(0)
     b = a.copy()

@@ -91,9 +91,8 @@ def scenes(found: Mapping[str, Any], n: int) -> list[np.ndarray]:
         ends = array("offset", found["offset"]).reshape(-1)
         good = ends.dtype.kind in "iu" and len(ends) and ends[-1] == n and ends[0] >= 0 and (np.diff(ends) >= 0).all()
         if not good:
-            raise InputError(
-                f"offset is {ends[:4].tolist()}, which are not the rows where scenes end, up to {n}; leave it out."
-            )
+            ends = ends[:4].tolist()
+            raise InputError(f"offset is {ends}, which are not the rows where scenes end, up to {n}; leave it out.")
         return [np.arange(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True) if b > a]
     if "batch" in found:
         batch = array("batch", found["batch"])

@@ -23,19 +23,12 @@ class ReadOptions:
     msm3d.errors.InputError: units is 'metre'; choose one of m, cm, mm, ft, in.
     """
 
-    up: str | None = None
-    """The axis that points up: "z", "y" or "-y"; None is what the format says (glTF: y), else z."""
-    units: str | None = None
-    """Of the coordinates: "m", "cm", "mm", "ft" or "in"; None is what the format says, else metres."""
-    invalid: str = "drop"
-    """Points without a position: "drop" leaves them out, "nan" gives them rows of NaN in the result."""
-    mesh: str | None = None
-    """Of a file with faces: "vertices" or "surface", which is sampled; None takes the vertices where they are denser
-    than `spacing`, else the surface."""
-    min_opacity: float | None = None
-    """Of 3D Gaussian splats: leave out those that are less opaque, within 0 to 1; None keeps all."""
-    spacing: float = 0.02
-    """Metres between the points of a sampled surface: the voxel size of the model that they are for."""
+    up: str | None = None  # the axis that points up: "z", "y" or "-y"; None is what the format says (glTF: y), else z
+    units: str | None = None  # "m", "cm", "mm", "ft" or "in"; None is what the format says, else metres
+    invalid: str = "drop"  # "drop" leaves out points without a position, "nan" gives them rows of NaN in the result
+    mesh: str | None = None  # "vertices", or the "surface", sampled; None: the surface if vertices are far apart
+    min_opacity: float | None = None  # of 3D Gaussian splats: less opaque ones are left out, 0 to 1; None keeps all
+    spacing: float = 0.02  # metres between the points of a sampled surface: the voxel size of the model they are for
 
     def __post_init__(self) -> None:
         for name, good in (("up", UPS), ("units", UNITS), ("invalid", INVALID), ("mesh", MESHES)):

@@ -28,9 +28,8 @@ def anchor(coord: np.ndarray, reach: float) -> np.ndarray:
     """Return per axis where the fullest slab of thickness `reach` near the scan's low end begins, in millimetres.
 
     That is a floor, a wall, or what comes next to one. The low end is the first wide slab at least an eighth as full as
-    the fullest. One point more or less changes the place only if another is as full to one point and that point lies in
-    it, or if it is what the low end lacks and the fullest slab thereby comes within sight: rare, and rarer the more
-    points there are.
+    the fullest. One point more or less changes the place only if another slab is as full to one point and that point
+    lies in it, or if the low end lacks just that point and the fullest slab thereby comes within sight.
 
     >>> coord = np.repeat(np.arange(100)[:, None] / 100, 3, axis=1)
     >>> coord[:40] = 0.1, 0.2, 0.3

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,9 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
     """Yield the features to fill, and write all at once: a ZIP file cannot be filled bit by bit."""
     feat = np.empty(shape, dtype)
     yield feat
-    said = {} if meta is None else {"meta": np.array(json.dumps(dict(meta)))}
+    beside: dict[str, Any] = {**fields} if meta is None else {**fields, "meta": np.array(json.dumps(dict(meta)))}
     with path.open("wb") as file:
-        np.savez(file, **fields, **said, feat=feat)
+        np.savez(file, **beside, feat=feat)
 
 
 def features(path: Path) -> np.ndarray:

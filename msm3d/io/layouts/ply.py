@@ -25,14 +25,8 @@ METADATA = "lines `comment msm3d NAME JSON`"
 DTYPES = ("float32",)
 MAPPED = True
 
-_PROPERTIES = {
-    "coord": "x y z",
-    "color": "red green blue alpha",
-    "normal": "nx ny nz",
-    "segment": "label",
-    "instance": "instance",
-    "rows": "row",
-}
+_PROPERTIES = {"coord": "x y z", "color": "red green blue alpha", "normal": "nx ny nz"}
+_PROPERTIES |= {"segment": "label", "instance": "instance", "rows": "row"}
 
 
 def write(path: Path, columns: Fields, comments: Sequence[str] = ()) -> None:
