@@ -8,8 +8,6 @@ import json
 import sys
 from typing import Any, BinaryIO
 
-_BYTES = 1 << 26  # of decompressed points at a time
-
 
 def bound(memory: int) -> None:
     """Allow this process no more than `memory` bytes beyond what it has, where the system can, and no core dump."""
@@ -37,7 +35,7 @@ def send(file: str, names: list[str], out: BinaryIO) -> None:
 
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader:
         size = max(reader.header.point_format.size, 1)
-        for i, chunk in enumerate(reader.chunk_iterator(max(1, min(1_000_000, _BYTES // size)))):
+        for i, chunk in enumerate(reader.chunk_iterator(max(1, min(1_000_000, (1 << 26) // size)))):  # 64 MB
             columns = [np.ascontiguousarray(chunk[name]) for name in names]
             if not i:
                 say(out, types=[column.dtype.str for column in columns])

@@ -20,8 +20,6 @@ SUFFIXES = (".npz", ".npy", ".pth", ".pt")
 TITLE = "NPZ, NPY, PTH, PT"
 NOTE = "PTH and PT are scene dictionaries saved with torch; nothing in them is executed"
 
-_DEFLATED = 1032  # bytes that one of a ZIP file can stand for, at most
-
 
 def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays by field name."""
@@ -41,14 +39,13 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _npz(file: Path) -> dict[str, Any]:
-    wanted = [name for names in NAMES.values() for name in names]
     found = {}
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        there = {name: members[name] for name in wanted if name in members}
+        there = {name: members[name] for names in NAMES.values() for name in names if name in members}
         for name, info in there.items():
             size, packed = info.file_size, info.compress_size
-            if size > packed * _DEFLATED or packed > file.stat().st_size:
+            if size > packed * 1032 or packed > file.stat().st_size:  # for no more a byte of a ZIP file can stand
                 raise FileError(f"declares {size} bytes for {name!r}, more than it can hold; export it again.")
         limits.fits(sum(info.file_size for info in there.values()), "stands for arrays")
         for name, info in there.items():

@@ -19,7 +19,6 @@ from . import limits
 MEMORY = 1 << 30  # bytes that the child may take: points pass through it in pieces
 SECONDS = 30.0  # for any file
 PACE = 200_000  # bytes of the file that a second is given for, a tenth of what a slow machine does
-_SCRIPT = Path(__file__).with_name("_laz.py")
 
 
 def command() -> list[str] | None:
@@ -27,7 +26,7 @@ def command() -> list[str] | None:
     name = Path(sys.executable or "").name.lower()
     if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
         return None
-    return [sys.executable, "-I", "-W", "ignore", str(_SCRIPT)]
+    return [sys.executable, "-I", "-W", "ignore", str(Path(__file__).with_name("_laz.py"))]
 
 
 def decompressed(file: Path, names: Sequence[str], count: int, command: Sequence[str]) -> dict[str, np.ndarray]:

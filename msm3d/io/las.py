@@ -33,7 +33,6 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
 
 
 def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
-    """Return the dimensions that a cloud is made of, by name."""
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
         header = reader.header
         compressed = header.are_points_compressed

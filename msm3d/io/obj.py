@@ -120,13 +120,12 @@ def _paint(file: Path, data: bytes, places: np.ndarray, faces: np.ndarray, line:
     if not known or not names:
         return None
     chosen = (np.searchsorted(_starts(data, b"usemtl"), _starts(data, b"f")) - 1)[line]  # the use before each face
-    words = [name.strip().decode("utf-8", "replace") for name in names]
     plain = np.full((len(names) + 1, 3), np.nan)  # the last stands for no use
     picture = np.full(len(names) + 1, -1)
     shown: dict[str, int] = {}
     images: list[np.ndarray] = []
-    for i, word in enumerate(words):
-        color, name = known.get(word, (None, None))
+    for i, use in enumerate(names):
+        color, name = known.get(use.strip().decode("utf-8", "replace"), (None, None))
         if color is not None:
             plain[i] = color
         if name is not None and (places >= 0).any():

@@ -1,4 +1,4 @@
-"""Files to point clouds: what `read` does with a path, and what is said where that fails.
+"""Files to point clouds, and what is said where that fails.
 
 No file is ever unpickled, and a size that a header declares is compared with the file before memory is taken.
 """
@@ -17,10 +17,33 @@ from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
-from .foreign import advice
 from .registry import READERS, Kind
 
 FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
+_CLOUDCOMPARE = "save it as PLY in CloudCompare, or by `CloudCompare -SILENT -O {} -C_EXPORT_FMT PLY -SAVE_CLOUDS`"
+_SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
+_ADVICE = {  # what files are that msm3d does not read, and what to do with each
+    ".e57": ("E57", _CLOUDCOMPARE),
+    ".ptx": ("PTX", _CLOUDCOMPARE),
+    ".spz": ("a compressed Gaussian splat (SPZ)", _SPLATS),
+    ".splat": ("a Gaussian splat (SPLAT)", _SPLATS),
+    ".ksplat": ("a compressed Gaussian splat (KSPLAT)", _SPLATS),
+    ".bin": (
+        "bare numbers (BIN), whose columns it does not name",
+        "read them with np.fromfile(path, np.float32).reshape(-1, columns), with 4 columns for KITTI and 5 for "
+        "nuScenes, and save or pass [:, :3]",
+    ),
+    ".gz": ("compressed with gzip", "unpack it first: gunzip {}"),
+    ".zip": ("a ZIP archive", "unpack it first: unzip {}"),
+    **{
+        suffix: (f"of the kind {suffix[1:].upper()}", "export it as GLB, OBJ or PLY")
+        for suffix in (".fbx", ".dae", ".3ds", ".blend", ".usd", ".usdz", ".ifc", ".rvt", ".skp", ".x3d", ".wrl")
+    },
+    **{
+        suffix: (f"a project of a scanner's program ({suffix[1:].upper()})", "export it there as PLY, PTS or LAZ")
+        for suffix in (".rcp", ".rcs", ".fls", ".zfs", ".lgs")
+    },
+}
 
 
 def read(
@@ -136,8 +159,9 @@ def _reader(file: Path) -> Kind:
     reader = READERS.find(file)
     if file.is_dir():
         raise FileError(f"is a directory; give one file: {', '.join(READERS.suffixes())}.")
-    if reader is None and (known := advice(file)):
-        raise FileError(known)
+    known = _ADVICE.get(file.suffix.lower())
+    if reader is None and known:
+        raise FileError(f"is {known[0]}; {known[1].format(file.name)}.")
     if reader is None:
         raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(READERS.suffixes())}.")
     if file.stat().st_size == 0:

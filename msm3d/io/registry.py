@@ -52,7 +52,6 @@ class Kind:
         return import_module(self.home) if isinstance(self.home, str) else self.home
 
 
-_SUFFIX = re.compile(r"\.[^\sA-Z./\\]+")
 _DECLARED = {one.name.upper(): one.name for one in fields(Kind) if one.name not in ("source", "home")}
 
 
@@ -109,7 +108,7 @@ class Registry:
         declared = declared or {key: getattr(home, key) for key in _DECLARED if hasattr(home, key)}
         suffixes, title = declared.get("SUFFIXES"), declared.get("TITLE")
         listed = suffixes if isinstance(suffixes, (tuple, list)) else ()
-        if not listed or not all(isinstance(one, str) and _SUFFIX.fullmatch(one) for one in listed):
+        if not listed or not all(isinstance(one, str) and re.fullmatch(r"\.[^\sA-Z./\\]+", one) for one in listed):
             raise InputError(f"SUFFIXES is {quoted(suffixes)}; give lower-case endings with their point: ('.abc',)")
         if not isinstance(title, str) or not title:
             raise InputError(f"TITLE is {quoted(title)}; give the name of the format, such as 'ABC'")

@@ -22,7 +22,6 @@ from ..scan.objects import LABELS
 from .registry import WRITERS, Kind
 
 DTYPES = ("float32", "float16")  # of the descriptors
-_NOT_COMPARED = ("msm3d", "model", "licence")  # the hash says which weights they were
 
 
 def check_format(path: str | os.PathLike[str]) -> Path:
@@ -164,7 +163,7 @@ def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | N
     except InputError:
         return False
     asked = json.loads(json.dumps(dict(meta)))
-    compared = asked.keys() - set(_NOT_COMPARED)
+    compared = asked.keys() - {"msm3d", "model", "licence"}  # the hash says which weights they were
     if there is None or not asked.get("sha256") or any(there.get(name) != asked[name] for name in compared):
         return False
     return tuple(shape) == (shape[0] if rows is None else rows, sum(asked.get("channels", shape[1:])))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from ..errors import FileError
 from ..scan.options import ReadOptions
 from ..scan.plausible import UNITS
 
-_FAR = 3  # spacings: along a longer edge a kernel of three voxels meets no neighbour
 _MOST = 5_000_000  # points on a surface
 _BLOCK = 1 << 20  # faces, or points, at a time
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)  # any odd numbers
@@ -67,9 +65,8 @@ class Mesh:
         if len(self.faces) and (self.faces.min() < 0 or self.faces.max() >= len(self.coord)):
             raise FileError(f"has faces with vertices that are none of its {len(self.coord)}; export it again.")
 
-    @cached_property
     def areas(self) -> np.ndarray:
-        """The area (m,) of each face; 0 where a corner has no position."""
+        """Return the area (m,) of each face; 0 where a corner has no position."""
         area = np.zeros(len(self.faces))
         with np.errstate(all="ignore"):
             for start in range(0, len(area), _BLOCK):
@@ -179,7 +176,8 @@ def points(file: Path, mesh: Mesh, options: ReadOptions, units: str | None = Non
     spacing = options.spacing / unit
     if options.mesh == "vertices" or (options.mesh is None and not _is_sparse(mesh, spacing)):
         return _named(mesh.coord, mesh.colors(), {"normal": mesh.normals(), **(mesh.labels or {})})
-    area = float(mesh.areas.sum())
+    areas = mesh.areas()
+    area = float(areas.sum())
     if not area:
         raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
     wanted = area / (spacing / 2) ** 2
@@ -195,12 +193,12 @@ def points(file: Path, mesh: Mesh, options: ReadOptions, units: str | None = Non
             f"were spread over its surface, {np.sqrt(area / count) * unit:.2g} m apart, and row i is not vertex i; "
             f"pass {option('mesh', 'vertices')} to take the vertices."
         )
-    return _sampled(mesh, count)
+    return _sampled(mesh, areas, count)
 
 
 def _is_sparse(mesh: Mesh, spacing: float) -> bool:
     """Tell a mesh whose surface its vertices do not describe; a cloud with a few faces beside it is none."""
-    if mesh.edge() <= _FAR * spacing:
+    if mesh.edge() <= 3 * spacing:  # along a longer edge a kernel of three voxels meets no neighbour
         return False
     used = np.zeros(len(mesh.coord), dtype=bool)
     used[mesh.faces] = True
@@ -215,11 +213,9 @@ def _named(coord: np.ndarray, color: np.ndarray | None, others: Mapping[str, Any
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _sampled(mesh: Mesh, count: int) -> dict[str, np.ndarray]:
+def _sampled(mesh: Mesh, area: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """Return `count` points on the surface, as many on each part as its area asks for; the same ones every time."""
-    area = mesh.areas
-    along = np.cumsum(area)
-    color = mesh.color
+    along, color = np.cumsum(area), mesh.color
     found: dict[str, np.ndarray] = {}
     for start in range(0, count, _BLOCK):
         rows = slice(start, min(start + _BLOCK, count))

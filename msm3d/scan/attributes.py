@@ -11,7 +11,6 @@ from .plausible import UPS
 
 GREY = 127.5  # the colour of points without one: 0 on the network's scale of -1 to 1
 _FEW = 0.01  # a share below which values are strays that decide nothing
-_LEAST = 100  # points; of fewer none is taken as missing for being at the origin
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -72,7 +71,7 @@ def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
         bad |= ~np.isfinite(coord).all(1)
         why.append("NaN")
     zero = coord[:, 0] == 0
-    if len(coord) >= _LEAST and np.count_nonzero(zero) > _FEW * len(coord):
+    if len(coord) >= 100 and np.count_nonzero(zero) > _FEW * len(coord):
         zero &= (coord[:, 1] == 0) & (coord[:, 2] == 0)
         if np.count_nonzero(zero) > _FEW * len(coord):
             bad |= zero

@@ -13,10 +13,7 @@ from .normals import GREY
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """How much a scan may change; the defaults are those of MSC's and Sonata's configurations.
-
-    A scan is always turned about z by any angle, and mirrored in x and in y half of the time each.
-    """
+    """How much a scan may change, beside any turn about z and mirrors in x and y; MSC's and Sonata's by default."""
 
     lean: float = 0.0  # largest angle between z and the scene's up, radians
     scale: float = 0.1  # largest relative change of size

@@ -226,8 +226,8 @@ class PointCloud:
         >>> PointCloud.of(np.array([[0, 0, 0], [1, 2, 3]])).take(np.array([False, True])).coord.tolist()
         [[1.0, 2.0, 3.0]]
         """
-        names = [name for name in (*_VECTORS, *_NUMBERS) if name != "viewpoint" and getattr(self, name) is not None]
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        held = {name: getattr(self, name) for name in (*_VECTORS, *_NUMBERS) if name != "viewpoint"}
+        return replace(self, **{name: value[rows] for name, value in held.items() if value is not None})
 
 
 def _tell(rows: np.ndarray, n: int, why: str, invalid: str) -> None:

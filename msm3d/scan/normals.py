@@ -23,11 +23,7 @@ _BITS = 20  # of a cell's index along one axis
 
 
 def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) -> PointCloud:
-    """Fill in neutral grey where a cloud has no colour, and estimated normals where it has none, if they are needed.
-
-    Warns:
-        Msm3dWarning: once for each thing that was filled in, with what to pass instead.
-    """
+    """Fill in grey for no colour and estimated normals for none, if they are needed; a warning says what to pass."""
     if cloud.color is None and "color" in needed:
         cure = either("pass color= (n, 3)", "put red, green and blue into the file")
         warn(f"the points have no colour, neutral grey is used; if you have colours, {cure}.")

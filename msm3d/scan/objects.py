@@ -23,7 +23,6 @@ NAMES = {
 """The keys under which a dictionary may hold each part; the first that is there is taken."""
 LABELS = ("segment", "instance", "station")  # the parts that are whole numbers of each point, -1 where unknown
 _WIDTHS = "(n, 3) xyz, (n, 6) xyz+rgb or (n, 9) xyz+rgb+normal"
-_PAINTS = ("rgb", "rgba", "colors", "color")  # what pyvista's users call their colours
 
 
 def parts(points: Any) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def _of_object(points: Any) -> dict[str, Any] | None:
     data = getattr(points, "point_data", None)
     if data is not None and hasattr(points, "points"):  # pyvista
         known = {str(name).lower(): data[name] for name in data.keys()}  # no dictionary
-        paint = next((known[name] for name in _PAINTS if name in known), None)
+        paint = next((known[name] for name in ("rgb", "rgba", "colors", "color") if name in known), None)
         return _named(points.points, paint, known.get("normals"))
     if hasattr(points, "points"):  # Open3D point cloud
         return _named(points.points, getattr(points, "colors", None), getattr(points, "normals", None))

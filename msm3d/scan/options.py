@@ -41,5 +41,4 @@ class ReadOptions:
 
 
 def _within(value: Any, low: float, high: float) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and isfinite(value) and low <= value <= high
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and low <= value <= high

@@ -10,7 +10,6 @@ UNIT_WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres", "ft": "fe
 UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 1], [1, 1, -1])}
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
 
-_MOST = 1e12  # metres: the way to Saturn
 _LEAST = 100  # points or voxels: of fewer little can be said
 
 
@@ -32,7 +31,7 @@ def require_extent(coord: np.ndarray) -> None:
     low, high = coord.min(0), coord.max(0)
     axis = int((high / 2 - low / 2).argmax())  # halves: a difference of numbers may be too large for one
     span = float(high[axis] / 2 - low[axis] / 2)
-    if span > _MOST / 2:
+    if span > 1e12 / 2:  # half the way to Saturn
         raise InputError(
             f"the points span {min(2 * span, 1e308):.3g} m along {'xyz'[axis]}; drop outliers, "
             f"or {either('pass', 'give')} {option('units')} if these are not metres."

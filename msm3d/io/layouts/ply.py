@@ -14,8 +14,7 @@ import numpy as np
 from plyfile import PlyData, PlyElement
 
 from ...errors import FileError
-from ..ply import header
-from ..polygons import Property
+from ..ply import Property, header
 from . import Fields, Metadata, mapped
 
 SUFFIXES = (".ply",)
