@@ -130,12 +130,7 @@ class Supervision:
     """The network, its head and the optimiser of a run, and its step."""
 
     def __init__(
-        self,
-        train: Dataset,
-        config: Shape,
-        settings: SupervisedSettings,
-        device: torch.device,
-        backend: str | None,
+        self, train: Dataset, config: Shape, settings: SupervisedSettings, device: torch.device, backend: str | None
     ) -> None:
         self.train, self.settings = train, settings
         with torch.random.fork_rng(devices=[]):
