@@ -1,8 +1,7 @@
 """What descriptors are good for: each task in a file of its own, the heads that it is learned with, their registries.
 
-A task is a subclass of `Task`, a head one of `Head` (or `Classifier`). Others add theirs by `register`, here or in
-`heads`, or, so that they are found in every process, by an entry point of the group `msm3d.tasks` or `msm3d.heads` that
-names the class.
+Others add theirs by `register`, here or in `heads`, or, so that they are found in every process, by an entry point of
+the group `msm3d.tasks` or `msm3d.heads` that names the class.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -84,19 +84,18 @@ class Confusion:
 
     def __add__(self, other: "Confusion") -> "Confusion":
         """Return the counts of both."""
-        total = Confusion(len(self.matrix), self.ignore)
-        total.matrix = self.matrix + other.matrix
+        total = self.grown(0)
+        total.matrix += other.matrix
         return total
 
     def scores(self, average: str = "present") -> Scores:
         """Return the scores.
 
         Args:
-            average: over which classes the means go. "present": mIoU over the classes in the ground truth or the
-                prediction and mAcc over those in the ground truth, so that a class which a small test set does not
-                hold does not count as a failure; ScanNet's evaluation leaves out the same ones. "all": every class,
-                absent ones as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets with 20 and
-                13 classes all are there, and both are the same.
+            average: over which classes the means go. "present": mIoU over those in the ground truth or the prediction,
+                mAcc over those in the ground truth, as ScanNet's evaluation does: what a small test set does not hold
+                is no failure. "all": every class, absent ones as 0, as Pointcept's validation does. On ScanNet's and
+                S3DIS's own test sets with 20 and 13 classes all are there, and both are the same.
 
         Raises:
             InputError: `average` is neither of them.
@@ -105,15 +104,8 @@ class Confusion:
             raise InputError(f"average is {average!r}; choose one of {', '.join(AVERAGES)}.")
         hits, truth, predicted = np.diag(self.matrix), self.matrix.sum(1), self.matrix.sum(0)
         iou, accuracy = _shares(hits, truth + predicted - hits), _shares(hits, truth)
-        total = int(truth.sum())
-        return Scores(
-            miou=_mean(iou, average),
-            macc=_mean(accuracy, average),
-            allacc=int(hits.sum()) / total if total else 0.0,
-            iou=tuple(iou),
-            accuracy=tuple(accuracy),
-            points=tuple(truth.tolist()),
-        )
+        allacc = int(hits.sum()) / max(1, int(truth.sum()))
+        return Scores(_mean(iou, average), _mean(accuracy, average), allacc, iou, accuracy, tuple(truth.tolist()))
 
 
 def class_table(scores: Scores, names: Sequence[str]) -> str:
@@ -140,10 +132,10 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _shares(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
-    return [int(a) / int(b) if b else None for a, b in zip(part, whole, strict=True)]
+def _shares(part: np.ndarray, whole: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(int(a) / int(b) if b else None for a, b in zip(part, whole, strict=True))
 
 
-def _mean(shares: list[float | None], average: str) -> float:
-    values = [0.0 if share is None else share for share in shares if share is not None or average == "all"]
+def _mean(shares: tuple[float | None, ...], average: str) -> float:
+    values = [share or 0.0 for share in shares if share is not None or average == "all"]
     return sum(values) / len(values) if values else 0.0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from .base import ABOVE_0, AT_LEAST_1, Classifier
-from .rows import LabelledRows, as_labels, columns_of
+from .rows import LabelledRows, as_labels
 
 SIMILARITIES = 1 << 24
 """Similarities that are held at a time."""
@@ -62,11 +62,10 @@ class KNNProbe(Classifier):
             return np.arange(len(data))
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.random_state)).numpy()
         if self.balanced:  # in turn one of each class: sort by the place within the class
-            labels = data.labels[order]
-            by_class = np.argsort(labels, kind="stable")
-            starts = np.searchsorted(labels[by_class], labels[by_class])
+            by_class = np.argsort(data.labels[order], kind="stable")
+            ascending = data.labels[order[by_class]]
             place = np.empty(len(order), dtype=np.int64)
-            place[by_class] = np.arange(len(order)) - starts
+            place[by_class] = np.arange(len(order)) - np.searchsorted(ascending, ascending)
             order = order[np.argsort(place, kind="stable")]
         return np.sort(order[: self.bank])
 
@@ -79,7 +78,7 @@ class KNNProbe(Classifier):
     def neighbours_by(
         self, X: Any, choices: Sequence[Sequence[slice]], k: int | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return for each choice of slices what `neighbours` of a probe with only these slices would.
+        """Return for each choice among the probe's own `blocks` what `neighbours` of a probe with only these would.
 
         Each slice is compared once for all choices: most of the time goes into these products.
 
@@ -87,11 +86,6 @@ class KNNProbe(Classifier):
         >>> probe = KNNProbe(k=1, blocks=[slice(0, 2), slice(2, 5)]).fit(X, y)
         >>> [rows[:, 0].tolist() for _, rows in probe.neighbours_by(X[:2], [[slice(0, 2)], probe.blocks])]
         [[0, 1], [0, 1]]
-
-        Args:
-            X: (n, c) features.
-            choices: each some of the probe's own `blocks`.
-            k: how many neighbours; the probe's by default.
         """
         k = min(self.k if k is None else k, len(self._bank))
         blocks = list(self.blocks)
@@ -151,9 +145,8 @@ class KNNProbe(Classifier):
         return {"bank": self._bank, "labels": torch.from_numpy(self.bank_labels_)}
 
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        columns = columns_of(self.blocks, self.n_features_in_)
         rows = len(tensors["labels"]) if "labels" in tensors else 0
-        return {"bank": (rows, self.n_features_in_ if columns is None else len(columns)), "labels": (rows,)}
+        return {"bank": (rows, self._width), "labels": (rows,)}
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         labels = as_labels(tensors["labels"])
