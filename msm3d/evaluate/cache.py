@@ -42,7 +42,7 @@ class FeatureCache:
     so that nothing stale is ever read; they are written whole or not at all.
 
     Args:
-        folder: where to keep them; made if it is not there.
+        folder: made if it is not there.
         features: what makes them.
         points: how many per scene; scenes with fewer labelled points give all of these.
         seed: of the draw.
@@ -77,26 +77,23 @@ class FeatureCache:
             InputError: the cloud lacks what the task needs, or has no labels but -1.
         """
         labelled, content = self.task.chosen(name, cloud), input_hash(cloud)
-        chosen = shuffled(labelled, self.seed, content)[: self.points]
-        path, targets_path = self._paths(name, content)
-        found = _read(path, targets_path)
-        if found is None:
-            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
-            for target, values in ((targets_path, targets), (path, rows)):
-                with replacing(target) as partial, partial.open("wb") as file:
-                    np.save(file, values)
-            found = _read(path, targets_path)
-        assert found is not None, "what was just written can be read"
-        return found
-
-    def _paths(self, name: str, content: str) -> tuple[Path, Path]:
         safe = re.sub(r"[^\w.-]", "_", name)
         stem = f"{safe}.{self.features.hash}.{content[:20]}.p{self.points}.s{self.seed}"
         stem += "" if self.task.name == "segmentation" else f".{self.task.name}"
-        return self.folder / f"{stem}.npy", self.folder / f"{stem}.labels.npy"
+        paths = self.folder / f"{stem}.labels.npy", self.folder / f"{stem}.npy"
+        found = _read(*paths)
+        if found is None:
+            chosen = shuffled(labelled, self.seed, content)[: self.points]
+            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
+            for path, values in zip(paths, (targets, rows), strict=True):
+                with replacing(path) as partial, partial.open("wb") as file:
+                    np.save(file, values)
+            found = _read(*paths)
+        assert found is not None, "what was just written can be read"
+        return found
 
 
-def _read(path: Path, targets_path: Path) -> Examples | None:
+def _read(targets_path: Path, path: Path) -> Examples | None:
     """Return what is there, or None unless it is whole."""
     try:
         features, targets = np.load(path, mmap_mode="r"), np.load(targets_path)

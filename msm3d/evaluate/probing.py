@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -13,14 +12,14 @@ import numpy as np
 
 from .._util.stages import hidden
 from .._util.words import choices
-from ..datasets import Dataset, Scene
+from ..datasets import Dataset
 from ..errors import InputError
 from ..model import Model
 from ..scan.cloud import PointCloud
 from ..tasks import Tally, Task
 from ..tasks import task as by_name
 from ..tasks.heads.base import Head
-from .cache import Examples, FeatureCache
+from .cache import FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
 from .hashes import joined_hash, scene_hash
 from .protocols import (
@@ -78,14 +77,10 @@ class ProbeSettings:
         return limits(self.scenes, self.points)
 
     def checked(self) -> "ProbeSettings":
-        """Return the settings with the task itself and the names of its protocols.
-
-        Raises:
-            InputError: one of them is unknown or out of range.
-        """
+        """Return the settings with the task itself and the names of its protocols, or raise InputError."""
         task = by_name(self.task)
-        whole = replace(self, task=task, protocol=task.heads if self.protocol is None else self.protocol)
-        chosen_protocols(whole.protocol or ())
+        names = task.heads if self.protocol is None else self.protocol
+        chosen_protocols(names)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seed is {self.seed!r}; give one or several different integers.")
         for _, few in self.limits:
@@ -95,7 +90,7 @@ class ProbeSettings:
                 )
         if task.whole_scenes and self.test_sample is not None:
             raise InputError(f"test_sample is {self.test_sample}, but {task.name} judges whole scenes; leave it out.")
-        return whole
+        return replace(self, task=task, protocol=names)
 
 
 def probe(
@@ -111,11 +106,10 @@ def probe(
     """Judge features by simple heads on them, next to what the bare input and an untrained network reach.
 
     Features are computed once per scene, in evaluation mode, and kept in half precision. Heads learn from sampled
-    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time. All that
-    is asked for shares one computation of the features.
+    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time.
 
     >>> from msm3d import PointCloud
-    >>> from msm3d.evaluate import S3DIS
+    >>> from msm3d.evaluate import S3DIS, Scene
     >>> def scene(seed):
     ...     coord, color = np.random.default_rng(seed).uniform(0, 3, (2, 200, 3))
     ...     return PointCloud.of({"coord": coord, "color": color, "normal": coord, "segment": (coord[:, 2] > 1) * 1})
@@ -149,8 +143,7 @@ def probe(
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
     require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, settings.baselines, settings.seeds[0])
-    with ExitStack() as stack:
-        folder = Path(cache) if cache is not None else Path(stack.enter_context(TemporaryDirectory()))
+    with TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
         run = Comparison(settings, sources, folder, progress)
         facts = {"train": run.learn(train), "test": run.judge(test)}
     return run.report(train, facts, perf_counter() - start)
@@ -169,21 +162,11 @@ class Fitted:
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What there is to judge of one scene by some features."""
-
-    scan: PointCloud
-    truth: Any
-    features: np.ndarray
-    owner: np.ndarray
-
-
 class Comparison:
     """Some features, judged by one task: heads learn from a split, then are scored on another."""
 
     def __init__(
-        self, settings: ProbeSettings, sources: Mapping[str, Features], folder: Path, progress: bool | None
+        self, settings: ProbeSettings, sources: Mapping[str, Features], folder: Any, progress: bool | None
     ) -> None:
         self.settings, self.sources, self.folder, self.progress = settings, sources, folder, progress
         self.task: Task = by_name(settings.task)
@@ -191,17 +174,17 @@ class Comparison:
         self.fitted: list[Fitted] = []
         self.learned_from: dict[str, str] = {}  # content hash to name
 
-    # --- learning ---
-
     def learn(self, train: Dataset) -> list[dict[str, Any]]:
         """Fit every head, and return what was learned from."""
-        splits = {
-            (seed, limit): few_scenes(train, limit[0], seed)
-            for seed in self.settings.seeds
-            for limit in self.settings.limits
-        }
+        limits, seeds = self.settings.limits, self.settings.seeds
+        splits = {(seed, limit): few_scenes(train, limit[0], seed) for seed in seeds for limit in limits}
         needed = {scene.name for split in splits.values() for scene in split.scenes}
-        samples, hashes = self._samples([scene for scene in train.scenes if scene.name in needed])
+        caches, samples, hashes = self._caches(self.settings.sample), {}, {}
+        for scene in self._shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from"):
+            cloud = scene.read()
+            hashes[scene.name] = scene_hash(cloud)
+            for label, cache in caches.items():
+                samples[label, scene.name] = cache.sample(scene.name, cloud)
         self.learned_from = {content: name for name, content in hashes.items()}
         learned = []
         for (seed, limit), split in splits.items():
@@ -227,16 +210,6 @@ class Comparison:
             )
         return learned
 
-    def _samples(self, scenes: Sequence[Scene]) -> tuple[dict[tuple[str, str], Examples], dict[str, str]]:
-        """Return the sample of each source and scene, and each scene's hash."""
-        caches, samples, hashes = self._caches(self.settings.sample), {}, {}
-        for scene in self._shown(scenes, "scenes to learn from"):
-            cloud = scene.read()
-            hashes[scene.name] = scene_hash(cloud)
-            for label, cache in caches.items():
-                samples[label, scene.name] = cache.sample(scene.name, cloud)
-        return samples, hashes
-
     def _fit(self, rows: Mapping[str, Any], limit: Limit, seed: int, count: int) -> None:
         """Fit the heads of every protocol on the rows of every source."""
         levels = self.settings.levels and limit == self.settings.limits[0]
@@ -249,25 +222,28 @@ class Comparison:
             heads = protocol.probes(rows[label], sets, seed, device, self.task.fit)
             self.fitted.append(Fitted(label, protocol, limit, seed, sets, heads))
 
-    # --- judging ---
-
     def judge(self, test: Dataset) -> dict[str, Any]:
         """Count every prediction on every scene, and return what was tested on."""
         sample, class_points, points, hashes = self.settings.test_sample, [], 0, []
         caches = self._caches(sample) if sample else {}
         for scene in self._shown(test.scenes, "scenes to test on"):
-            cloud = scene.read()
+            cloud, truth = scene.read(), None
             self.task.require(scene.name, cloud)
             hashes.append(self._unseen(scene.name, cloud))
-            judged = None
-            for label in self.sources:
-                judged = self._judged(label, caches, scene.name, cloud)
-                for one in self.fitted:
-                    if one.model == label:
-                        self._count(one, judged, test)
-            assert judged is not None, "there is at least one source"
-            class_points.append(self.task.class_points(judged.truth, test.classes))
-            points += len(judged.truth) if sample else len(self.task.labelled(cloud))
+            for label, source in self.sources.items():
+                if sample:
+                    few = caches[label].sample(scene.name, cloud)
+                    truth, features, owner = few.targets, few.features, np.arange(len(few.targets))
+                else:
+                    truth, (features, owner) = self.task.truth(cloud), source(cloud)
+                rows = self.task.inputs(features, owner, cloud)
+                for one in (fitted for fitted in self.fitted if fitted.model == label):
+                    for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):
+                        tally = one.tallies.setdefault((levels, method), self.task.tally(test.classes))
+                        tally.update(truth, self.task.prediction(values, owner, cloud))
+            assert truth is not None, "there is at least one source"
+            class_points.append(self.task.class_points(truth, test.classes))
+            points += len(truth) if sample else len(self.task.labelled(cloud))
         return {
             "split": test.split,
             "scenes": len(test),
@@ -287,23 +263,6 @@ class Comparison:
                 "from; use splits that share none."
             )
         return content
-
-    def _judged(self, label: str, caches: Mapping[str, FeatureCache], name: str, cloud: PointCloud) -> Judged:
-        """Return the features of a scene, or of a sample of its points, and what is true of them."""
-        if label in caches:
-            few = caches[label].sample(name, cloud)
-            return Judged(cloud, few.targets, few.features, np.arange(len(few.targets)))
-        features, owner = self.sources[label](cloud)
-        return Judged(cloud, self.task.truth(cloud), features, owner)
-
-    def _count(self, one: Fitted, judged: Judged, test: Dataset) -> None:
-        """Add what some heads predict of a scene to their tallies."""
-        rows = self.task.inputs(judged.features, judged.owner, judged.scan)
-        for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):
-            tally = one.tallies.setdefault((levels, method), self.task.tally(test.classes))
-            tally.update(judged.truth, self.task.prediction(values, judged.owner, judged.scan))
-
-    # --- reporting ---
 
     def report(self, train: Dataset, facts: Mapping[str, Any], seconds: float) -> Report:
         """Return all that was found; `facts` say what was learned from and tested on."""
@@ -334,10 +293,8 @@ class Comparison:
                 yield from rows_of(named | {"head": method, "levels": levels}, tally.metrics())
 
     def _caches(self, points: int) -> dict[str, FeatureCache]:
-        return {
-            label: FeatureCache(self.folder, source, points=points, task=self.task)
-            for label, source in self.sources.items()
-        }
+        options: dict[str, Any] = {"points": points, "task": self.task}
+        return {label: FeatureCache(self.folder, source, **options) for label, source in self.sources.items()}
 
     def _shown(self, items: Sequence[Any], what: str) -> Any:
         from tqdm import tqdm
@@ -360,8 +317,7 @@ def _sources(
         if name not in BASELINES:
             raise InputError(f"unknown baseline {name!r}; choose among {', '.join(BASELINES)}.")
         if name == "raw":
-            raw = RawFeatures()
-            sources.setdefault(raw.name, raw)
+            sources.setdefault(RawFeatures.name, RawFeatures())
         elif first is not None:
             network = ModelFeatures(random_network(first.config, seed, like=first))
             sources.setdefault(network.name, network)

@@ -37,30 +37,17 @@ class Protocol:
         device: str,
         fit: Callable[[Head, Any], Head] = lambda head, rows: head.fit(rows),
     ) -> dict[str, Head]:
-        """Return fitted heads by name for some choices of columns, of which the first holds all others.
-
-        Args:
-            rows: what `fit` takes.
-            choices: columns by name, see `level_sets`.
-            seed: of the heads.
-            device: where to work.
-            fit: how a head learns, such as `Task.fit`.
-        """
+        """Return heads, fitted on `rows` by `fit`, for some choices of columns, of which the first holds all others."""
         kind, options = HEADS[self.head], {"random_state": seed, "device": device}
         if kind.one_fit:  # all of its columns serve every choice
-            choices = dict([next(iter(choices.items()))])
+            choices = dict(list(choices.items())[:1])
         return {name: fit(kind(**self.settings, blocks=blocks, **options), rows) for name, blocks in choices.items()}
 
     def predictions(
         self, probes: Mapping[str, Head], choices: Mapping[str, list[slice]], rows: np.ndarray
     ) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield the choice of columns, the method and its values (m, ...) for features (m, c) of all that is reported.
-
-        Args:
-            probes: what `probes` returned.
-            choices: what it was given.
-            rows: the features.
-        """
+        """Yield the choice of columns, the method and its values (m, ...) for features (m, c) of all that is reported,
+        by what `probes` returned for the same choices."""
         for name, head in probes.items():
             mine = choices if head.one_fit else {name: choices[name]}
             for choice, variant, values in head.predictions(rows, mine, self.neighbours):
@@ -86,8 +73,6 @@ class LeakageError(InputError):
 def protocol(name: str) -> Protocol:
     """Return a protocol by name; a head that has none is one with its own settings.
 
-    >>> protocol("knn").version
-    1
     >>> protocol("lineal")
     Traceback (most recent call last):
     msm3d.errors.InputError: unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform.
@@ -105,9 +90,6 @@ def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
 
     Of one seed the smaller shares are within the larger ones. ScanNet's own lists of few scenes are other ones; give
     those with `Dataset.only`.
-
-    Raises:
-        InputError: `share` is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
         raise InputError(f"scenes is {share}; give a share of the scenes above 0 and at most 1, such as 0.05.")
@@ -117,10 +99,8 @@ def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
 
 
 def few_points(sample: Examples, points: int | None, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and targets of `points` points of a sample, in an order that `seed` and the scene's hash decide.
-
-    Of one seed the smaller numbers are within the larger ones.
-    """
+    """Return features and targets of `points` points of a sample, in an order that `seed` and the scene's hash decide:
+    of one seed the smaller numbers are within the larger ones."""
     if points is None or points >= len(sample.targets):
         return sample.features, sample.targets
     rows = shuffled(np.arange(len(sample.targets)), seed, key)[:points]
@@ -164,8 +144,7 @@ def require_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
     """
     places = {_place(name): name for name in train}
     for name in test:
-        if _place(name) in places:
-            known = places[_place(name)]
+        if known := places.get(_place(name)):
             what = "is also" if known == name else f"shows the place of {known}, which is"
             raise LeakageError(f"{name} {what} in the split to learn from; use splits that share none.")
 

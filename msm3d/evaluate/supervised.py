@@ -1,7 +1,6 @@
 """Supervised training of the same backbone: the ceiling that self-supervised features are held against.
 
-Modest on purpose: one head, cross entropy, no test-time augmentation, no tuning. Its features are judged by the same
-probes as any other, on scenes whose labels it has not seen.
+Modest on purpose: one head, cross entropy, no test-time augmentation, no tuning.
 """
 
 import os
@@ -96,12 +95,8 @@ def train_supervised(
     settings = settings or SupervisedSettings()
     run = Supervision(train, config, settings, torch.device(device), backend)
     state = {"head": run.head, "optimizer": run.descent, "model": run.model.backbone}
-    identity = {
-        **asdict(settings),
-        "config": record(config),
-        "scenes": [scene.name for scene in train.scenes],
-        "classes": list(train.classes.names),
-    }
+    scenes, classes = [scene.name for scene in train.scenes], list(train.classes.names)
+    identity = {**asdict(settings), "config": record(config), "scenes": scenes, "classes": classes}
     kept: dict[str, Any] = {"batch": run.clouds, "checkpoint": checkpoint, "every": every}
     trainer = Trainer(run.step, state, identity, steps=settings.steps, **kept)
     trainer.run(None if log is None else lambda step, outcome: log(step, outcome["loss"]))
@@ -111,11 +106,8 @@ def train_supervised(
 def supervised_model(
     checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str | None = None
 ) -> Model:
-    """Return the network in a checkpoint of `train_supervised`, finished or not, as that would return it.
-
-    Raises:
-        InputError: the file is not such a checkpoint.
-    """
+    """Return the network in a checkpoint of `train_supervised`, finished or not, as that would return it, or raise
+    InputError for other files."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         config = shape_of(state["run"]["config"])
@@ -137,27 +129,22 @@ class Supervision:
             torch.manual_seed(settings.seed)
             self.model = Model(config, backend=backend, meta={"name": "supervised", "data": train.name})
             self.levels = list(range(config.levels)) if settings.head == "all" else [0]
-            width = sum(config.widths[level] for level in self.levels)
-            self.head = nn.Linear(width, len(train.classes))
+            self.head = nn.Linear(sum(config.widths[level] for level in self.levels), len(train.classes))
         self.model.to(device).train()
         self.head.to(device)
         kept = {name: getattr(settings, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
         self.descent = Descent([*self.model.parameters(), *self.head.parameters()], **kept)
 
     def clouds(self, step: int) -> tuple[list[PointCloud], torch.Generator]:
-        """Return the batch of a step, cropped and augmented, and the generator of what else is random in it.
-
-        Raises:
-            InputError: a scene has no labels.
-        """
+        """Return the batch of a step, cropped and augmented, and the generator of what else is random in it."""
         clouds, settings = [], self.settings
+        generator = torch.Generator().manual_seed((settings.seed << 32) + step)
         for _, scene in turns(step, settings.batch, self.train.scenes, settings.seed):
             cloud = scene.read()
             if cloud.segment is None:
                 raise InputError(f"{scene.name} has no labels; give scenes with segment.")
-            clouds.append(completed(cloud))
-        generator = torch.Generator().manual_seed((settings.seed << 32) + step)
-        return [augmented(cropped(cloud, settings.crop, generator), generator) for cloud in clouds], generator
+            clouds.append(augmented(cropped(completed(cloud), settings.crop, generator), generator))
+        return clouds, generator
 
     def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:
         """Learn from one batch and return its loss."""

@@ -1,6 +1,6 @@
 """What labels are worth: a confusion matrix that grows scene by scene, and the scores read from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,10 +117,16 @@ def class_table(scores: Scores, names: Sequence[str]) -> str:
     | wall | 100.0 | 100.0 | 2 |
     | floor | - | - | 0 |
     """
-    rows = ["| class | IoU | accuracy | points |", "|---|---:|---:|---:|"]
-    for name, iou, accuracy, points in zip(names, scores.iou, scores.accuracy, scores.points, strict=True):
-        rows.append(f"| {name} | {percent(iou)} | {percent(accuracy)} | {points} |")
-    return "\n".join(rows)
+    each = zip(names, scores.iou, scores.accuracy, scores.points, strict=True)
+    rows = [[name, percent(iou), percent(accuracy), points] for name, iou, accuracy, points in each]
+    return table(["class", "IoU", "accuracy", "points"], rows, 1)
+
+
+def table(titles: Sequence[str], rows: Iterable[Iterable[Any]], left: int) -> str:
+    """Return a Markdown table, whose columns after the first `left` are numbers."""
+    rule = "|" + "---|" * left + "---:|" * (len(titles) - left)
+    first, *others = (f"| {' | '.join(map(str, row))} |" for row in [titles, *rows])
+    return "\n".join([first, rule, *others])
 
 
 def percent(value: float | None) -> str:
