@@ -6,8 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 
-IGNORE = -1
-"""The label of points that are neither learned from nor counted."""
+IGNORE = -1  # the label of points that are neither learned from nor counted
 
 
 @dataclass(frozen=True)
@@ -18,14 +17,10 @@ class ClassList:
     ('chair', 16, 20)
     """
 
-    name: str
-    """What `class_list` calls it."""
-    names: tuple[str, ...]
-    """Name of each label from 0."""
-    raw: tuple[int, ...] = ()
-    """The id of each label in the data set's raw files, where those have ids."""
-    stuff: tuple[str, ...] = ()
-    """Names of the classes whose instances no benchmark of instance segmentation counts."""
+    name: str  # what `class_list` calls it
+    names: tuple[str, ...]  # name of each label from 0
+    raw: tuple[int, ...] = ()  # the id of each label in the data set's raw files, where those have ids
+    stuff: tuple[str, ...] = ()  # names of the classes whose instances no benchmark of instance segmentation counts
 
     @property
     def things(self) -> tuple[int, ...]:

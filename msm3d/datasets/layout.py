@@ -14,12 +14,9 @@ from .scenes import Dataset, Scan
 class Choice:
     """What else `open_dataset` is asked for."""
 
-    classes: str | None = None
-    """Name of the classes instead of what the files suggest."""
-    lists: Path | None = None
-    """Folder of the lists of scans; None is the data set's own."""
-    area: int = 5
-    """The area of S3DIS to test on."""
+    classes: str | None = None  # name of the classes instead of what the files suggest
+    lists: Path | None = None  # folder of the lists of scans; None is the data set's own
+    area: int = 5  # the area of S3DIS to test on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class Layout:
     """
 
     title: str
-    """What it is called, such as "ScanNet as it is downloaded"."""
+    """Such as "ScanNet as it is downloaded"."""
     example: str = ""
     """The path below the data set's folder by which it is recognised, such as `SCENE/SCENE_vh_clean_2.ply`."""
     recognise: Callable[[str | Path], bool]

@@ -27,9 +27,6 @@ def read(folder: Path, classes: ClassList) -> PointCloud:
 
     It holds coord.npy (n, 3) metres, color.npy (n, 3) 0-255, normal.npy (n, 3), labels as in `SEGMENTS` (n,) and
     instance.npy (n,), -1 for none. Normals and instances may be missing.
-
-    Raises:
-        FileError: a file is missing, has a wrong shape or length, or holds unknown labels.
     """
     coord = array(folder / "coord.npy", None, 3)
     rows = ("coord.npy", len(coord))
@@ -69,11 +66,6 @@ def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
     return split(train), split(test)
 
 
-def _area_splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
-    rooms = [room for room in folders(Path(where), "Area_*/*") if (room / "coord.npy").exists()]
-    return s3dis.by_area(Path(where), rooms, choice.area, partial(read, classes=S3DIS))
-
-
 def _scans(folder: Path, labels: bool) -> list[Scene]:
     """Return all scenes at any depth, but those of S3DIS's area to test on."""
     root = learning_root(folder)
@@ -86,7 +78,7 @@ AREAS = Layout(
     title="S3DIS in Pointcept's layout",
     example="Area_1/ROOM/coord.npy",
     recognise=lambda where: bool(folders(Path(where), "Area_*")),
-    splits=_area_splits,
+    splits=partial(s3dis.by_area, marker="coord.npy", read=partial(read, classes=S3DIS)),
 )
 LAYOUT = Layout(
     title="Pointcept's layout: ScanNet, rooms",

@@ -14,10 +14,8 @@ from .classes import S3DIS
 from .layout import Choice, Layout, learning_root
 from .scenes import Dataset, Scene, cloud, folders
 
-TEST_AREA = "Area_5"
-"""The area that benchmarks test on."""
-STAIRS = "stairs"
-"""A name in some rooms that is not a class of the benchmark; counted as clutter, as everybody does [Pointcept]."""
+TEST_AREA = "Area_5"  # the area that benchmarks test on
+STAIRS = "stairs"  # a name that is not a class of the benchmark; counted as clutter, as everybody does [Pointcept]
 
 
 def read(room: Path, labels: bool = True) -> PointCloud:
@@ -25,9 +23,6 @@ def read(room: Path, labels: bool = True) -> PointCloud:
 
     `Annotations/*.txt` hold an object each, named by its class, with lines x y z r g b in metres and 0-255. Objects
     are numbered in the order of their files' names; rooms are not turned to any axis. There are no normals.
-
-    Raises:
-        FileError: there are no such files, or one of them has an unknown name or a line that is not six numbers.
     """
     files = sorted((room / "Annotations").glob("*.txt"))
     if not files:
@@ -51,24 +46,22 @@ def read(room: Path, labels: bool = True) -> PointCloud:
     return cloud(room, coord=coord, color=np.rint(color).clip(0, 255).astype(np.uint8), **(found if labels else {}))
 
 
-def by_area(root: Path, rooms: list[Path], area: int, read: Callable[[Path], PointCloud]) -> tuple[Dataset, Dataset]:
-    """Return the rooms of all other areas, to learn from, and those of one, each named by area and room."""
+def by_area(
+    where: str | Path, choice: Choice, *, marker: str, read: Callable[[Path], PointCloud]
+) -> tuple[Dataset, Dataset]:
+    """Return the rooms, which hold the marker, of all other areas, to learn from, and those of one."""
+    area, rooms = choice.area, [room for room in folders(Path(where), "Area_*/*") if (room / marker).exists()]
     test = [room for room in rooms if room.parent.name == f"Area_{area}"]
     train = [room for room in rooms if room not in test]
     if not train or not test:
         there = ", ".join(sorted({room.parent.name for room in rooms})) or "no area with rooms"
-        raise FileError(f"{root}: has {there}; Area_{area} to test on and others to learn from are needed.")
+        raise FileError(f"{Path(where)}: has {there}; Area_{area} to test on and others to learn from are needed.")
 
     def split(name: str, rooms: list[Path]) -> Dataset:
         scenes = (Scene(f"{room.parent.name}-{room.name}", partial(read, room)) for room in rooms)
         return Dataset("s3dis", name, S3DIS, tuple(scenes))
 
     return split(f"not Area {area}", train), split(f"Area {area}", test)
-
-
-def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
-    rooms = [room for room in folders(Path(where), "Area_*/*") if (room / "Annotations").is_dir()]
-    return by_area(Path(where), rooms, choice.area, read)
 
 
 def _scans(folder: Path, labels: bool) -> list[Scene]:
@@ -82,6 +75,6 @@ LAYOUT = Layout(
     title="S3DIS as it is downloaded",
     example="Area_1/ROOM/Annotations",
     recognise=lambda where: any(Path(where).glob("Area_*/*/Annotations")),
-    splits=_splits,
+    splits=partial(by_area, marker="Annotations", read=read),
     scans=_scans,
 )

@@ -20,12 +20,9 @@ from .layout import Choice, Layout, learning_root
 from .scenes import Dataset, Scene, cloud
 
 MESH = "_vh_clean_2.ply"
-NYU40 = 40
-"""The largest raw id in a .labels.ply; 0 is unannotated."""
-TABLE = "scannetv2-labels.combined.tsv"
-"""ScanNet's table from an object's name to ids, needed for ScanNet200."""
-SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}
-"""ScanNet's lists of the scans of each split."""
+NYU40 = 40  # the largest raw id in a .labels.ply; 0 is unannotated
+TABLE = "scannetv2-labels.combined.tsv"  # ScanNet's table from an object's name to ids, needed for ScanNet200
+SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt"}  # ScanNet's lists of the scans of each split
 
 
 def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
@@ -35,15 +32,19 @@ def read(folder: Path, classes: ClassList, table: Path) -> PointCloud:
     The 20 classes come from the property `label` of `_vh_clean_2.labels.ply`; the 200 from the names of the objects
     in `.aggregation.json`, by ScanNet's table. Objects are numbered as there, -1 for none; a scan without
     `.aggregation.json` and `_vh_clean_2.0.010000.segs.json` has no instances.
-
-    Raises:
-        FileError: a file is missing, does not fit the mesh, or holds unknown labels.
     """
     mesh = folder / (folder.name + MESH)
     scan = read_points(mesh, mesh="vertices")
     groups, n = _groups(folder, len(scan)), len(scan)
     if classes.name == SCANNET20.name:
-        segment = _nyu40(mesh.with_suffix(".labels.ply"), n)
+        file = mesh.with_suffix(".labels.ply")
+        segment = read_points(file, mesh="vertices").segment
+        if segment is None:
+            raise FileError(f"{file}: has no property 'label'; give ScanNet's own .labels.ply.")
+        _same_length(file, segment, n)
+        worst = segment.min() if segment.min() < 0 else segment.max()
+        if not 0 <= worst <= NYU40:
+            raise FileError(f"{file}: holds the label {worst}; NYU40 has 0 to {NYU40}, give ScanNet's own .labels.ply.")
     elif groups is None:
         raise FileError(f"{folder / folder.name}.aggregation.json: does not exist; the 200 classes need it.")
     else:
@@ -64,17 +65,6 @@ def split_names(file: Path) -> set[str]:
         cure = f"get ScanNet's lists of scans, and pass {option('splits')} where they are."
         raise FileError(f"{file}: does not exist; {cure}")
     return set(map(str.strip, file.read_text().splitlines()))
-
-
-def _nyu40(file: Path, n: int) -> np.ndarray:
-    labels = read_points(file, mesh="vertices").segment
-    if labels is None:
-        raise FileError(f"{file}: has no property 'label'; give ScanNet's own .labels.ply.")
-    _same_length(file, labels, n)
-    if labels.min() < 0 or labels.max() > NYU40:
-        worst = labels.min() if labels.min() < 0 else labels.max()
-        raise FileError(f"{file}: holds the label {worst}; NYU40 has 0 to {NYU40}, give ScanNet's own .labels.ply.")
-    return labels
 
 
 def _groups(folder: Path, n: int) -> list[tuple[int, str, np.ndarray]] | None:
@@ -138,10 +128,6 @@ def _normals(mesh: Path, coord: np.ndarray) -> np.ndarray | None:
     return np.stack([np.bincount(faces.T.ravel(), np.tile(axis, 3), len(coord)) for axis in across], 1)
 
 
-def _recognise(where: str | Path) -> bool:
-    return any(any(Path(where).glob(f"{depth}/*{MESH}")) for depth in ("*", "*/*"))
-
-
 def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
     root, name = Path(where), choice.classes or SCANNET20.name
     lists = choice.lists or root
@@ -181,7 +167,7 @@ def _scans(folder: Path, labels: bool) -> list[Scene]:
 LAYOUT = Layout(
     title="ScanNet as it is downloaded",
     example=f"SCENE/SCENE{MESH}",
-    recognise=_recognise,
+    recognise=lambda where: any(any(Path(where).glob(f"{depth}/*{MESH}")) for depth in ("*", "*/*")),
     splits=_splits,
     scans=_scans,
 )

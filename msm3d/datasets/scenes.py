@@ -38,8 +38,7 @@ class Scene:
     """Return the cloud; of a labelled scan with `segment`, -1 where nothing is judged, and any `instance`."""
 
 
-FileScan = LabelledScan = Scene
-"""A scan of either kind, by what is expected of it."""
+FileScan = LabelledScan = Scene  # by what is expected of it
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,10 @@ class Dataset:
     ([('a', 2), ('b', 2)], ['b'])
     """
 
-    name: str
-    """Name of the data set, such as "scannet"."""
-    split: str
-    """Name of the split, such as "train" or "Area 5"."""
-    classes: ClassList
-    """What the labels mean."""
-    scenes: tuple[Scene, ...]
-    """In the order of their names."""
+    name: str  # of the data set, such as "scannet"
+    split: str  # such as "train" or "Area 5"
+    classes: ClassList  # what the labels mean
+    scenes: tuple[Scene, ...]  # in the order of their names
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -73,17 +68,12 @@ class Dataset:
             yield scene.name, scene.read()
 
     def only(self, names: list[str]) -> "Dataset":
-        """Return the split with some of its scenes alone, such as an official list of few.
-
-        Raises:
-            InputError: a name is not among the scenes.
-        """
+        """Return the split with some of its scenes alone, such as an official list of few; other names are refused."""
         known = {scene.name: scene for scene in self.scenes}
         for name in names:
             if name not in known:
-                raise InputError(
-                    f"{self.name} {self.split} has no scene {name!r}; give names as {next(iter(known))!r}."
-                )
+                first = self.scenes[0].name
+                raise InputError(f"{self.name} {self.split} has no scene {name!r}; give names as {first!r}.")
         return replace(self, scenes=tuple(known[name] for name in sorted(set(names))))
 
 

@@ -14,8 +14,7 @@ from .classes import IGNORE, class_list
 from .layout import Choice, Layout
 from .scenes import Dataset, Scene
 
-TRAIN_SEEDS, TEST_SEEDS = 900_000_000, 950_000_000
-"""First seed of each split: far from those that anybody would pre-train on."""
+TRAIN_SEEDS, TEST_SEEDS = 900_000_000, 950_000_000  # the first ones, far from those that anybody would pre-train on
 
 
 def is_rooms(where: object) -> bool:

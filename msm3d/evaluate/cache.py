@@ -20,10 +20,8 @@ from .hashes import input_hash
 class Examples:
     """What a head learns of one scene, in random order: the first k are a sample as well."""
 
-    features: np.ndarray
-    """(k, c) float16, memory-mapped."""
-    targets: np.ndarray
-    """(k, ...) what the task asks for; of a segmentation (k,) int64 labels, without any -1."""
+    features: np.ndarray  # (k, c) float16, memory-mapped
+    targets: np.ndarray  # (k, ...) what the task asks for; of a segmentation (k,) int64 labels, without any -1
 
     @property
     def labels(self) -> np.ndarray:
@@ -39,14 +37,8 @@ class FeatureCache:
     300 scenes of 2,000 points and 928 channels take 1.1 GB on disk, and in memory what is being read of them.
 
     Files are named SCENE.FEATURES.CONTENT.pPOINTS.sSEED.npy, with hashes of what made the features and of the scan,
-    so that nothing stale is ever read; they are written whole or not at all.
-
-    Args:
-        folder: made if it is not there.
-        features: what makes them.
-        points: how many per scene; scenes with fewer labelled points give all of these.
-        seed: of the draw.
-        task: what is learned; the files of others than a segmentation have its name in theirs.
+    so that nothing stale is ever read; they are written whole or not at all. Those of another task than a segmentation
+    have its name in theirs. Scenes with fewer labelled points than `points` give all of these.
 
     Raises:
         InputError: `points` is not positive, or there is a file in the folder's place.
@@ -104,9 +96,5 @@ def _read(targets_path: Path, path: Path) -> Examples | None:
 
 
 def shuffled(values: np.ndarray, seed: int, key: str) -> np.ndarray:
-    """Return `values` in an order that `seed` and the hexadecimal `key` decide.
-
-    >>> shuffled(np.arange(5), 0, "a1").tolist() == shuffled(np.arange(5), 0, "a1").tolist()
-    True
-    """
+    """Return `values` in an order that `seed` and the hexadecimal `key` decide."""
     return np.random.default_rng([seed, int(key[:16], 16)]).permutation(values)

@@ -12,21 +12,16 @@ from ..scan.cloud import PointCloud
 from ..scan.normals import completed
 from .hashes import model_hash
 
-FLOOR = 0.01
-"""The share of points that lie below the floor of a scan: stray ones."""
+FLOOR = 0.01  # the share of points that lie below the floor of a scan: stray ones
 
 
 class Features(Protocol):
     """Anything that turns a scan into one row of features per point, always the same."""
 
-    name: str
-    """Short, for reports."""
-    hash: str
-    """Hexadecimal digits that change when the features would."""
-    blocks: dict[str, slice]
-    """Named columns, such as the levels of a descriptor, which cover all of them."""
-    levels: bool
-    """Whether the blocks are levels that are worth a report one by one."""
+    name: str  # short, for reports
+    hash: str  # hexadecimal digits that change when the features would
+    blocks: dict[str, slice]  # named columns, such as the levels of a descriptor, which cover all of them
+    levels: bool  # whether the blocks are levels that are worth a report one by one
 
     def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
         """Return rows (m, c) float16, and the row (n,) of each point of the cloud."""
@@ -78,18 +73,10 @@ class ModelFeatures:
         `file_sha256` is of the file model.safetensors, as `msm3d info` shows it; `weights_sha256` is of the network's
         shape and numbers, in whatever file or precision they are.
         """
-        model = self.model
-        return {
-            "name": self.name,
-            "file_sha256": model.meta.get("sha256"),
-            "weights_sha256": self.weights,
-            "channels": model.config.descriptor_channels,
-            "voxel_sizes": [info.voxel_size for info in model.feature_info],
-            "sampling": model.config.sampling,
-            "backend": model.ops.NAME,
-            "device": str(model.device),
-            "data": model.meta.get("data"),
-        }
+        model, sizes = self.model, [info.voxel_size for info in self.model.feature_info]
+        facts = {"name": self.name, "file_sha256": model.meta.get("sha256"), "weights_sha256": self.weights}
+        facts |= {"channels": model.config.descriptor_channels, "voxel_sizes": sizes, "sampling": model.config.sampling}
+        return facts | {"backend": model.ops.NAME, "device": str(model.device), "data": model.meta.get("data")}
 
     def _require_evaluation(self) -> None:
         part = next((name for name, module in self.model.named_modules() if module.training), None)

@@ -15,24 +15,13 @@ from .._util.words import choices
 from ..datasets import Dataset
 from ..errors import InputError
 from ..model import Model
-from ..scan.cloud import PointCloud
 from ..tasks import Tally, Task
 from ..tasks import task as by_name
 from ..tasks.heads.base import Head
+from . import protocols
 from .cache import FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
 from .hashes import joined_hash, scene_hash
-from .protocols import (
-    LeakageError,
-    Limit,
-    Protocol,
-    chosen_protocols,
-    few_points,
-    few_scenes,
-    level_sets,
-    limits,
-    require_disjoint,
-)
 from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
 BASELINES = ("raw", "random")
@@ -45,17 +34,15 @@ class ProbeSettings:
     task: str | Task = "segmentation"
     """One of `msm3d.tasks.TASKS`, or a task of your own."""
     protocol: str | Sequence[str] | None = None
-    """Names of `PROTOCOLS` or of heads, as a list or with commas; the task's own by default, linear and knn of a
-    segmentation."""
+    """Names of `PROTOCOLS` or of heads, a list or with commas; by default the task's, of a segmentation linear,knn."""
     levels: bool = False
     """Also judge each level alone and all levels but each [paper, Table 11]."""
     scenes: float | Sequence[float] = 1.0
-    """Share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1. Of several, such as [1, 0.2, 0.1], the
-    first is the main one, and levels are reported for it alone."""
+    """Share of the scenes to learn from [Table 4]. Of several, such as [1, 0.2, 0.1, 0.05, 0.01], the first is the main
+    one, and levels are reported for it alone."""
     points: int | Sequence[int | None] | None = None
-    """Labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample. Of several,
-    such as [None, 200, 20], the first is the main one; it goes with every share of scenes, and the others go with the
-    first share."""
+    """Labelled points per scene to learn from [Table 5]; None for the whole sample. Of several, such as [None, 200,
+    100, 50, 20], the first is the main one and goes with every share of scenes, the others go with the first share."""
     seed: int | Sequence[int] = 0
     """Of the choice of scenes and points and of the heads; several give means and deviations."""
     sample: int = 2000
@@ -72,15 +59,15 @@ class ProbeSettings:
         return [self.seed] if isinstance(self.seed, int) else list(self.seed)
 
     @property
-    def limits(self) -> list[Limit]:
+    def limits(self) -> list[protocols.Limit]:
         """Shares of scenes and points of each, the main ones first."""
-        return limits(self.scenes, self.points)
+        return protocols.limits(self.scenes, self.points)
 
     def checked(self) -> "ProbeSettings":
         """Return the settings with the task itself and the names of its protocols, or raise InputError."""
         task = by_name(self.task)
         names = task.heads if self.protocol is None else self.protocol
-        chosen_protocols(names)
+        protocols.chosen_protocols(names)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seed is {self.seed!r}; give one or several different integers.")
         for _, few in self.limits:
@@ -141,7 +128,7 @@ def probe(
         raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
     if not len(test):
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
-    require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
+    protocols.require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, settings.baselines, settings.seeds[0])
     with TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
         run = Comparison(settings, sources, folder, progress)
@@ -154,8 +141,8 @@ class Fitted:
     """Heads of one protocol that have learned from the same points, and what was counted of their predictions."""
 
     model: str
-    protocol: Protocol
-    limit: Limit
+    protocol: protocols.Protocol
+    limit: protocols.Limit
     seed: int
     choices: dict[str, list[slice]]
     heads: dict[str, Head]
@@ -170,14 +157,14 @@ class Comparison:
     ) -> None:
         self.settings, self.sources, self.folder, self.progress = settings, sources, folder, progress
         self.task: Task = by_name(settings.task)
-        self.protocols = chosen_protocols(settings.protocol or ())
+        self.protocols = protocols.chosen_protocols(settings.protocol or ())
         self.fitted: list[Fitted] = []
         self.learned_from: dict[str, str] = {}  # content hash to name
 
     def learn(self, train: Dataset) -> list[dict[str, Any]]:
         """Fit every head, and return what was learned from."""
         limits, seeds = self.settings.limits, self.settings.seeds
-        splits = {(seed, limit): few_scenes(train, limit[0], seed) for seed in seeds for limit in limits}
+        splits = {(seed, limit): protocols.few_scenes(train, limit[0], seed) for seed in seeds for limit in limits}
         needed = {scene.name for split in splits.values() for scene in split.scenes}
         caches, samples, hashes = self._caches(self.settings.sample), {}, {}
         for scene in self._shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from"):
@@ -190,27 +177,17 @@ class Comparison:
         for (seed, limit), split in splits.items():
             names = [scene.name for scene in split.scenes]
             rows = {
-                label: [few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
+                label: [protocols.few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
                 for label in self.sources
             }
             count = sum(len(targets) for _, targets in next(iter(rows.values())))
             self._fit(rows, limit, seed, count)
-            learned.append(
-                {
-                    "seed": seed,
-                    "share": limit[0],
-                    "split": train.split,
-                    "scenes": len(names),
-                    "of": len(train),
-                    "points": count,
-                    "points_per_scene": limit[1] or self.settings.sample,
-                    "sha256": joined_hash([hashes[name] for name in names]),
-                    "names": names,
-                }
-            )
+            facts = {"seed": seed, "share": limit[0], "split": train.split, "scenes": len(names), "of": len(train)}
+            facts |= {"points": count, "points_per_scene": limit[1] or self.settings.sample}
+            learned.append(facts | {"sha256": joined_hash([hashes[name] for name in names]), "names": names})
         return learned
 
-    def _fit(self, rows: Mapping[str, Any], limit: Limit, seed: int, count: int) -> None:
+    def _fit(self, rows: Mapping[str, Any], limit: protocols.Limit, seed: int, count: int) -> None:
         """Fit the heads of every protocol on the rows of every source."""
         levels = self.settings.levels and limit == self.settings.limits[0]
         bar = self._shown([(label, protocol) for label in self.sources for protocol in self.protocols], "probes")
@@ -218,7 +195,7 @@ class Comparison:
             bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {count} points")
             source = self.sources[label]
             device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
-            sets = level_sets(source.blocks, levels and source.levels)
+            sets = protocols.level_sets(source.blocks, levels and source.levels)
             heads = protocol.probes(rows[label], sets, seed, device, self.task.fit)
             self.fitted.append(Fitted(label, protocol, limit, seed, sets, heads))
 
@@ -229,7 +206,12 @@ class Comparison:
         for scene in self._shown(test.scenes, "scenes to test on"):
             cloud, truth = scene.read(), None
             self.task.require(scene.name, cloud)
-            hashes.append(self._unseen(scene.name, cloud))
+            hashes.append(scene_hash(cloud))
+            if known := self.learned_from.get(hashes[-1]):
+                raise protocols.LeakageError(
+                    f"{scene.name} has the points and labels of {known}, which is in the split to learn "
+                    "from; use splits that share none."
+                )
             for label, source in self.sources.items():
                 if sample:
                     few = caches[label].sample(scene.name, cloud)
@@ -244,46 +226,25 @@ class Comparison:
             assert truth is not None, "there is at least one source"
             class_points.append(self.task.class_points(truth, test.classes))
             points += len(truth) if sample else len(self.task.labelled(cloud))
-        return {
-            "split": test.split,
-            "scenes": len(test),
-            "points": points,
-            "points_per_scene": sample,
-            "class_points": np.sum(class_points, 0, dtype=np.int64).tolist(),
-            "sha256": joined_hash(hashes),
-            "names": [scene.name for scene in test.scenes],
-        }
-
-    def _unseen(self, name: str, cloud: PointCloud) -> str:
-        """Return the hash of a scene that nothing was learned from."""
-        content = scene_hash(cloud)
-        if content in self.learned_from:
-            raise LeakageError(
-                f"{name} has the points and labels of {self.learned_from[content]}, which is in the split to learn "
-                "from; use splits that share none."
-            )
-        return content
+        facts = {"split": test.split, "scenes": len(test), "points": points, "points_per_scene": sample}
+        facts["class_points"] = np.sum(class_points, 0, dtype=np.int64).tolist()
+        return facts | {"sha256": joined_hash(hashes), "names": [scene.name for scene in test.scenes]}
 
     def report(self, train: Dataset, facts: Mapping[str, Any], seconds: float) -> Report:
         """Return all that was found; `facts` say what was learned from and tested on."""
-        (share, points), *_ = self.settings.limits
-        return Report(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "task": described(self.task),
-                "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in self.protocols},
-                "dataset": {"name": train.name, "classes": train.classes.name, "class_names": [*train.classes.names]},
-                **facts,
-                "sample": self.settings.sample,
-                "share_of_scenes": share,
-                "points_per_scene": points,
-                "models": {label: source.describe() for label, source in self.sources.items()},
-                "rows": list(self._rows()),
-                "machine": machine(),
-                "seconds": round(seconds, 1),
-            }
-        )
+        share, points = self.settings.limits[0]
+        data = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "task": described(self.task),
+            "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in self.protocols},
+            "dataset": {"name": train.name, "classes": train.classes.name, "class_names": [*train.classes.names]},
+            **facts,
+            **{"sample": self.settings.sample, "share_of_scenes": share, "points_per_scene": points},
+            "models": {label: source.describe() for label, source in self.sources.items()},
+            "rows": list(self._rows()),
+        }
+        return Report(data | {"machine": machine(), "seconds": round(seconds, 1)})
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for one in self.fitted:

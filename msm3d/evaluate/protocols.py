@@ -12,8 +12,7 @@ from ..tasks.heads import HEADS
 from ..tasks.heads.base import Head
 from .cache import Examples, shuffled
 
-Limit = tuple[float, int | None]
-"""Share of the scenes, and labelled points of each, that are learned from; None for the whole sample."""
+Limit = tuple[float, int | None]  # share of the scenes, and labelled points of each, None for the whole sample
 
 
 @dataclass(frozen=True)
@@ -22,20 +21,12 @@ class Protocol:
 
     name: str
     version: int
-    settings: Mapping[str, Any]
-    """What its head is made with, beside seed, device and columns."""
-    neighbours: tuple[int, ...] = ()
-    """Of a nearest-neighbour protocol the numbers of neighbours that are reported, from one bank."""
-    head: str = "linear"
-    """One of `msm3d.tasks.heads.HEADS`."""
+    settings: Mapping[str, Any]  # what its head is made with, beside seed, device and columns
+    neighbours: tuple[int, ...] = ()  # numbers of neighbours that are reported, from one bank
+    head: str = "linear"  # one of `msm3d.tasks.heads.HEADS`
 
     def probes(
-        self,
-        rows: Any,
-        choices: Mapping[str, list[slice]],
-        seed: int,
-        device: str,
-        fit: Callable[[Head, Any], Head] = lambda head, rows: head.fit(rows),
+        self, rows: Any, choices: Mapping[str, list[slice]], seed: int, device: str, fit: Callable[..., Head] = Head.fit
     ) -> dict[str, Head]:
         """Return heads, fitted on `rows` by `fit`, for some choices of columns, of which the first holds all others."""
         kind, options = HEADS[self.head], {"random_state": seed, "device": device}
@@ -68,21 +59,6 @@ from crops of augmented scenes, and without test-time augmentation. The paper sa
 
 class LeakageError(InputError):
     """A scene to test on is among those to learn from."""
-
-
-def protocol(name: str) -> Protocol:
-    """Return a protocol by name; a head that has none is one with its own settings.
-
-    >>> protocol("lineal")
-    Traceback (most recent call last):
-    msm3d.errors.InputError: unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform.
-    """
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    others = [head for head in HEADS if all(known.head != head for known in PROTOCOLS.values())]
-    if name not in others:
-        raise InputError(f"unknown protocol {name!r}; choose among {', '.join([*PROTOCOLS, *others])}.")
-    return Protocol(name, 1, {}, head=name)
 
 
 def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
@@ -135,13 +111,7 @@ def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slic
 
 
 def require_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
-    """Raise LeakageError if a name is in both splits, or two scans of one of ScanNet's places are in different ones.
-
-    >>> require_disjoint(["scene0000_00"], ["scene0001_00"])
-    >>> require_disjoint(["room_1"], ["room_1"])
-    Traceback (most recent call last):
-    msm3d.evaluate.protocols.LeakageError: room_1 is also in the split to learn from; use splits that share none.
-    """
+    """Raise LeakageError if a name is in both splits, or two scans of one of ScanNet's places are in different ones."""
     places = {_place(name): name for name in train}
     for name in test:
         if known := places.get(_place(name)):
@@ -155,8 +125,13 @@ def _place(name: str) -> str:
 
 
 def chosen_protocols(names: str | Iterable[str]) -> list[Protocol]:
-    """Return protocols by name, from a list or from text with commas."""
-    listed = names.split(",") if isinstance(names, str) else list(names)
+    """Return protocols by name, from a list or from text with commas; a head that has none is one by itself."""
+    listed = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
     if not listed:
         raise InputError(f"there is no protocol; choose among {', '.join(PROTOCOLS)}.")
-    return [protocol(name.strip()) for name in listed]
+    taken = {protocol.head for protocol in PROTOCOLS.values()} | PROTOCOLS.keys()
+    known = PROTOCOLS | {head: Protocol(head, 1, {}, head=head) for head in HEADS if head not in taken}
+    for name in listed:
+        if name not in known:
+            raise InputError(f"unknown protocol {name!r}; choose among {', '.join(known)}.")
+    return [known[name] for name in listed]

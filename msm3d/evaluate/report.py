@@ -21,8 +21,7 @@ from ..tasks.segmentation import Segmentation
 from .protocols import Limit
 
 FORMAT, FORMAT_VERSION = "msm3d-probe", 2
-COLUMNS = ("model", "head", "task", "levels", "limit", "seed", "metric", "value")
-"""Of a row."""
+COLUMNS = ("model", "head", "task", "levels", "limit", "seed", "metric", "value")  # of a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +181,8 @@ def rows_of(named: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[
 
 def described(task: Any) -> dict[str, Any]:
     """Return what a report says of a task."""
-    return {"name": task.name} | {
-        kind: [vars(metric).copy() for metric in getattr(task, kind)] for kind in ("metrics", "per_class")
-    }
+    kinds = {"metrics": task.metrics, "per_class": task.per_class}
+    return {"name": task.name} | {kind: [vars(one).copy() for one in metrics] for kind, metrics in kinds.items()}
 
 
 def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,12 +199,7 @@ def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path`, or fail before any work is done.
-
-    >>> check_path("report.txt")
-    Traceback (most recent call last):
-    msm3d.errors.InputError: report.txt cannot hold a report; end it with .json, the Markdown goes beside it.
-    """
+    """Return `path`, or fail before any work is done."""
     return output_path(path, [".json"], "a report", ".json, the Markdown goes beside it")
 
 
@@ -214,13 +207,8 @@ def machine() -> dict[str, Any]:
     """Return what computed: versions, processor and threads."""
     from .. import __version__
 
-    return {
-        "msm3d": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
+    versions = {"msm3d": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    versions |= {"python": platform.python_version(), "platform": platform.platform()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    processor = {"processor": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return versions | processor

@@ -1,7 +1,4 @@
-"""Supervised training of the same backbone: the ceiling that self-supervised features are held against.
-
-Modest on purpose: one head, cross entropy, no test-time augmentation, no tuning.
-"""
+"""Supervised training, modest on purpose: the ceiling that self-supervised features are held against."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..backbones import Shape, record, shape_of
 from ..datasets import Dataset
@@ -71,7 +68,8 @@ def train_supervised(
     backend: str | None = None,
     log: Callable[[int, float], None] | None = None,
 ) -> Model:
-    """Train a network of `config` from scratch on labelled scenes, and return it, without its head, for probing.
+    """Train a network of `config` from scratch on labelled scenes, and return it without its head, in evaluation mode,
+    frozen and named "supervised", for probing.
 
     Everything random of a step is drawn from the seed and the step's number: a run that goes on from a checkpoint
     computes what it would have computed without the break.
@@ -85,9 +83,6 @@ def train_supervised(
         device: where to train.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
         log: called with each step, from 0, and its loss.
-
-    Returns:
-        The model, in evaluation mode, its weights frozen, named "supervised".
 
     Raises:
         InputError: a setting is out of range, a scene has no labels, or the checkpoint is of another run.
@@ -147,23 +142,18 @@ class Supervision:
         return clouds, generator
 
     def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:
-        """Learn from one batch and return its loss."""
+        """Learn from one batch and return its loss, the mean cross entropy of all labelled points."""
         self.descent.begin(step)
-        loss = self._loss(*batch)
-        loss.backward()
-        self.descent.end()
-        return {"loss": float(loss.detach())}
-
-    def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
-        """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
-        model, device = self.model, self.model.device
+        (clouds, generator), model, device = batch, self.model, self.model.device
         voxels = voxelize(clouds, model.config.inputs, model.ops)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, model.ops, len(clouds))
         features = model.backbone(voxels.features.to(device), hierarchy, model.ops, generator)
-        read = descriptors(features, hierarchy, self.levels, model.config.sampling, model.ops)
-        logits = self.head(read)
+        logits = self.head(descriptors(features, hierarchy, self.levels, model.config.sampling, model.ops))
         labels = torch.cat([torch.from_numpy(cloud.segment) for cloud in clouds])
-        known, classes = labels >= 0, logits.shape[1]
+        known, classes = labels >= 0, logits.shape[1]  # the points of one voxel share its logits
         counts = torch.bincount(voxels.owner[known] * classes + labels[known], minlength=logits.numel())
         counts = counts.view_as(logits).to(logits)
-        return -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
+        loss = -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
+        loss.backward()
+        self.descent.end()
+        return {"loss": float(loss.detach())}

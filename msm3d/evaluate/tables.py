@@ -9,8 +9,7 @@ from ..tasks.confusion import percent, table
 from ..tasks.segmentation import Segmentation
 from .report import Report, limit_of
 
-FEW_SCENES = 5
-"""With fewer scenes to test on, a report says that it is not a result."""
+FEW_SCENES = 5  # with fewer scenes to test on, a report says that it is not a result
 
 
 def markdown(report: Report) -> str:

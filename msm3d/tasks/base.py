@@ -68,14 +68,8 @@ class Task(ABC):
     def examples(
         self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, chosen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a head learns from a scan: features (k, c) float16 and targets (k, ...).
-
-        Args:
-            features: descriptors (m, c) of the scan.
-            owner: the row (n,) of each point.
-            scan: with all that the task needs.
-            chosen: some of the labelled points, in random order.
-        """
+        """Return what a head learns from a scan, features (k, c) float16 and targets (k, ...): `features` are its
+        descriptors (m, c), `owner` the row (n,) of each point, `chosen` some of the labelled points in random order."""
         return features[owner[chosen]], self.targets(scan)[chosen]
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:

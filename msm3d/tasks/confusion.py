@@ -16,18 +16,12 @@ AVERAGES = ("present", "all")
 class Scores:
     """Scores of one confusion matrix, all within 0 to 1; a class that nothing is known of has None."""
 
-    miou: float
-    """Mean over classes of true positives / (true positives + false positives + false negatives)."""
-    macc: float
-    """Mean over classes of the share of their points that was found."""
-    allacc: float
-    """Share of all points that was predicted rightly."""
-    iou: tuple[float | None, ...]
-    """Intersection over union of each class; None where it is neither in the ground truth nor predicted."""
-    accuracy: tuple[float | None, ...]
-    """Share of each class that was found; None where it is not in the ground truth."""
-    points: tuple[int, ...]
-    """Points of each class in the ground truth."""
+    miou: float  # mean over classes of true positives / (true positives + false positives + false negatives)
+    macc: float  # mean over classes of the share of their points that was found
+    allacc: float  # share of all points that was predicted rightly
+    iou: tuple[float | None, ...]  # of each class; None where it is neither in the ground truth nor predicted
+    accuracy: tuple[float | None, ...]  # share of each class that was found; None where it is not in the ground truth
+    points: tuple[int, ...]  # of each class in the ground truth
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
@@ -52,11 +46,7 @@ class Confusion:
         self.matrix = np.zeros((classes, classes), dtype=np.int64)
 
     def update(self, truth: Any, predicted: Any) -> "Confusion":
-        """Count more points.
-
-        Args:
-            truth: (n,) integer labels, 0 to classes - 1, or the ignored one.
-            predicted: (n,) integer labels, 0 to classes - 1.
+        """Count more points, by integer labels (n,) of 0 to classes - 1, in `truth` also the ignored one.
 
         Raises:
             InputError: the lengths differ, or a label is out of range.
@@ -89,16 +79,11 @@ class Confusion:
         return total
 
     def scores(self, average: str = "present") -> Scores:
-        """Return the scores.
+        """Return the scores; an `average` other than these two raises InputError.
 
-        Args:
-            average: over which classes the means go. "present": mIoU over those in the ground truth or the prediction,
-                mAcc over those in the ground truth, as ScanNet's evaluation does: what a small test set does not hold
-                is no failure. "all": every class, absent ones as 0, as Pointcept's validation does. On ScanNet's and
-                S3DIS's own test sets with 20 and 13 classes all are there, and both are the same.
-
-        Raises:
-            InputError: `average` is neither of them.
+        "present": mIoU over the classes in the ground truth or the prediction, mAcc over those in the ground truth, as
+        ScanNet's evaluation does: what a small test set does not hold is no failure. "all": every class, absent ones
+        as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets all are there: both are the same.
         """
         if average not in AVERAGES:
             raise InputError(f"average is {average!r}; choose one of {', '.join(AVERAGES)}.")
@@ -130,11 +115,7 @@ def table(titles: Sequence[str], rows: Iterable[Iterable[Any]], left: int) -> st
 
 
 def percent(value: float | None) -> str:
-    """Return a share as text in percent, "-" for None.
-
-    >>> percent(0.6871), percent(None)
-    ('68.7', '-')
-    """
+    """Return a share as text in percent, such as 68.7, and "-" for None."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 

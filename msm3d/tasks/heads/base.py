@@ -28,8 +28,7 @@ class NotFittedError(Msm3dError, RuntimeError):
 class Constraint(NamedTuple):
     """What a parameter must be."""
 
-    needed: str
-    """In words."""
+    needed: str  # in words
     holds: Callable[[Any], bool]
 
     def or_none(self) -> "Constraint":
@@ -127,7 +126,6 @@ class Head(Saved, ABC):
         return self
 
     def _gathered(self, X: Any, y: Any) -> LabelledRows:
-        """Return the rows that `fit` was given."""
         return LabelledRows(X, y, ignore=None)
 
     @abstractmethod

@@ -15,8 +15,7 @@ from ...training.descent import BETAS, schedule
 from .base import ABOVE_0, AT_LEAST_1, SHARE, Classifier, Head, Of
 from .rows import LabelledRows, columns_of
 
-HELD = 1 << 29
-"""Bytes of features that are read once and kept; more are read again for each mini-batch."""
+HELD = 1 << 29  # bytes of features that are read once and kept; more are read again for each mini-batch
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -55,20 +54,6 @@ class LinearProbe(Classifier):
     def _learn(self, data: LabelledRows) -> None:
         mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
         self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
-        self._weight, self._bias, losses = self._learned(data)
-        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
-        self._fold()
-
-    def _fold(self) -> None:
-        """Set `coef_` and `intercept_`, the layer on features as they come."""
-        mean, scale = self._mean.cpu(), self._scale.cpu()
-        folded = self._weight.cpu().double() / scale
-        coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
-        coef[:, slice(None) if self._columns is None else torch.from_numpy(self._columns)] = folded
-        self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean).sum(1)).numpy()
-
-    def _learned(self, data: LabelledRows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weight (k, c) and bias (k,) on standardised columns, and the loss (steps,) of each step."""
         labels, width = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device), self._width
         weight = torch.zeros((len(self.classes_), width), device=self._device, requires_grad=True)
         bias = torch.zeros(len(self.classes_), device=self._device, requires_grad=True)
@@ -89,7 +74,17 @@ class LinearProbe(Classifier):
             loss.backward()
             optimizer.step()
             losses[step] = loss.detach()
-        return weight.detach(), bias.detach(), losses
+        self._weight, self._bias = weight.detach(), bias.detach()
+        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
+        self._fold()
+
+    def _fold(self) -> None:
+        """Set `coef_` and `intercept_`, the layer on features as they come."""
+        mean, scale = self._mean.cpu(), self._scale.cpu()
+        folded = self._weight.cpu().double() / scale
+        coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
+        coef[:, slice(None) if self._columns is None else torch.from_numpy(self._columns)] = folded
+        self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean).sum(1)).numpy()
 
     def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
         return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +13,7 @@ from ...errors import InputError
 from .base import ABOVE_0, AT_LEAST_1, Classifier
 from .rows import LabelledRows, as_labels
 
-SIMILARITIES = 1 << 24
-"""Similarities that are held at a time."""
+SIMILARITIES = 1 << 24  # similarities that are held at a time
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -125,9 +123,9 @@ class KNNProbe(Classifier):
 
     def _similarities_by_block(self, X: Tensor) -> Tensor:
         """Return (blocks, n, bank): what each slice adds to the similarity."""
-        X = self._normalized(X)
-        edges = np.cumsum([0] + [len(range(*block.indices(self.n_features_in_))) for block in self.blocks])
-        return torch.stack([X[:, a:b] @ self._bank[:, a:b].T for a, b in pairwise(edges)])
+        widths = [len(range(*block.indices(self.n_features_in_))) for block in self.blocks]
+        pairs = zip(self._normalized(X).split(widths, 1), self._bank.split(widths, 1), strict=True)
+        return torch.stack([x @ bank.T for x, bank in pairs])
 
     def _votes(self, similarity: Tensor, rows: Tensor) -> Tensor:
         """Return the share (n, classes) of the votes."""

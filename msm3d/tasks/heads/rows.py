@@ -10,8 +10,7 @@ from torch import Tensor
 from ...datasets.classes import IGNORE
 from ...errors import InputError
 
-ROWS = 1 << 12
-"""Rows that are read at a time where all are passed through."""
+ROWS = 1 << 12  # rows that are read at a time where all are passed through
 
 
 class LabelledRows:

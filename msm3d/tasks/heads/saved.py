@@ -6,8 +6,7 @@
 
 import json
 import os
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -36,12 +35,8 @@ class Saved:
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write head.json and head.safetensors, whole files or nothing, and return the directory, made where missing.
-        A head already there is replaced.
-
-        Raises:
-            NotFittedError: there is nothing to save yet.
-            FileError: the directory is a file, or cannot be written.
-        """
+        A head already there is replaced; NotFittedError says that there is none yet, FileError that nothing can be
+        written there."""
         head: Any = self
         head.require_fitted()
         fingerprint = head.fingerprint_
@@ -137,18 +132,11 @@ class Saved:
             hub.file(repo, TENSORS, directory.name, force=True, **options)
         return cls.load(directory, device=device)
 
-    @abstractmethod
-    def _state(self) -> dict[str, Tensor]:
-        """Return what was learned, by name."""
-
-    @abstractmethod
-    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes that `_state` has of this head's parameters, width and classes; a length that is free is
-        that of `tensors`, which are of a file and not to be relied on."""
-
-    @abstractmethod
-    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `_state` returned."""
+    # What was learned, by name; its shapes by this head's parameters, width and classes, where only a length that is
+    # free may be that of the given tensors, which are of a file; and what takes over the tensors.
+    _state: Callable[[], dict[str, Tensor]]
+    _shapes: Callable[[Mapping[str, Tensor]], dict[str, tuple[int, ...]]]
+    _restore: Callable[[Mapping[str, Tensor]], None]
 
 
 def load(directory: str | os.PathLike[str], *, device: str = "cpu") -> Any:
