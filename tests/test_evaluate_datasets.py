@@ -385,7 +385,7 @@ def test_installed_packages_bring_layouts_and_a_broken_one_is_named(monkeypatch)
     good = Layout(title="good", recognise=lambda where: False, splits=lambda where, choice: None)
     entries = [Entry("good", good), Entry("broken", None), Entry("odd", 7)]
     home = layouts.__globals__  # of the module
-    monkeypatch.setitem(home, "_INSTALLED", None)
+    monkeypatch.setitem(home, "_of_packages", home["_of_packages"].__wrapped__)
     monkeypatch.setitem(home, "installed", lambda group: entries if group == "msm3d.datasets" else [])
     with pytest.warns(Msm3dWarning) as said:
         known = layouts()

@@ -33,13 +33,11 @@ def open_dataset(
         where: one of
             a folder in Pointcept's layout, `train/SCENE/coord.npy` and `val/SCENE/…` (ScanNet, rooms; `test` where
             there is no `val`) or `Area_N/ROOM/coord.npy` (S3DIS);
-            ScanNet as it is downloaded, `SCENE/SCENE_vh_clean_2.ply` in the folder, in `scans` below it, or in
-            `train` and `val`;
+            ScanNet as it is downloaded, `SCENE/SCENE_vh_clean_2.ply` in it, in `scans`, or in `train` and `val`;
             S3DIS as it is downloaded, `Area_N/ROOM/Annotations/*.txt`;
             "rooms:N" or "rooms:N/M", rooms made on the fly.
         classes: "scannet20", "scannet200", "s3dis" or "rooms" instead of what the files suggest.
-        splits: folder with ScanNet's lists scannetv2_train.txt and scannetv2_val.txt, and its table of names; by
-            default `where`.
+        splits: folder with ScanNet's lists scannetv2_train.txt and scannetv2_val.txt and table; by default `where`.
         area: of S3DIS, to test on; the others are to learn from.
 
     Raises:

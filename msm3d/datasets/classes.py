@@ -6,8 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 
-IGNORE = -1
-"""The label of points that are neither learned from nor counted."""
+IGNORE = -1  # the label of points that are neither learned from nor counted
 
 
 @dataclass(frozen=True)
@@ -18,14 +17,10 @@ class ClassList:
     ('chair', 16, 20)
     """
 
-    name: str
-    """What `class_list` calls it."""
-    names: tuple[str, ...]
-    """Name of each label from 0."""
-    raw: tuple[int, ...] = ()
-    """The id of each label in the data set's raw files, where those have ids."""
-    stuff: tuple[str, ...] = ()
-    """Names of the classes whose instances no benchmark of instance segmentation counts."""
+    name: str  # what `class_list` calls it
+    names: tuple[str, ...]  # name of each label from 0
+    raw: tuple[int, ...] = ()  # the id of each label in the data set's raw files, where those have ids
+    stuff: tuple[str, ...] = ()  # names of the classes whose instances no benchmark of instance segmentation counts
 
     @property
     def things(self) -> tuple[int, ...]:
@@ -51,10 +46,27 @@ class ClassList:
         return np.where(ids < 0, IGNORE, table[np.maximum(ids, 0)])
 
 
-_SCANNET20 = """wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, desk, curtain,
-refrigerator, shower curtain, toilet, sink, bathtub, otherfurniture"""
+SURFACES = ("wall", "floor")
+"""What ScanNet's instances leave out, 18 of 20 and 198 of 200 classes being left
+[ScanNet, BenchmarkScripts/3d_evaluation/evaluate_semantic_instance.py: CLASS_LABELS]."""
 
-_SCANNET200 = """
+
+def _scannet(name: str, text: str) -> ClassList:
+    ids, names = zip(*(entry.split(maxsplit=1) for entry in text.replace("\n", " ").split(",")), strict=True)
+    return ClassList(name, tuple(map(str.strip, names)), tuple(map(int, ids)), SURFACES)
+
+
+SCANNET20 = _scannet(
+    "scannet20",
+    """
+1 wall, 2 floor, 3 cabinet, 4 bed, 5 chair, 6 sofa, 7 table, 8 door, 9 window, 10 bookshelf, 11 picture, 12 counter,
+14 desk, 16 curtain, 24 refrigerator, 28 shower curtain, 33 toilet, 34 sink, 36 bathtub, 39 otherfurniture""",
+)
+"""ScanNet's 20 classes, raw ids as in NYU40 [ScanNet, BenchmarkScripts/ScanNet200/scannet200_constants.py]."""
+
+SCANNET200 = _scannet(
+    "scannet200",
+    """
 1 wall, 2 chair, 3 floor, 4 table, 5 door, 6 couch, 7 cabinet, 8 shelf, 9 desk, 10 office chair, 11 bed,
 13 pillow, 14 sink, 15 picture, 16 window, 17 toilet, 18 bookshelf, 19 monitor, 21 curtain, 22 book, 23 armchair,
 24 coffee table, 26 box, 27 refrigerator, 28 lamp, 29 kitchen cabinet, 31 towel, 32 clothes, 33 tv, 34 nightstand,
@@ -81,30 +93,7 @@ _SCANNET200 = """
 1172 tube, 1173 bathroom cabinet, 1174 cd case, 1175 closet rod, 1176 coffee kettle, 1178 structure,
 1179 shower head, 1180 keyboard piano, 1181 case of water bottles, 1182 coat rack, 1183 storage organizer,
 1184 folded chair, 1185 fire alarm, 1186 power strip, 1187 calendar, 1188 poster, 1189 potted plant, 1190 luggage,
-1191 mattress"""
-
-
-def _listed(text: str) -> list[str]:
-    return [entry.strip() for entry in text.replace("\n", " ").split(",")]
-
-
-SURFACES = ("wall", "floor")
-"""What ScanNet's instances leave out, 18 of 20 and 198 of 200 classes being left
-[ScanNet, BenchmarkScripts/3d_evaluation/evaluate_semantic_instance.py: CLASS_LABELS]."""
-
-SCANNET20 = ClassList(
-    "scannet20",
-    tuple(_listed(_SCANNET20)),
-    (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39),
-    SURFACES,
-)
-"""ScanNet's 20 classes, raw ids as in NYU40 [ScanNet, BenchmarkScripts/ScanNet200/scannet200_constants.py]."""
-
-SCANNET200 = ClassList(
-    "scannet200",
-    tuple(entry.split(" ", 1)[1] for entry in _listed(_SCANNET200)),
-    tuple(int(entry.split(" ", 1)[0]) for entry in _listed(_SCANNET200)),
-    SURFACES,
+1191 mattress""",
 )
 """ScanNet200, raw ids as in the column `id` of scannetv2-labels.combined.tsv [the same file of ScanNet]."""
 

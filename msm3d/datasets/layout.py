@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from .._util.plugins import installed, tell_unusable
 from ..errors import InputError, quoted
@@ -14,12 +14,9 @@ from .scenes import Dataset, Scan
 class Choice:
     """What else `open_dataset` is asked for."""
 
-    classes: str | None = None
-    """Name of the classes instead of what the files suggest."""
-    lists: Path | None = None
-    """Folder of the lists of scans; None is the data set's own."""
-    area: int = 5
-    """The area of S3DIS to test on."""
+    classes: str | None = None  # name of the classes instead of what the files suggest
+    lists: Path | None = None  # folder of the lists of scans; None is the data set's own
+    area: int = 5  # the area of S3DIS to test on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class Layout:
     """
 
     title: str
-    """What it is called, such as "ScanNet as it is downloaded"."""
+    """Such as "ScanNet as it is downloaded"."""
     example: str = ""
     """The path below the data set's folder by which it is recognised, such as `SCENE/SCENE_vh_clean_2.ply`."""
     recognise: Callable[[str | Path], bool]
@@ -50,16 +47,12 @@ class Layout:
 
 
 _REGISTERED: list[Layout] = []
-_INSTALLED: list[Layout] | None = None
 
 
 def register(layout: Layout) -> Layout:
-    """Make a layout known to this process: `open_dataset` and `msm3d pretrain` try it before those of msm3d.
+    """Make a layout known to this process, tried before those of msm3d; raise InputError if it is not a `Layout`.
 
     A package that is to be found in every process names its layout in an entry point of the group `msm3d.datasets`.
-
-    Raises:
-        InputError: it is not a `Layout`.
     """
     if not isinstance(layout, Layout):
         raise InputError(f"{quoted(layout)} is not a layout; give a msm3d.datasets.Layout.")
@@ -76,24 +69,24 @@ def layouts() -> list[Layout]:
     """Return all layouts in the order in which they are tried: registered, of installed packages, of msm3d."""
     from . import pointcept, s3dis, scannet, synthetic
 
-    global _INSTALLED
-    if _INSTALLED is None:
-        _INSTALLED = [found for entry in installed("msm3d.datasets") if (found := _loaded(entry))]
     own = [synthetic.LAYOUT, s3dis.LAYOUT, pointcept.AREAS, pointcept.LAYOUT, scannet.LAYOUT]
-    return [*_REGISTERED, *_INSTALLED, *own]
+    return [*_REGISTERED, *_of_packages(), *own]
 
 
-def _loaded(entry: Any) -> Layout | None:
-    """Return what an installed package offers, or None and a warning where that cannot be used."""
-    try:
-        found = entry.load()
+@cache
+def _of_packages() -> list[Layout]:
+    """Return what installed packages offer, but warn of what cannot be used."""
+    good = []
+    for entry in installed("msm3d.datasets"):
+        try:
+            found, reason = entry.load(), f"{entry.value} is not a msm3d.datasets.Layout"
+        except Exception as error:  # anything may happen in others' code
+            found, reason = None, error
         if isinstance(found, Layout):
-            return found
-        reason: object = f"{entry.value} is not a msm3d.datasets.Layout"
-    except Exception as error:  # anything may happen in others' code
-        reason = error
-    tell_unusable("data set", entry, reason)
-    return None
+            good.append(found)
+        else:
+            tell_unusable("data set", entry, reason)
+    return good
 
 
 def learning_root(folder: Path) -> Path:

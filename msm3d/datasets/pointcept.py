@@ -11,7 +11,7 @@ from ..scan.cloud import PointCloud
 from . import s3dis
 from .classes import S3DIS, ClassList, class_list
 from .layout import Choice, Layout, learning_root
-from .scenes import Dataset, FileScan, LabelledScan, array, cloud, folders, labelled
+from .scenes import Dataset, Scene, array, cloud, folders, labelled
 
 SEGMENTS = {
     "scannet20": ("segment20.npy", "segment.npy"),
@@ -27,9 +27,6 @@ def read(folder: Path, classes: ClassList) -> PointCloud:
 
     It holds coord.npy (n, 3) metres, color.npy (n, 3) 0-255, normal.npy (n, 3), labels as in `SEGMENTS` (n,) and
     instance.npy (n,), -1 for none. Normals and instances may be missing.
-
-    Raises:
-        FileError: a file is missing, has a wrong shape or length, or holds unknown labels.
     """
     coord = array(folder / "coord.npy", None, 3)
     rows = ("coord.npy", len(coord))
@@ -41,70 +38,47 @@ def read(folder: Path, classes: ClassList) -> PointCloud:
             f"{folder / names[0]}: does not exist, and there is {there}; labels are needed, "
             f"in a scene of a labelled split and with {option('classes')} as they were made."
         )
-    optional = {
-        name: array(folder / f"{name}.npy", rows, width)
-        for name, width in (("normal", 3), ("instance", None))
-        if (folder / f"{name}.npy").is_file()
-    }
-    return cloud(
-        folder,
-        coord=coord,
-        color=array(folder / "color.npy", rows, 3),
-        segment=labelled(segment, array(segment, rows, None), classes),
-        **optional,
-    )
-
-
-def scenes(folders: list[Path], classes: ClassList) -> tuple[LabelledScan, ...]:
-    """Return the scenes in some folders, named by them."""
-    return tuple(LabelledScan(folder.name, partial(read, folder, classes)) for folder in folders)
-
-
-def guessed(folder: Path) -> ClassList:
-    """Return the classes that a scene's files suggest: those of segment20.npy, else the 20 of rooms."""
-    return class_list("scannet20" if (folder / "segment20.npy").is_file() else "rooms")
-
-
-# --- the layout -----------------------------------------------------------------------------------------------------
+    found = {"coord": coord, "color": array(folder / "color.npy", rows, 3)}
+    found["segment"] = labelled(segment, array(segment, rows, None), classes)
+    for name, width in (("normal", 3), ("instance", None)):
+        if (folder / f"{name}.npy").is_file():
+            found[name] = array(folder / f"{name}.npy", rows, width)
+    return cloud(folder, **found)
 
 
 def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
     root = Path(where)
     train, test = folders(root / "train", "*"), folders(root / "val", "*") or folders(root / "test", "*")
-    for split, found in (("train", train), ("val", test)):
+    for name, found in (("train", train), ("val", test)):
         if not found:
             raise FileError(
-                f"{root / split}: holds no scenes; "
+                f"{root / name}: holds no scenes; "
                 "move some of the others there (`msm3d rooms -n 10` fills train and val)."
             )
-    classes = guessed(train[0]) if choice.classes is None else class_list(choice.classes)
+    guessed = "scannet20" if (train[0] / "segment20.npy").is_file() else "rooms"
+    classes = class_list(guessed if choice.classes is None else choice.classes)
     title = "scannet" if re.fullmatch(r"scene\d{4}_\d{2}", train[0].name) else root.resolve().name
-    return (
-        Dataset(title, "train", classes, scenes(train, classes)),
-        Dataset(title, test[0].parent.name, classes, scenes(test, classes)),
-    )
+
+    def split(scenes: list[Path]) -> Dataset:
+        scans = (Scene(scene.name, partial(read, scene, classes)) for scene in scenes)
+        return Dataset(title, scenes[0].parent.name, classes, tuple(scans))
+
+    return split(train), split(test)
 
 
-def _area_splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
-    rooms = [room for room in folders(Path(where), "Area_*/*") if (room / "coord.npy").exists()]
-    return s3dis.by_area(Path(where), rooms, choice.area, partial(read, classes=S3DIS))
-
-
-def _scans(folder: Path, labels: bool) -> list[FileScan]:
+def _scans(folder: Path, labels: bool) -> list[Scene]:
     """Return all scenes at any depth, but those of S3DIS's area to test on."""
     root = learning_root(folder)
     found = sorted(path.parent for path in root.rglob("coord.npy") if s3dis.TEST_AREA not in path.parts)
-    return [
-        FileScan(path.relative_to(root).as_posix(), partial(read_folder, path, more=["segment20"] if labels else []))
-        for path in found
-    ]
+    more = ["segment20"] if labels else []
+    return [Scene(path.relative_to(root).as_posix(), partial(read_folder, path, more=more)) for path in found]
 
 
 AREAS = Layout(
     title="S3DIS in Pointcept's layout",
     example="Area_1/ROOM/coord.npy",
     recognise=lambda where: bool(folders(Path(where), "Area_*")),
-    splits=_area_splits,
+    splits=partial(s3dis.by_area, marker="coord.npy", read=partial(read, classes=S3DIS)),
 )
 LAYOUT = Layout(
     title="Pointcept's layout: ScanNet, rooms",

@@ -28,27 +28,17 @@ class Scan(Protocol):
 
 
 @dataclass(frozen=True)
-class FileScan:
-    """A scan on disk to learn from; its labels do not count, unless a run asks for them."""
+class Scene:
+    """A scan that is somewhere else until `read`."""
 
     name: str
-    """Its path below the folder, without what all have in common."""
+    """Of a labelled scan unique within its split, and part of file names: letters, digits, `-`, `_` and `.`; of a scan
+    on disk to learn from without labels its path below the folder."""
     read: Callable[[], PointCloud] = field(repr=False)
-    """Return the cloud."""
+    """Return the cloud; of a labelled scan with `segment`, -1 where nothing is judged, and any `instance`."""
 
 
-@dataclass(frozen=True)
-class LabelledScan:
-    """A labelled scan that is somewhere else until `read`."""
-
-    name: str
-    """Unique within its split, and part of file names: letters, digits, `-`, `_` and `.`."""
-    read: Callable[[], PointCloud] = field(repr=False)
-    """Return the cloud with `segment`, -1 where nothing is judged, and with `instance` where there is one."""
-
-
-Scene = LabelledScan
-"""Its name in `msm3d.evaluate`."""
+FileScan = LabelledScan = Scene  # by what is expected of it
 
 
 @dataclass(frozen=True)
@@ -57,20 +47,16 @@ class Dataset:
 
     >>> from msm3d.evaluate import SCANNET20
     >>> cloud = PointCloud.of({"coord": np.zeros((2, 3)), "segment": np.array([0, -1])})
-    >>> scans = LabelledScan("a", lambda: cloud), LabelledScan("b", lambda: cloud)
+    >>> scans = Scene("a", lambda: cloud), Scene("b", lambda: cloud)
     >>> split = Dataset("mine", "train", SCANNET20, scans)
     >>> [(name, len(cloud)) for name, cloud in split], [scene.name for scene in split.only(["b"]).scenes]
     ([('a', 2), ('b', 2)], ['b'])
     """
 
-    name: str
-    """Name of the data set, such as "scannet"."""
-    split: str
-    """Name of the split, such as "train" or "Area 5"."""
-    classes: ClassList
-    """What the labels mean."""
-    scenes: tuple[LabelledScan, ...]
-    """In the order of their names."""
+    name: str  # of the data set, such as "scannet"
+    split: str  # such as "train" or "Area 5"
+    classes: ClassList  # what the labels mean
+    scenes: tuple[Scene, ...]  # in the order of their names
 
     def __len__(self) -> int:
         """Return the number of scenes."""
@@ -82,17 +68,12 @@ class Dataset:
             yield scene.name, scene.read()
 
     def only(self, names: list[str]) -> "Dataset":
-        """Return the split with some of its scenes alone, such as an official list of few.
-
-        Raises:
-            InputError: a name is not among the scenes.
-        """
+        """Return the split with some of its scenes alone, such as an official list of few; other names are refused."""
         known = {scene.name: scene for scene in self.scenes}
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise InputError(
-                f"{self.name} {self.split} has no scene {missing[0]!r}; give names as {next(iter(known))!r}."
-            )
+        for name in names:
+            if name not in known:
+                first = self.scenes[0].name
+                raise InputError(f"{self.name} {self.split} has no scene {name!r}; give names as {first!r}.")
         return replace(self, scenes=tuple(known[name] for name in sorted(set(names))))
 
 
@@ -110,13 +91,8 @@ def labelled(file: Path, labels: np.ndarray, classes: ClassList) -> np.ndarray:
 
 
 def array(file: Path, rows: tuple[str, int] | None, width: int | None) -> np.ndarray:
-    """Return the array of an NPY file, never unpickled.
-
-    Args:
-        file: to read.
-        rows: the name of the file that gives the number of rows, and that number; None for any.
-        width: number of columns, or None for one value per row.
-    """
+    """Return the array of an NPY file, never unpickled: as many `rows` as the file of that name has, if it is given,
+    and `width` columns, or one value per row for None."""
     if not file.is_file():
         raise FileError(f"{file}: does not exist; check that the scene is complete.")
     try:
@@ -126,11 +102,8 @@ def array(file: Path, rows: tuple[str, int] | None, width: int | None) -> np.nda
         raise FileError(f"{file}: is not a readable NPY file ({reason}); make it again.") from error
     if width is None and values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if (
-        values.dtype.kind not in "iuf"
-        or values.ndim != (1 if width is None else 2)
-        or values.shape[1:] != (() if width is None else (width,))
-    ):
+    shape = () if width is None else (width,)
+    if values.dtype.kind not in "iuf" or values.ndim != 1 + len(shape) or values.shape[1:] != shape:
         needed = "(n,) integers" if width is None else f"(n, {width}) numbers"
         raise FileError(f"{file}: has shape {values.shape} and dtype {values.dtype}; {needed} are needed.")
     if width is None and values.dtype.kind == "f" and not np.array_equal(np.rint(values), values):

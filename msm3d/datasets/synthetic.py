@@ -12,10 +12,9 @@ from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .classes import IGNORE, class_list
 from .layout import Choice, Layout
-from .scenes import Dataset, LabelledScan
+from .scenes import Dataset, Scene
 
-TRAIN_SEEDS, TEST_SEEDS = 900_000_000, 950_000_000
-"""First seed of each split: far from those that anybody would pre-train on."""
+TRAIN_SEEDS, TEST_SEEDS = 900_000_000, 950_000_000  # the first ones, far from those that anybody would pre-train on
 
 
 def is_rooms(where: object) -> bool:
@@ -25,16 +24,10 @@ def is_rooms(where: object) -> bool:
 
 def numbers(spec: str, examples: str) -> tuple[int | None, int | None]:
     """Return N and M of "rooms:N/M": how many rooms to learn from and to test on; None is what the text leaves out.
+    Other texts raise InputError, which says to give `examples` instead.
 
     >>> numbers("rooms:24/12", "rooms:60"), numbers("rooms:400", "rooms:60"), numbers("rooms", "rooms:60")
     ((24, 12), (400, None), (None, None))
-
-    Args:
-        spec: the text.
-        examples: what to give instead, for the error.
-
-    Raises:
-        InputError: the text names no numbers, or such as are too large.
     """
     match = re.fullmatch(r"rooms(?::([1-9]\d{0,5})(?:/([1-9]\d{0,5}))?)?", spec)
     if match is None:
@@ -47,11 +40,10 @@ def _splits(where: str | Path, choice: Choice) -> tuple[Dataset, Dataset]:
     """Return N rooms to learn from and as many others to test on for "rooms:N", or N and M for "rooms:N/M"."""
     train, test = numbers(str(where), "rooms:60, or rooms:60/40 for 60 to learn from and 40 to test")
     assert train is not None, "recognised by its number"
-    classes = class_list("rooms")
 
     def split(name: str, first: int, count: int) -> Dataset:
-        seeds = range(first, first + count)
-        return Dataset("rooms", name, classes, tuple(LabelledScan(f"room-{n}", partial(_room, n)) for n in seeds))
+        scenes = (Scene(f"room-{seed}", partial(_room, seed)) for seed in range(first, first + count))
+        return Dataset("rooms", name, class_list("rooms"), tuple(scenes))
 
     return split("train", TRAIN_SEEDS, train), split("test", TEST_SEEDS, test or train)
 
@@ -65,7 +57,5 @@ def _room(seed: int) -> PointCloud:
 
 
 LAYOUT = Layout(
-    title="rooms made on the fly",
-    recognise=lambda where: is_rooms(where) and ":" in str(where),
-    splits=_splits,
+    title="rooms made on the fly", recognise=lambda where: is_rooms(where) and ":" in str(where), splits=_splits
 )

@@ -20,10 +20,8 @@ from .hashes import input_hash
 class Examples:
     """What a head learns of one scene, in random order: the first k are a sample as well."""
 
-    features: np.ndarray
-    """(k, c) float16, memory-mapped."""
-    targets: np.ndarray
-    """(k, ...) what the task asks for; of a segmentation (k,) int64 labels, without any -1."""
+    features: np.ndarray  # (k, c) float16, memory-mapped
+    targets: np.ndarray  # (k, ...) what the task asks for; of a segmentation (k,) int64 labels, without any -1
 
     @property
     def labels(self) -> np.ndarray:
@@ -39,14 +37,8 @@ class FeatureCache:
     300 scenes of 2,000 points and 928 channels take 1.1 GB on disk, and in memory what is being read of them.
 
     Files are named SCENE.FEATURES.CONTENT.pPOINTS.sSEED.npy, with hashes of what made the features and of the scan,
-    so that nothing stale is ever read; they are written whole or not at all.
-
-    Args:
-        folder: where to keep them; made if it is not there.
-        features: what makes them.
-        points: how many per scene; scenes with fewer labelled points give all of these.
-        seed: of the draw.
-        task: what is learned; the files of others than a segmentation have its name in theirs.
+    so that nothing stale is ever read; they are written whole or not at all. Those of another task than a segmentation
+    have its name in theirs. Scenes with fewer labelled points than `points` give all of these.
 
     Raises:
         InputError: `points` is not positive, or there is a file in the folder's place.
@@ -77,26 +69,23 @@ class FeatureCache:
             InputError: the cloud lacks what the task needs, or has no labels but -1.
         """
         labelled, content = self.task.chosen(name, cloud), input_hash(cloud)
-        chosen = shuffled(labelled, self.seed, content)[: self.points]
-        path, targets_path = self._paths(name, content)
-        found = _read(path, targets_path)
-        if found is None:
-            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
-            for target, values in ((targets_path, targets), (path, rows)):
-                with replacing(target) as partial, partial.open("wb") as file:
-                    np.save(file, values)
-            found = _read(path, targets_path)
-        assert found is not None, "what was just written can be read"
-        return found
-
-    def _paths(self, name: str, content: str) -> tuple[Path, Path]:
         safe = re.sub(r"[^\w.-]", "_", name)
         stem = f"{safe}.{self.features.hash}.{content[:20]}.p{self.points}.s{self.seed}"
         stem += "" if self.task.name == "segmentation" else f".{self.task.name}"
-        return self.folder / f"{stem}.npy", self.folder / f"{stem}.labels.npy"
+        paths = self.folder / f"{stem}.labels.npy", self.folder / f"{stem}.npy"
+        found = _read(*paths)
+        if found is None:
+            chosen = shuffled(labelled, self.seed, content)[: self.points]
+            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
+            for path, values in zip(paths, (targets, rows), strict=True):
+                with replacing(path) as partial, partial.open("wb") as file:
+                    np.save(file, values)
+            found = _read(*paths)
+        assert found is not None, "what was just written can be read"
+        return found
 
 
-def _read(path: Path, targets_path: Path) -> Examples | None:
+def _read(targets_path: Path, path: Path) -> Examples | None:
     """Return what is there, or None unless it is whole."""
     try:
         features, targets = np.load(path, mmap_mode="r"), np.load(targets_path)
@@ -107,9 +96,5 @@ def _read(path: Path, targets_path: Path) -> Examples | None:
 
 
 def shuffled(values: np.ndarray, seed: int, key: str) -> np.ndarray:
-    """Return `values` in an order that `seed` and the hexadecimal `key` decide.
-
-    >>> shuffled(np.arange(5), 0, "a1").tolist() == shuffled(np.arange(5), 0, "a1").tolist()
-    True
-    """
+    """Return `values` in an order that `seed` and the hexadecimal `key` decide."""
     return np.random.default_rng([seed, int(key[:16], 16)]).permutation(values)

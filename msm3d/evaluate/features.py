@@ -12,21 +12,16 @@ from ..scan.cloud import PointCloud
 from ..scan.normals import completed
 from .hashes import model_hash
 
-FLOOR = 0.01
-"""The share of points that lie below the floor of a scan: stray ones."""
+FLOOR = 0.01  # the share of points that lie below the floor of a scan: stray ones
 
 
 class Features(Protocol):
     """Anything that turns a scan into one row of features per point, always the same."""
 
-    name: str
-    """Short, for reports."""
-    hash: str
-    """Hexadecimal digits that change when the features would."""
-    blocks: dict[str, slice]
-    """Named columns, such as the levels of a descriptor, which cover all of them."""
-    levels: bool
-    """Whether the blocks are levels that are worth a report one by one."""
+    name: str  # short, for reports
+    hash: str  # hexadecimal digits that change when the features would
+    blocks: dict[str, slice]  # named columns, such as the levels of a descriptor, which cover all of them
+    levels: bool  # whether the blocks are levels that are worth a report one by one
 
     def __call__(self, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
         """Return rows (m, c) float16, and the row (n,) of each point of the cloud."""
@@ -47,12 +42,8 @@ class ModelFeatures:
     >>> features.name, features.blocks
     ('random network', {'level 0': slice(0, 4, None), 'level 1': slice(4, 12, None)})
 
-    Args:
-        model: in evaluation mode, and left so.
-        name: for reports; the model's own by default.
-
-    Raises:
-        InputError: the model, or a part of it, is in training mode, where features are random.
+    The `name` for reports is the model's own by default. A model of which a part is in training mode, where features
+    are random, raises InputError.
     """
 
     levels = True
@@ -82,17 +73,10 @@ class ModelFeatures:
         `file_sha256` is of the file model.safetensors, as `msm3d info` shows it; `weights_sha256` is of the network's
         shape and numbers, in whatever file or precision they are.
         """
-        return {
-            "name": self.name,
-            "file_sha256": self.model.meta.get("sha256"),
-            "weights_sha256": self.weights,
-            "channels": self.model.config.descriptor_channels,
-            "voxel_sizes": [info.voxel_size for info in self.model.feature_info],
-            "sampling": self.model.config.sampling,
-            "backend": self.model.ops.NAME,
-            "device": str(self.model.device),
-            "data": self.model.meta.get("data"),
-        }
+        model, sizes = self.model, [info.voxel_size for info in self.model.feature_info]
+        facts = {"name": self.name, "file_sha256": model.meta.get("sha256"), "weights_sha256": self.weights}
+        facts |= {"channels": model.config.descriptor_channels, "voxel_sizes": sizes, "sampling": model.config.sampling}
+        return facts | {"backend": model.ops.NAME, "device": str(model.device), "data": model.meta.get("data")}
 
     def _require_evaluation(self) -> None:
         part = next((name for name, module in self.model.named_modules() if module.training), None)
@@ -110,9 +94,7 @@ class RawFeatures:
     [[1.0, -1.0, -1.0, 0.0, 0.0, 1.0, -0.0], [1.0, -1.0, -1.0, 0.0, 0.0, 1.0, 2.0]]
     """
 
-    name = "raw input"
-    hash = "raw1"
-    levels = False
+    name, hash, levels = "raw input", "raw1", False
 
     def __init__(self) -> None:
         self.blocks = {"input": slice(0, 7)}
@@ -132,13 +114,8 @@ class RawFeatures:
 
 
 def random_network(config: Shape, seed: int, *, like: Model | None = None) -> Model:
-    """Return a network that has learned nothing: weights drawn as training would start with, from `seed`.
-
-    Args:
-        config: its shape.
-        seed: of the weights.
-        like: a model whose device and backend to use.
-    """
+    """Return a network that has learned nothing: weights drawn from `seed` as training would start with, on the device
+    and backend of `like`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Model(config, backend=like.backend if like else None, meta={"name": "random network", "seed": seed})

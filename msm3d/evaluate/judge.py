@@ -12,12 +12,7 @@ def judge(train: Dataset, test: Dataset, *, sample: int = 500) -> Callable[[Mode
     """Return a function from a model to the mIoU, in percent, of its nearest-neighbour probe.
 
     Scenes are read, or made, once and held, so few of them are best; they are for watching a run, and what chooses by
-    them must be reported on others.
-
-    Args:
-        train: to learn from.
-        test: to look at.
-        sample: points per scene to learn from.
+    them must be reported on others. Of those of `train`, `sample` points each are learned from.
     """
     held = _held(train), _held(test)
 

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -13,27 +12,16 @@ import numpy as np
 
 from .._util.stages import hidden
 from .._util.words import choices
-from ..datasets import Dataset, Scene
+from ..datasets import Dataset
 from ..errors import InputError
 from ..model import Model
-from ..scan.cloud import PointCloud
 from ..tasks import Tally, Task
 from ..tasks import task as by_name
 from ..tasks.heads.base import Head
-from .cache import Examples, FeatureCache
+from . import protocols
+from .cache import FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
 from .hashes import joined_hash, scene_hash
-from .protocols import (
-    LeakageError,
-    Limit,
-    Protocol,
-    chosen_protocols,
-    few_points,
-    few_scenes,
-    level_sets,
-    limits,
-    require_disjoint,
-)
 from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
 BASELINES = ("raw", "random")
@@ -46,17 +34,15 @@ class ProbeSettings:
     task: str | Task = "segmentation"
     """One of `msm3d.tasks.TASKS`, or a task of your own."""
     protocol: str | Sequence[str] | None = None
-    """Names of `PROTOCOLS` or of heads, as a list or with commas; the task's own by default, linear and knn of a
-    segmentation."""
+    """Names of `PROTOCOLS` or of heads, a list or with commas; by default the task's, of a segmentation linear,knn."""
     levels: bool = False
     """Also judge each level alone and all levels but each [paper, Table 11]."""
     scenes: float | Sequence[float] = 1.0
-    """Share of the scenes to learn from [Table 4]: 0.01, 0.05, 0.1, 0.2 or 1. Of several, such as [1, 0.2, 0.1], the
-    first is the main one, and levels are reported for it alone."""
+    """Share of the scenes to learn from [Table 4]. Of several, such as [1, 0.2, 0.1, 0.05, 0.01], the first is the main
+    one, and levels are reported for it alone."""
     points: int | Sequence[int | None] | None = None
-    """Labelled points per scene to learn from [Table 5]: 20, 50, 100 or 200; None for the whole sample. Of several,
-    such as [None, 200, 20], the first is the main one; it goes with every share of scenes, and the others go with the
-    first share."""
+    """Labelled points per scene to learn from [Table 5]; None for the whole sample. Of several, such as [None, 200,
+    100, 50, 20], the first is the main one and goes with every share of scenes, the others go with the first share."""
     seed: int | Sequence[int] = 0
     """Of the choice of scenes and points and of the heads; several give means and deviations."""
     sample: int = 2000
@@ -73,19 +59,15 @@ class ProbeSettings:
         return [self.seed] if isinstance(self.seed, int) else list(self.seed)
 
     @property
-    def limits(self) -> list[Limit]:
+    def limits(self) -> list[protocols.Limit]:
         """Shares of scenes and points of each, the main ones first."""
-        return limits(self.scenes, self.points)
+        return protocols.limits(self.scenes, self.points)
 
     def checked(self) -> "ProbeSettings":
-        """Return the settings with the task itself and the names of its protocols.
-
-        Raises:
-            InputError: one of them is unknown or out of range.
-        """
+        """Return the settings with the task itself and the names of its protocols, or raise InputError."""
         task = by_name(self.task)
-        whole = replace(self, task=task, protocol=task.heads if self.protocol is None else self.protocol)
-        chosen_protocols(whole.protocol or ())
+        names = task.heads if self.protocol is None else self.protocol
+        protocols.chosen_protocols(names)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seed is {self.seed!r}; give one or several different integers.")
         for _, few in self.limits:
@@ -95,7 +77,7 @@ class ProbeSettings:
                 )
         if task.whole_scenes and self.test_sample is not None:
             raise InputError(f"test_sample is {self.test_sample}, but {task.name} judges whole scenes; leave it out.")
-        return whole
+        return replace(self, task=task, protocol=names)
 
 
 def probe(
@@ -111,11 +93,10 @@ def probe(
     """Judge features by simple heads on them, next to what the bare input and an untrained network reach.
 
     Features are computed once per scene, in evaluation mode, and kept in half precision. Heads learn from sampled
-    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time. All that
-    is asked for shares one computation of the features.
+    points of each scene, and are tested on every labelled point of every scene, one scene in memory at a time.
 
     >>> from msm3d import PointCloud
-    >>> from msm3d.evaluate import S3DIS
+    >>> from msm3d.evaluate import S3DIS, Scene
     >>> def scene(seed):
     ...     coord, color = np.random.default_rng(seed).uniform(0, 3, (2, 200, 3))
     ...     return PointCloud.of({"coord": coord, "color": color, "normal": coord, "segment": (coord[:, 2] > 1) * 1})
@@ -147,10 +128,9 @@ def probe(
         raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
     if not len(test):
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
-    require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
+    protocols.require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, settings.baselines, settings.seeds[0])
-    with ExitStack() as stack:
-        folder = Path(cache) if cache is not None else Path(stack.enter_context(TemporaryDirectory()))
+    with TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
         run = Comparison(settings, sources, folder, progress)
         facts = {"train": run.learn(train), "test": run.judge(test)}
     return run.report(train, facts, perf_counter() - start)
@@ -161,83 +141,53 @@ class Fitted:
     """Heads of one protocol that have learned from the same points, and what was counted of their predictions."""
 
     model: str
-    protocol: Protocol
-    limit: Limit
+    protocol: protocols.Protocol
+    limit: protocols.Limit
     seed: int
     choices: dict[str, list[slice]]
     heads: dict[str, Head]
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What there is to judge of one scene by some features."""
-
-    scan: PointCloud
-    truth: Any
-    features: np.ndarray
-    owner: np.ndarray
-
-
 class Comparison:
     """Some features, judged by one task: heads learn from a split, then are scored on another."""
 
     def __init__(
-        self, settings: ProbeSettings, sources: Mapping[str, Features], folder: Path, progress: bool | None
+        self, settings: ProbeSettings, sources: Mapping[str, Features], folder: Any, progress: bool | None
     ) -> None:
         self.settings, self.sources, self.folder, self.progress = settings, sources, folder, progress
         self.task: Task = by_name(settings.task)
-        self.protocols = chosen_protocols(settings.protocol or ())
+        self.protocols = protocols.chosen_protocols(settings.protocol or ())
         self.fitted: list[Fitted] = []
         self.learned_from: dict[str, str] = {}  # content hash to name
 
-    # --- learning ---
-
     def learn(self, train: Dataset) -> list[dict[str, Any]]:
         """Fit every head, and return what was learned from."""
-        splits = {
-            (seed, limit): few_scenes(train, limit[0], seed)
-            for seed in self.settings.seeds
-            for limit in self.settings.limits
-        }
+        limits, seeds = self.settings.limits, self.settings.seeds
+        splits = {(seed, limit): protocols.few_scenes(train, limit[0], seed) for seed in seeds for limit in limits}
         needed = {scene.name for split in splits.values() for scene in split.scenes}
-        samples, hashes = self._samples([scene for scene in train.scenes if scene.name in needed])
+        caches, samples, hashes = self._caches(self.settings.sample), {}, {}
+        for scene in self._shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from"):
+            cloud = scene.read()
+            hashes[scene.name] = scene_hash(cloud)
+            for label, cache in caches.items():
+                samples[label, scene.name] = cache.sample(scene.name, cloud)
         self.learned_from = {content: name for name, content in hashes.items()}
         learned = []
         for (seed, limit), split in splits.items():
             names = [scene.name for scene in split.scenes]
             rows = {
-                label: [few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
+                label: [protocols.few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
                 for label in self.sources
             }
             count = sum(len(targets) for _, targets in next(iter(rows.values())))
             self._fit(rows, limit, seed, count)
-            learned.append(
-                {
-                    "seed": seed,
-                    "share": limit[0],
-                    "split": train.split,
-                    "scenes": len(names),
-                    "of": len(train),
-                    "points": count,
-                    "points_per_scene": limit[1] or self.settings.sample,
-                    "sha256": joined_hash([hashes[name] for name in names]),
-                    "names": names,
-                }
-            )
+            facts = {"seed": seed, "share": limit[0], "split": train.split, "scenes": len(names), "of": len(train)}
+            facts |= {"points": count, "points_per_scene": limit[1] or self.settings.sample}
+            learned.append(facts | {"sha256": joined_hash([hashes[name] for name in names]), "names": names})
         return learned
 
-    def _samples(self, scenes: Sequence[Scene]) -> tuple[dict[tuple[str, str], Examples], dict[str, str]]:
-        """Return the sample of each source and scene, and each scene's hash."""
-        caches, samples, hashes = self._caches(self.settings.sample), {}, {}
-        for scene in self._shown(scenes, "scenes to learn from"):
-            cloud = scene.read()
-            hashes[scene.name] = scene_hash(cloud)
-            for label, cache in caches.items():
-                samples[label, scene.name] = cache.sample(scene.name, cloud)
-        return samples, hashes
-
-    def _fit(self, rows: Mapping[str, Any], limit: Limit, seed: int, count: int) -> None:
+    def _fit(self, rows: Mapping[str, Any], limit: protocols.Limit, seed: int, count: int) -> None:
         """Fit the heads of every protocol on the rows of every source."""
         levels = self.settings.levels and limit == self.settings.limits[0]
         bar = self._shown([(label, protocol) for label in self.sources for protocol in self.protocols], "probes")
@@ -245,86 +195,56 @@ class Comparison:
             bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {count} points")
             source = self.sources[label]
             device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
-            sets = level_sets(source.blocks, levels and source.levels)
+            sets = protocols.level_sets(source.blocks, levels and source.levels)
             heads = protocol.probes(rows[label], sets, seed, device, self.task.fit)
             self.fitted.append(Fitted(label, protocol, limit, seed, sets, heads))
-
-    # --- judging ---
 
     def judge(self, test: Dataset) -> dict[str, Any]:
         """Count every prediction on every scene, and return what was tested on."""
         sample, class_points, points, hashes = self.settings.test_sample, [], 0, []
         caches = self._caches(sample) if sample else {}
         for scene in self._shown(test.scenes, "scenes to test on"):
-            cloud = scene.read()
+            cloud, truth = scene.read(), None
             self.task.require(scene.name, cloud)
-            hashes.append(self._unseen(scene.name, cloud))
-            judged = None
-            for label in self.sources:
-                judged = self._judged(label, caches, scene.name, cloud)
-                for one in self.fitted:
-                    if one.model == label:
-                        self._count(one, judged, test)
-            assert judged is not None, "there is at least one source"
-            class_points.append(self.task.class_points(judged.truth, test.classes))
-            points += len(judged.truth) if sample else len(self.task.labelled(cloud))
-        return {
-            "split": test.split,
-            "scenes": len(test),
-            "points": points,
-            "points_per_scene": sample,
-            "class_points": np.sum(class_points, 0, dtype=np.int64).tolist(),
-            "sha256": joined_hash(hashes),
-            "names": [scene.name for scene in test.scenes],
-        }
-
-    def _unseen(self, name: str, cloud: PointCloud) -> str:
-        """Return the hash of a scene that nothing was learned from."""
-        content = scene_hash(cloud)
-        if content in self.learned_from:
-            raise LeakageError(
-                f"{name} has the points and labels of {self.learned_from[content]}, which is in the split to learn "
-                "from; use splits that share none."
-            )
-        return content
-
-    def _judged(self, label: str, caches: Mapping[str, FeatureCache], name: str, cloud: PointCloud) -> Judged:
-        """Return the features of a scene, or of a sample of its points, and what is true of them."""
-        if label in caches:
-            few = caches[label].sample(name, cloud)
-            return Judged(cloud, few.targets, few.features, np.arange(len(few.targets)))
-        features, owner = self.sources[label](cloud)
-        return Judged(cloud, self.task.truth(cloud), features, owner)
-
-    def _count(self, one: Fitted, judged: Judged, test: Dataset) -> None:
-        """Add what some heads predict of a scene to their tallies."""
-        rows = self.task.inputs(judged.features, judged.owner, judged.scan)
-        for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):
-            tally = one.tallies.setdefault((levels, method), self.task.tally(test.classes))
-            tally.update(judged.truth, self.task.prediction(values, judged.owner, judged.scan))
-
-    # --- reporting ---
+            hashes.append(scene_hash(cloud))
+            if known := self.learned_from.get(hashes[-1]):
+                raise protocols.LeakageError(
+                    f"{scene.name} has the points and labels of {known}, which is in the split to learn "
+                    "from; use splits that share none."
+                )
+            for label, source in self.sources.items():
+                if sample:
+                    few = caches[label].sample(scene.name, cloud)
+                    truth, features, owner = few.targets, few.features, np.arange(len(few.targets))
+                else:
+                    truth, (features, owner) = self.task.truth(cloud), source(cloud)
+                rows = self.task.inputs(features, owner, cloud)
+                for one in (fitted for fitted in self.fitted if fitted.model == label):
+                    for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):
+                        tally = one.tallies.setdefault((levels, method), self.task.tally(test.classes))
+                        tally.update(truth, self.task.prediction(values, owner, cloud))
+            assert truth is not None, "there is at least one source"
+            class_points.append(self.task.class_points(truth, test.classes))
+            points += len(truth) if sample else len(self.task.labelled(cloud))
+        facts = {"split": test.split, "scenes": len(test), "points": points, "points_per_scene": sample}
+        facts["class_points"] = np.sum(class_points, 0, dtype=np.int64).tolist()
+        return facts | {"sha256": joined_hash(hashes), "names": [scene.name for scene in test.scenes]}
 
     def report(self, train: Dataset, facts: Mapping[str, Any], seconds: float) -> Report:
         """Return all that was found; `facts` say what was learned from and tested on."""
-        (share, points), *_ = self.settings.limits
-        return Report(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "task": described(self.task),
-                "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in self.protocols},
-                "dataset": {"name": train.name, "classes": train.classes.name, "class_names": [*train.classes.names]},
-                **facts,
-                "sample": self.settings.sample,
-                "share_of_scenes": share,
-                "points_per_scene": points,
-                "models": {label: source.describe() for label, source in self.sources.items()},
-                "rows": list(self._rows()),
-                "machine": machine(),
-                "seconds": round(seconds, 1),
-            }
-        )
+        share, points = self.settings.limits[0]
+        data = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "task": described(self.task),
+            "protocols": {p.name: {"version": p.version, "settings": dict(p.settings)} for p in self.protocols},
+            "dataset": {"name": train.name, "classes": train.classes.name, "class_names": [*train.classes.names]},
+            **facts,
+            **{"sample": self.settings.sample, "share_of_scenes": share, "points_per_scene": points},
+            "models": {label: source.describe() for label, source in self.sources.items()},
+            "rows": list(self._rows()),
+        }
+        return Report(data | {"machine": machine(), "seconds": round(seconds, 1)})
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for one in self.fitted:
@@ -334,10 +254,8 @@ class Comparison:
                 yield from rows_of(named | {"head": method, "levels": levels}, tally.metrics())
 
     def _caches(self, points: int) -> dict[str, FeatureCache]:
-        return {
-            label: FeatureCache(self.folder, source, points=points, task=self.task)
-            for label, source in self.sources.items()
-        }
+        options: dict[str, Any] = {"points": points, "task": self.task}
+        return {label: FeatureCache(self.folder, source, **options) for label, source in self.sources.items()}
 
     def _shown(self, items: Sequence[Any], what: str) -> Any:
         from tqdm import tqdm
@@ -360,8 +278,7 @@ def _sources(
         if name not in BASELINES:
             raise InputError(f"unknown baseline {name!r}; choose among {', '.join(BASELINES)}.")
         if name == "raw":
-            raw = RawFeatures()
-            sources.setdefault(raw.name, raw)
+            sources.setdefault(RawFeatures.name, RawFeatures())
         elif first is not None:
             network = ModelFeatures(random_network(first.config, seed, like=first))
             sources.setdefault(network.name, network)

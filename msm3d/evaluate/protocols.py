@@ -12,8 +12,7 @@ from ..tasks.heads import HEADS
 from ..tasks.heads.base import Head
 from .cache import Examples, shuffled
 
-Limit = tuple[float, int | None]
-"""Share of the scenes, and labelled points of each, that are learned from; None for the whole sample."""
+Limit = tuple[float, int | None]  # share of the scenes, and labelled points of each, None for the whole sample
 
 
 @dataclass(frozen=True)
@@ -22,45 +21,24 @@ class Protocol:
 
     name: str
     version: int
-    settings: Mapping[str, Any]
-    """What its head is made with, beside seed, device and columns."""
-    neighbours: tuple[int, ...] = ()
-    """Of a nearest-neighbour protocol the numbers of neighbours that are reported, from one bank."""
-    head: str = "linear"
-    """One of `msm3d.tasks.heads.HEADS`."""
+    settings: Mapping[str, Any]  # what its head is made with, beside seed, device and columns
+    neighbours: tuple[int, ...] = ()  # numbers of neighbours that are reported, from one bank
+    head: str = "linear"  # one of `msm3d.tasks.heads.HEADS`
 
     def probes(
-        self,
-        rows: Any,
-        choices: Mapping[str, list[slice]],
-        seed: int,
-        device: str,
-        fit: Callable[[Head, Any], Head] = lambda head, rows: head.fit(rows),
+        self, rows: Any, choices: Mapping[str, list[slice]], seed: int, device: str, fit: Callable[..., Head] = Head.fit
     ) -> dict[str, Head]:
-        """Return fitted heads by name for some choices of columns, of which the first holds all others.
-
-        Args:
-            rows: what `fit` takes.
-            choices: columns by name, see `level_sets`.
-            seed: of the heads.
-            device: where to work.
-            fit: how a head learns, such as `Task.fit`.
-        """
+        """Return heads, fitted on `rows` by `fit`, for some choices of columns, of which the first holds all others."""
         kind, options = HEADS[self.head], {"random_state": seed, "device": device}
         if kind.one_fit:  # all of its columns serve every choice
-            choices = dict([next(iter(choices.items()))])
+            choices = dict(list(choices.items())[:1])
         return {name: fit(kind(**self.settings, blocks=blocks, **options), rows) for name, blocks in choices.items()}
 
     def predictions(
         self, probes: Mapping[str, Head], choices: Mapping[str, list[slice]], rows: np.ndarray
     ) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield the choice of columns, the method and its values (m, ...) for features (m, c) of all that is reported.
-
-        Args:
-            probes: what `probes` returned.
-            choices: what it was given.
-            rows: the features.
-        """
+        """Yield the choice of columns, the method and its values (m, ...) for features (m, c) of all that is reported,
+        by what `probes` returned for the same choices."""
         for name, head in probes.items():
             mine = choices if head.one_fit else {name: choices[name]}
             for choice, variant, values in head.predictions(rows, mine, self.neighbours):
@@ -83,31 +61,11 @@ class LeakageError(InputError):
     """A scene to test on is among those to learn from."""
 
 
-def protocol(name: str) -> Protocol:
-    """Return a protocol by name; a head that has none is one with its own settings.
-
-    >>> protocol("knn").version
-    1
-    >>> protocol("lineal")
-    Traceback (most recent call last):
-    msm3d.errors.InputError: unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform.
-    """
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    others = [head for head in HEADS if all(known.head != head for known in PROTOCOLS.values())]
-    if name not in others:
-        raise InputError(f"unknown protocol {name!r}; choose among {', '.join([*PROTOCOLS, *others])}.")
-    return Protocol(name, 1, {}, head=name)
-
-
 def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
     """Return the first floor(share * n), at least 1, of the scenes in an order that `seed` decides.
 
     Of one seed the smaller shares are within the larger ones. ScanNet's own lists of few scenes are other ones; give
     those with `Dataset.only`.
-
-    Raises:
-        InputError: `share` is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
         raise InputError(f"scenes is {share}; give a share of the scenes above 0 and at most 1, such as 0.05.")
@@ -117,10 +75,8 @@ def few_scenes(train: Dataset, share: float, seed: int) -> Dataset:
 
 
 def few_points(sample: Examples, points: int | None, seed: int, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and targets of `points` points of a sample, in an order that `seed` and the scene's hash decide.
-
-    Of one seed the smaller numbers are within the larger ones.
-    """
+    """Return features and targets of `points` points of a sample, in an order that `seed` and the scene's hash decide:
+    of one seed the smaller numbers are within the larger ones."""
     if points is None or points >= len(sample.targets):
         return sample.features, sample.targets
     rows = shuffled(np.arange(len(sample.targets)), seed, key)[:points]
@@ -155,17 +111,10 @@ def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slic
 
 
 def require_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
-    """Raise LeakageError if a name is in both splits, or two scans of one of ScanNet's places are in different ones.
-
-    >>> require_disjoint(["scene0000_00"], ["scene0001_00"])
-    >>> require_disjoint(["room_1"], ["room_1"])
-    Traceback (most recent call last):
-    msm3d.evaluate.protocols.LeakageError: room_1 is also in the split to learn from; use splits that share none.
-    """
+    """Raise LeakageError if a name is in both splits, or two scans of one of ScanNet's places are in different ones."""
     places = {_place(name): name for name in train}
     for name in test:
-        if _place(name) in places:
-            known = places[_place(name)]
+        if known := places.get(_place(name)):
             what = "is also" if known == name else f"shows the place of {known}, which is"
             raise LeakageError(f"{name} {what} in the split to learn from; use splits that share none.")
 
@@ -176,8 +125,13 @@ def _place(name: str) -> str:
 
 
 def chosen_protocols(names: str | Iterable[str]) -> list[Protocol]:
-    """Return protocols by name, from a list or from text with commas."""
-    listed = names.split(",") if isinstance(names, str) else list(names)
+    """Return protocols by name, from a list or from text with commas; a head that has none is one by itself."""
+    listed = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
     if not listed:
         raise InputError(f"there is no protocol; choose among {', '.join(PROTOCOLS)}.")
-    return [protocol(name.strip()) for name in listed]
+    taken = {protocol.head for protocol in PROTOCOLS.values()} | PROTOCOLS.keys()
+    known = PROTOCOLS | {head: Protocol(head, 1, {}, head=head) for head in HEADS if head not in taken}
+    for name in listed:
+        if name not in known:
+            raise InputError(f"unknown protocol {name!r}; choose among {', '.join(known)}.")
+    return [known[name] for name in listed]

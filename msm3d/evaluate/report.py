@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,7 @@ from ..tasks.segmentation import Segmentation
 from .protocols import Limit
 
 FORMAT, FORMAT_VERSION = "msm3d-probe", 2
-COLUMNS = ("model", "head", "task", "levels", "limit", "seed", "metric", "value")
-"""Of a row."""
+COLUMNS = ("model", "head", "task", "levels", "limit", "seed", "metric", "value")  # of a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,13 @@ class Report:
     """
 
     data: dict[str, Any]
-    """Plain values, as they are in the JSON file:
+    """Plain values, as in the JSON file; older files are brought to this form:
 
     `protocols`: version and settings of each; `task`: its name and metrics, the main one first; `dataset`: name,
     classes and their names; `train`: per seed and limit the scenes, their number, the points and a hash of their
     content; `test`: scenes, points per class and hash; `models`: hashes of the file and of the weights, backend and
     more of each; `share_of_scenes` and `points_per_scene`: the main limit, null for the whole sample; `rows`;
-    `machine`: versions and processor; `seconds`. Files of version 1, which held `results` instead of `rows`, are
-    brought to this form.
+    `machine`: versions and processor; `seconds`.
     """
 
     def __post_init__(self) -> None:
@@ -50,17 +49,12 @@ class Report:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Report":
-        """Return the report in a JSON file, of this version or an older one.
-
-        Raises:
-            FileError: there is no such file, it is not a report, or it was made by a newer msm3d.
-        """
+        """Return the report in a JSON file, of this version or an older one, or raise FileError."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise FileError(
-                f"{path}: cannot be read as a report ({cut(error)}); give a file that `probe` wrote."
-            ) from error
+            why = cut(error)
+            raise FileError(f"{path}: cannot be read as a report ({why}); give a file that `probe` wrote.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise FileError(f"{path}: is not a report; give a file that `msm3d probe` wrote.")
         version = data.get("format_version")
@@ -81,19 +75,20 @@ class Report:
         `method` is the row's `head`, and `train_points` were learned from.
         """
         names, points = self.data["dataset"]["class_names"], self.data["test"]["class_points"]
+        learned = {(e["seed"], e["share"], e["points_per_scene"]): e["points"] for e in self.data["train"]}
+        titles = ("model", "method", "levels", "seed", "share_of_scenes", "points_per_scene", "train_points")
         wide: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in self.rows:
-            key = (row["model"], row["head"], row["levels"], row["seed"], *limit_of(row))
-            if key not in wide:
-                titles = ("model", "method", "levels", "seed", "share_of_scenes", "points_per_scene")
-                wide[key] = dict(zip(titles, key, strict=True)) | {"train_points": self._learned(row)}
+            share, few = limit_of(row)
+            count = learned[row["seed"], share, few or self.data["sample"]]
+            key = (row["model"], row["head"], row["levels"], row["seed"], share, few, count)
+            values = wide.setdefault(key, dict(zip(titles, key, strict=True)))
             metric, of_class, name = row["metric"].partition("/")
             if of_class and name in names:
-                wide[key].setdefault(metric, [None] * len(names))[names.index(name)] = row["value"]
+                values.setdefault(metric, [None] * len(names))[names.index(name)] = row["value"]
             else:
-                wide[key][row["metric"]] = row["value"]
-        each = {"points": points} if points else {}
-        return [values | each for values in wide.values()]
+                values[row["metric"]] = row["value"]
+        return [values | ({"points": points} if points else {}) for values in wide.values()]
 
     def score(
         self,
@@ -106,12 +101,8 @@ class Report:
     ) -> float:
         """Return the mean over seeds of one model's metric by one head.
 
-        Args:
-            model: its name in the report.
-            head: such as "linear" or "knn k=20".
-            metric: such as "miou" or "iou/chair"; the task's main one by default.
-            levels: such as "level 0" or "all but level 0".
-            limit: share of the scenes and points per scene that were learned from; the main ones by default.
+        The metric is such as "miou" or "iou/chair", the task's main one by default, the head "linear" or "knn k=20",
+        the levels "level 0" or "all but level 0", the limit the share of the scenes and the points per scene.
         """
         return mean(self.values(model, head, metric or self.main_metric, levels, limit))
 
@@ -122,11 +113,7 @@ class Report:
     def values(
         self, model: str, head: str, metric: str, levels: str = "all", limit: Limit | None = None
     ) -> list[float]:
-        """Return one metric of each seed; arguments as for `score`.
-
-        Raises:
-            InputError: there is no such result.
-        """
+        """Return one metric of each seed, as for `score`, or raise InputError where there is none."""
         where = (model, head, levels, limit or self.main_limit)
         there = self._found.get(where)
         if there is None:
@@ -144,11 +131,10 @@ class Report:
     @cached_property
     def _found(self) -> dict[tuple[str, str, str, Limit], dict[str, list[float]]]:
         """The values of all seeds by model, head, levels and limit, then by metric."""
-        found: dict[tuple[str, str, str, Limit], dict[str, list[float]]] = {}
+        found = defaultdict(lambda: defaultdict(list))
         for row in self.rows:
-            by_metric = found.setdefault((row["model"], row["head"], row["levels"], limit_of(row)), {})
-            by_metric.setdefault(row["metric"], []).append(row["value"])
-        return found
+            found[row["model"], row["head"], row["levels"], limit_of(row)][row["metric"]].append(row["value"])
+        return {where: dict(values) for where, values in found.items()}
 
     @property
     def main_metric(self) -> str:
@@ -159,16 +145,6 @@ class Report:
     def main_limit(self) -> Limit:
         """The limit that most tables are of."""
         return self.data["share_of_scenes"], self.data["points_per_scene"]
-
-    def _learned(self, row: Mapping[str, Any]) -> int:
-        """Return how many points a row's head learned from."""
-        share, points = limit_of(row)
-        wanted = (row["seed"], share, points or self.data["sample"])
-        return next(
-            entry["points"]
-            for entry in self.data["train"]
-            if (entry["seed"], entry["share"], entry["points_per_scene"]) == wanted
-        )
 
     def to_json(self) -> str:
         """Return the data as JSON, a row in a line."""
@@ -183,11 +159,7 @@ class Report:
         return markdown(self)
 
     def write(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write `path`, ending in .json, and the Markdown beside it; whole files or nothing.
-
-        Raises:
-            InputError: see `check_path`.
-        """
+        """Write `path`, ending in .json, and the Markdown beside it, whole files or nothing; see `check_path`."""
         target = check_path(path)
         markdown = target.with_suffix(".md")
         with replacing(target) as one, replacing(markdown) as two:
@@ -209,33 +181,25 @@ def rows_of(named: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[
 
 def described(task: Any) -> dict[str, Any]:
     """Return what a report says of a task."""
-    return {"name": task.name} | {
-        kind: [vars(metric).copy() for metric in getattr(task, kind)] for kind in ("metrics", "per_class")
-    }
+    kinds = {"metrics": task.metrics, "per_class": task.per_class}
+    return {"name": task.name} | {kind: [vars(one).copy() for one in metrics] for kind, metrics in kinds.items()}
 
 
 def _upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a report of version 1, whose results had the metrics of a segmentation as columns."""
-    rows, names = [], data["dataset"]["class_names"]
-    for old in data["results"]:
+    rows, kept = [], {**data, "format_version": FORMAT_VERSION, "task": described(Segmentation)}
+    for old in kept.pop("results"):
         limit = {"scenes": old["share_of_scenes"], "points": old["points_per_scene"]}
-        named = {**old, "head": old["method"], "task": Segmentation.name, "limit": limit}
         metrics = {metric.name: old[metric.name] for metric in Segmentation.metrics}
         for metric in Segmentation.per_class:
-            each = zip(names, old[metric.name], strict=True)
+            each = zip(data["dataset"]["class_names"], old[metric.name], strict=True)
             metrics |= {f"{metric.name}/{name}": value for name, value in each if value is not None}
-        rows += rows_of(named, metrics)
-    kept = {name: value for name, value in data.items() if name != "results"}
-    return kept | {"format_version": FORMAT_VERSION, "task": described(Segmentation), "rows": rows}
+        rows += rows_of({**old, "head": old["method"], "task": Segmentation.name, "limit": limit}, metrics)
+    return kept | {"rows": rows}
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path`, or fail before any work is done.
-
-    >>> check_path("report.txt")
-    Traceback (most recent call last):
-    msm3d.errors.InputError: report.txt cannot hold a report; end it with .json, the Markdown goes beside it.
-    """
+    """Return `path`, or fail before any work is done."""
     return output_path(path, [".json"], "a report", ".json, the Markdown goes beside it")
 
 
@@ -243,13 +207,8 @@ def machine() -> dict[str, Any]:
     """Return what computed: versions, processor and threads."""
     from .. import __version__
 
-    return {
-        "msm3d": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
+    versions = {"msm3d": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    versions |= {"python": platform.python_version(), "platform": platform.platform()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    processor = {"processor": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return versions | processor

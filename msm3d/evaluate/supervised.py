@@ -1,8 +1,4 @@
-"""Supervised training of the same backbone: the ceiling that self-supervised features are held against.
-
-Modest on purpose: one head, cross entropy, no test-time augmentation, no tuning. Its features are judged by the same
-probes as any other, on scenes whose labels it has not seen.
-"""
+"""Supervised training, modest on purpose: the ceiling that self-supervised features are held against."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..backbones import Shape, record, shape_of
 from ..datasets import Dataset
@@ -72,7 +68,8 @@ def train_supervised(
     backend: str | None = None,
     log: Callable[[int, float], None] | None = None,
 ) -> Model:
-    """Train a network of `config` from scratch on labelled scenes, and return it, without its head, for probing.
+    """Train a network of `config` from scratch on labelled scenes, and return it without its head, in evaluation mode,
+    frozen and named "supervised", for probing.
 
     Everything random of a step is drawn from the seed and the step's number: a run that goes on from a checkpoint
     computes what it would have computed without the break.
@@ -87,21 +84,14 @@ def train_supervised(
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
         log: called with each step, from 0, and its loss.
 
-    Returns:
-        The model, in evaluation mode, its weights frozen, named "supervised".
-
     Raises:
         InputError: a setting is out of range, a scene has no labels, or the checkpoint is of another run.
     """
     settings = settings or SupervisedSettings()
     run = Supervision(train, config, settings, torch.device(device), backend)
     state = {"head": run.head, "optimizer": run.descent, "model": run.model.backbone}
-    identity = {
-        **asdict(settings),
-        "config": record(config),
-        "scenes": [scene.name for scene in train.scenes],
-        "classes": list(train.classes.names),
-    }
+    scenes, classes = [scene.name for scene in train.scenes], list(train.classes.names)
+    identity = {**asdict(settings), "config": record(config), "scenes": scenes, "classes": classes}
     kept: dict[str, Any] = {"batch": run.clouds, "checkpoint": checkpoint, "every": every}
     trainer = Trainer(run.step, state, identity, steps=settings.steps, **kept)
     trainer.run(None if log is None else lambda step, outcome: log(step, outcome["loss"]))
@@ -111,11 +101,8 @@ def train_supervised(
 def supervised_model(
     checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str | None = None
 ) -> Model:
-    """Return the network in a checkpoint of `train_supervised`, finished or not, as that would return it.
-
-    Raises:
-        InputError: the file is not such a checkpoint.
-    """
+    """Return the network in a checkpoint of `train_supervised`, finished or not, as that would return it, or raise
+    InputError for other files."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         config = shape_of(state["run"]["config"])
@@ -130,58 +117,43 @@ class Supervision:
     """The network, its head and the optimiser of a run, and its step."""
 
     def __init__(
-        self,
-        train: Dataset,
-        config: Shape,
-        settings: SupervisedSettings,
-        device: torch.device,
-        backend: str | None,
+        self, train: Dataset, config: Shape, settings: SupervisedSettings, device: torch.device, backend: str | None
     ) -> None:
         self.train, self.settings = train, settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.model = Model(config, backend=backend, meta={"name": "supervised", "data": train.name})
             self.levels = list(range(config.levels)) if settings.head == "all" else [0]
-            width = sum(config.widths[level] for level in self.levels)
-            self.head = nn.Linear(width, len(train.classes))
+            self.head = nn.Linear(sum(config.widths[level] for level in self.levels), len(train.classes))
         self.model.to(device).train()
         self.head.to(device)
         kept = {name: getattr(settings, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
         self.descent = Descent([*self.model.parameters(), *self.head.parameters()], **kept)
 
     def clouds(self, step: int) -> tuple[list[PointCloud], torch.Generator]:
-        """Return the batch of a step, cropped and augmented, and the generator of what else is random in it.
-
-        Raises:
-            InputError: a scene has no labels.
-        """
+        """Return the batch of a step, cropped and augmented, and the generator of what else is random in it."""
         clouds, settings = [], self.settings
+        generator = torch.Generator().manual_seed((settings.seed << 32) + step)
         for _, scene in turns(step, settings.batch, self.train.scenes, settings.seed):
             cloud = scene.read()
             if cloud.segment is None:
                 raise InputError(f"{scene.name} has no labels; give scenes with segment.")
-            clouds.append(completed(cloud))
-        generator = torch.Generator().manual_seed((settings.seed << 32) + step)
-        return [augmented(cropped(cloud, settings.crop, generator), generator) for cloud in clouds], generator
+            clouds.append(augmented(cropped(completed(cloud), settings.crop, generator), generator))
+        return clouds, generator
 
     def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:
-        """Learn from one batch and return its loss."""
+        """Learn from one batch and return its loss, the mean cross entropy of all labelled points."""
         self.descent.begin(step)
-        loss = self._loss(*batch)
-        loss.backward()
-        self.descent.end()
-        return {"loss": float(loss.detach())}
-
-    def _loss(self, clouds: list[PointCloud], generator: torch.Generator) -> Tensor:
-        """Return the mean cross entropy of all labelled points; those of one voxel share its logits."""
-        model, device = self.model, self.model.device
+        (clouds, generator), model, device = batch, self.model, self.model.device
         voxels = voxelize(clouds, model.config.inputs, model.ops)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, model.ops, len(clouds))
         features = model.backbone(voxels.features.to(device), hierarchy, model.ops, generator)
-        read = descriptors(features, hierarchy, self.levels, model.config.sampling, model.ops)
-        logits = self.head(read)
+        logits = self.head(descriptors(features, hierarchy, self.levels, model.config.sampling, model.ops))
         labels = torch.cat([torch.from_numpy(cloud.segment) for cloud in clouds])
-        known, classes = labels >= 0, logits.shape[1]
+        known, classes = labels >= 0, logits.shape[1]  # the points of one voxel share its logits
         counts = torch.bincount(voxels.owner[known] * classes + labels[known], minlength=logits.numel())
         counts = counts.view_as(logits).to(logits)
-        return -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
+        loss = -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
+        loss.backward()
+        self.descent.end()
+        return {"loss": float(loss.detach())}

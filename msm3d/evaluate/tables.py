@@ -5,26 +5,41 @@ from statistics import mean, stdev
 from typing import Any
 
 from .._util.words import count
-from ..tasks.confusion import percent
+from ..tasks.confusion import percent, table
 from ..tasks.segmentation import Segmentation
 from .report import Report, limit_of
 
-FEW_SCENES = 5
-"""With fewer scenes to test on, a report says that it is not a result."""
+FEW_SCENES = 5  # with fewer scenes to test on, a report says that it is not a result
 
 
 def markdown(report: Report) -> str:
     """Return the whole text."""
-    data, main = report.data, report.data["task"]["metrics"][0]
+    data, (main, *_), of_class = report.data, report.data["task"]["metrics"], report.data["task"]["per_class"]
     task = "" if data["task"]["name"] == Segmentation.name else f": {data['task']['name']}"
-    parts = [f"# Probes on {data['dataset']['name']}{task}", *_caution(data["test"]["scenes"]), _main_table(report)]
-    if any(row["levels"] != "all" for row in report.rows):
-        parts += [f"## Levels, {main['title']}", _level_table(report)]
+    heads = _different(report, lambda row: (row["model"], row["head"]))
+    parts = [f"# Probes on {data['dataset']['name']}{task}"]
+    if (scenes := data["test"]["scenes"]) < FEW_SCENES:
+        caution = f"So few say that it runs; give at least {FEW_SCENES} that differ, better 50."
+        parts += [f"**{count(scenes, 'test scene')}: not a result.** {caution}"]
+    metrics = data["task"]["metrics"]
+    rows = [[*head, *(_spread(report, metric, *head) for metric in metrics)] for head in heads]
+    parts += [table(["model", "method", *(metric["title"] for metric in metrics)], rows, 2)]
+    levels = _different(report, lambda row: (row["model"], row["head"], row["levels"]))
+    if any(name != "all" for _, _, name in levels):
+        rows = [
+            [model, head, name, *(_spread(report, main, model, head, of) for of in (name, f"all but {name}", "all"))]
+            for model, head, name in levels
+            if name != "all" and not name.startswith("all but ")
+        ]
+        titles = ["model", "method", "level", "alone", "all but this", "all"]
+        parts += [f"## Levels, {main['title']}", table(titles, rows, 3)]
     limits = _different(report, limit_of)
     if len(limits) > 1:
-        parts += [f"## Less to learn from, {main['title']}", _limit_table(report, limits)]
-    if data["task"]["per_class"]:
-        parts += [f"## Classes, {data['task']['per_class'][0]['title']}", *_class_table(report)]
+        rows = [[*head, *(_spread(report, main, *head, "all", limit) for limit in limits)] for head in heads]
+        titles = [f"{100 * share:g} % of scenes, {points or 'all'} points" for share, points in limits]
+        parts += [f"## Less to learn from, {main['title']}", table(["model", "method", *titles], rows, 2)]
+    if of_class:
+        parts += [f"## Classes, {of_class[0]['title']}", *_class_table(report, of_class[0]["name"], heads)]
     parts += ["## How it was measured", "\n".join(_how(data))]
     return "\n\n".join(parts) + "\n"
 
@@ -34,61 +49,17 @@ def _different(report: Report, key: Any) -> list[Any]:
     return list(dict.fromkeys(map(key, report.rows)))
 
 
-def _named(report: Report, *names: str) -> list[tuple[str, ...]]:
-    return _different(report, lambda row: tuple(row[name] for name in names))
-
-
-def _caution(scenes: int) -> list[str]:
-    if scenes >= FEW_SCENES:
-        return []
-    few = "1 test scene" if scenes == 1 else f"{scenes} test scenes"
-    return [f"**{few}: not a result.** So few say that it runs; give at least {FEW_SCENES} that differ, better 50."]
-
-
-def _main_table(report: Report) -> str:
-    metrics = report.data["task"]["metrics"]
-    lines = [f"| model | method | {' | '.join(m['title'] for m in metrics)} |", "|---|---|" + "---:|" * len(metrics)]
-    for model, head in _named(report, "model", "head"):
-        scores = " | ".join(_spread(report, metric, model, head) for metric in metrics)
-        lines.append(f"| {model} | {head} | {scores} |")
-    return "\n".join(lines)
-
-
-def _level_table(report: Report) -> str:
-    main = report.data["task"]["metrics"][0]
-    lines = ["| model | method | level | alone | all but this | all |", "|---|---|---:|---:|---:|---:|"]
-    for model, head, levels in _named(report, "model", "head", "levels"):
-        if levels == "all" or levels.startswith("all but "):
-            continue
-        sets = (levels, f"all but {levels}", "all")
-        scores = " | ".join(_spread(report, main, model, head, name) for name in sets)
-        lines.append(f"| {model} | {head} | {levels} | {scores} |")
-    return "\n".join(lines)
-
-
-def _limit_table(report: Report, limits: list[Any]) -> str:
-    main = report.data["task"]["metrics"][0]
-    heads = " | ".join(f"{100 * share:g} % of scenes, {points or 'all'} points" for share, points in limits)
-    lines = [f"| model | method | {heads} |", "|---|---|" + "---:|" * len(limits)]
-    for model, head in _named(report, "model", "head"):
-        scores = " | ".join(_spread(report, main, model, head, "all", limit) for limit in limits)
-        lines.append(f"| {model} | {head} | {scores} |")
-    return "\n".join(lines)
-
-
-def _class_table(report: Report) -> Iterator[str]:
-    data, metric = report.data, report.data["task"]["per_class"][0]
-    columns = _named(report, "model", "head")
-    titles = " | ".join(f"{model}, {head}" for model, head in columns)
-    lines = [f"| class | points | {titles} |", "|---|---:|" + "---:|" * len(columns)]
-    absent = []
+def _class_table(report: Report, metric: str, heads: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield the means over the seeds that have the metric of a class, and the names of the classes without points."""
+    data, rows, absent = report.data, [], []
     for name, points in zip(data["dataset"]["class_names"], data["test"]["class_points"], strict=True):
         if not points:
             absent.append(name)
             continue
-        scores = [_known(report, f"{metric['name']}/{name}", model, head) for model, head in columns]
-        lines.append(f"| {name} | {points} | {' | '.join(scores)} |")
-    yield "\n".join(lines)
+        found = [(*head, f"{metric}/{name}") for head in heads]
+        scores = (mean(report.values(*one)) if report.defined(*one) else None for one in found)
+        rows.append([name, points, *map(percent, scores)])
+    yield table(["class", "points", *(f"{model}, {head}" for model, head in heads)], rows, 1)
     if absent:
         yield f"Without a point to test on: {', '.join(absent)}."
 
@@ -96,8 +67,7 @@ def _class_table(report: Report) -> Iterator[str]:
 def _how(data: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each protocol, sample to learn from, test, model and machine."""
     for name, entry in data["protocols"].items():
-        settings = ", ".join(f"{k} {v}" for k, v in entry["settings"].items())
-        yield f"- {name}, version {entry['version']}: {settings or 'its own settings'}"
+        yield f"- {name}, version {entry['version']}: {_listed(entry['settings']) or 'its own settings'}"
     for entry in data["train"]:
         yield (
             f"- seed {entry['seed']}: learned from {entry['scenes']} of {entry['of']} scenes "
@@ -112,26 +82,23 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
         + ("; means over the classes present" if data["task"]["per_class"] else "")
     )
     for name, entry in data["models"].items():
-        facts = ", ".join(f"{k} {v}" for k, v in entry.items() if v is not None and k != "name")
-        yield f"- {name}: {facts}"
+        yield f"- {name}: {_listed({k: v for k, v in entry.items() if v is not None and k != 'name'})}"
     if any("weights_sha256" in entry for entry in data["models"].values()):
         yield (
             "- file_sha256 is of the file model.safetensors, as `msm3d info` shows it; weights_sha256 is of the "
             "network's shape and numbers, in whatever file they are"
         )
-    yield "- " + ", ".join(f"{k} {v}" for k, v in data["machine"].items())
+    yield f"- {_listed(data['machine'])}"
 
 
-def _spread(report: Report, metric: dict[str, Any], *of: Any) -> str:
+def _listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _spread(report: Report, metric: dict[str, Any], model: str, head: str, *of: Any) -> str:
     """Return mean and, of several seeds, standard deviation: in percent if the metric is a share."""
-    values = report.values(of[0], of[1], metric["name"], *of[2:])
-    if not metric["share"]:
-        text = f"{mean(values):.3g}"
-        return text if len(values) == 1 else f"{text} ± {stdev(values):.2g}"
-    text = percent(mean(values))
-    return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"
-
-
-def _known(report: Report, metric: str, model: str, head: str) -> str:
-    """Return the mean over the seeds that have a metric, in percent."""
-    return percent(mean(report.values(model, head, metric)) if report.defined(model, head, metric) else None)
+    values = report.values(model, head, metric["name"], *of)
+    text = percent(mean(values)) if metric["share"] else f"{mean(values):.3g}"
+    if len(values) == 1:
+        return text
+    return f"{text} ± {100 * stdev(values):.1f}" if metric["share"] else f"{text} ± {stdev(values):.2g}"

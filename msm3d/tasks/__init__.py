@@ -1,9 +1,5 @@
-"""What descriptors are good for: each task in a file of its own, the heads that it is learned with, their registries.
-
-A task is a subclass of `Task`, a head one of `Head` (or `Classifier`). Others add theirs by `register`, here or in
-`heads`, or, so that they are found in every process, by an entry point of the group `msm3d.tasks` or `msm3d.heads` that
-names the class.
-"""
+"""What descriptors are good for: tasks, heads, and their registries, which entry points of `msm3d.tasks` and
+`msm3d.heads` add to in every process."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,9 +1,4 @@
-"""What a task is: what it needs of a labelled scan, what a head learns for it, and how a prediction is scored.
-
-The evaluation knows nothing else of any task. A head sees rows: by default the descriptors of labelled points and one
-target for each. A task whose rows are others, such as objects, replaces `examples` and `inputs`; one that makes more of
-a head's rows than a value per point, such as instances out of offsets, replaces `prediction`.
-"""
+"""What a task is: what it needs of a labelled scan, what a head learns for it, and how a prediction is scored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -15,8 +10,6 @@ import numpy as np
 from ..datasets.classes import IGNORE, ClassList
 from ..errors import InputError
 from ..scan.cloud import PointCloud
-
-_CALLED = {"segment": "labels"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,12 @@ class Tally(Protocol):
 
 
 class Task(ABC):
-    """Something to predict from descriptors. A subclass has a `name` and says what the comments of each field ask."""
+    """Something to predict from descriptors. A subclass has a `name` and says what the comments of each field ask.
+
+    A head sees rows: by default the descriptors of labelled points and one target for each. A task whose rows are
+    others, such as objects, replaces `examples` and `inputs`; one that makes more of a head's rows than a value per
+    point, such as instances out of offsets, replaces `prediction`.
+    """
 
     name: ClassVar[str]
     """In the registry, on the command line and in reports."""
@@ -59,8 +57,6 @@ class Task(ABC):
     whole_scenes: ClassVar[bool] = False
     """Whether only whole scenes can be judged, not a sample of their points."""
 
-    # --- what is learned ---
-
     @abstractmethod
     def targets(self, scan: PointCloud) -> np.ndarray:
         """Return what is to be learned of each point, (n, ...)."""
@@ -72,21 +68,13 @@ class Task(ABC):
     def examples(
         self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, chosen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a head learns from a scan: features (k, c) float16 and targets (k, ...).
-
-        Args:
-            features: descriptors (m, c) of the scan.
-            owner: the row (n,) of each point.
-            scan: with all that the task needs.
-            chosen: some of the labelled points, in random order.
-        """
+        """Return what a head learns from a scan, features (k, c) float16 and targets (k, ...): `features` are its
+        descriptors (m, c), `owner` the row (n,) of each point, `chosen` some of the labelled points in random order."""
         return features[owner[chosen]], self.targets(scan)[chosen]
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:
         """Return the head, fitted on the examples of some scans."""
         return head.fit(rows)
-
-    # --- what is judged ---
 
     def truth(self, scan: PointCloud) -> Any:
         """Return what a prediction for the scan is held against."""
@@ -114,13 +102,11 @@ class Task(ABC):
         """Return how many points of each class are judged; of a task without classes nothing."""
         return []
 
-    # --- what is refused ---
-
     def require(self, name: str, scan: PointCloud) -> None:
         """Raise InputError unless the scan of a name has what the task needs."""
         for attribute in self.needs:
             if getattr(scan, attribute) is None:
-                what = _CALLED.get(attribute, attribute)
+                what = "labels" if attribute == "segment" else attribute
                 raise InputError(f"{name} has no {what}; give scenes with {attribute}.")
 
     def chosen(self, name: str, scan: PointCloud) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What labels are worth: a confusion matrix that grows scene by scene, and the scores read from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,18 +16,12 @@ AVERAGES = ("present", "all")
 class Scores:
     """Scores of one confusion matrix, all within 0 to 1; a class that nothing is known of has None."""
 
-    miou: float
-    """Mean over classes of true positives / (true positives + false positives + false negatives)."""
-    macc: float
-    """Mean over classes of the share of their points that was found."""
-    allacc: float
-    """Share of all points that was predicted rightly."""
-    iou: tuple[float | None, ...]
-    """Intersection over union of each class; None where it is neither in the ground truth nor predicted."""
-    accuracy: tuple[float | None, ...]
-    """Share of each class that was found; None where it is not in the ground truth."""
-    points: tuple[int, ...]
-    """Points of each class in the ground truth."""
+    miou: float  # mean over classes of true positives / (true positives + false positives + false negatives)
+    macc: float  # mean over classes of the share of their points that was found
+    allacc: float  # share of all points that was predicted rightly
+    iou: tuple[float | None, ...]  # of each class; None where it is neither in the ground truth nor predicted
+    accuracy: tuple[float | None, ...]  # share of each class that was found; None where it is not in the ground truth
+    points: tuple[int, ...]  # of each class in the ground truth
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
@@ -52,11 +46,7 @@ class Confusion:
         self.matrix = np.zeros((classes, classes), dtype=np.int64)
 
     def update(self, truth: Any, predicted: Any) -> "Confusion":
-        """Count more points.
-
-        Args:
-            truth: (n,) integer labels, 0 to classes - 1, or the ignored one.
-            predicted: (n,) integer labels, 0 to classes - 1.
+        """Count more points, by integer labels (n,) of 0 to classes - 1, in `truth` also the ignored one.
 
         Raises:
             InputError: the lengths differ, or a label is out of range.
@@ -84,36 +74,23 @@ class Confusion:
 
     def __add__(self, other: "Confusion") -> "Confusion":
         """Return the counts of both."""
-        total = Confusion(len(self.matrix), self.ignore)
-        total.matrix = self.matrix + other.matrix
+        total = self.grown(0)
+        total.matrix += other.matrix
         return total
 
     def scores(self, average: str = "present") -> Scores:
-        """Return the scores.
+        """Return the scores; an `average` other than these two raises InputError.
 
-        Args:
-            average: over which classes the means go. "present": mIoU over the classes in the ground truth or the
-                prediction and mAcc over those in the ground truth, so that a class which a small test set does not
-                hold does not count as a failure; ScanNet's evaluation leaves out the same ones. "all": every class,
-                absent ones as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets with 20 and
-                13 classes all are there, and both are the same.
-
-        Raises:
-            InputError: `average` is neither of them.
+        "present": mIoU over the classes in the ground truth or the prediction, mAcc over those in the ground truth, as
+        ScanNet's evaluation does: what a small test set does not hold is no failure. "all": every class, absent ones
+        as 0, as Pointcept's validation does. On ScanNet's and S3DIS's own test sets all are there: both are the same.
         """
         if average not in AVERAGES:
             raise InputError(f"average is {average!r}; choose one of {', '.join(AVERAGES)}.")
         hits, truth, predicted = np.diag(self.matrix), self.matrix.sum(1), self.matrix.sum(0)
         iou, accuracy = _shares(hits, truth + predicted - hits), _shares(hits, truth)
-        total = int(truth.sum())
-        return Scores(
-            miou=_mean(iou, average),
-            macc=_mean(accuracy, average),
-            allacc=int(hits.sum()) / total if total else 0.0,
-            iou=tuple(iou),
-            accuracy=tuple(accuracy),
-            points=tuple(truth.tolist()),
-        )
+        allacc = int(hits.sum()) / max(1, int(truth.sum()))
+        return Scores(_mean(iou, average), _mean(accuracy, average), allacc, iou, accuracy, tuple(truth.tolist()))
 
 
 def class_table(scores: Scores, names: Sequence[str]) -> str:
@@ -125,25 +102,27 @@ def class_table(scores: Scores, names: Sequence[str]) -> str:
     | wall | 100.0 | 100.0 | 2 |
     | floor | - | - | 0 |
     """
-    rows = ["| class | IoU | accuracy | points |", "|---|---:|---:|---:|"]
-    for name, iou, accuracy, points in zip(names, scores.iou, scores.accuracy, scores.points, strict=True):
-        rows.append(f"| {name} | {percent(iou)} | {percent(accuracy)} | {points} |")
-    return "\n".join(rows)
+    each = zip(names, scores.iou, scores.accuracy, scores.points, strict=True)
+    rows = [[name, percent(iou), percent(accuracy), points] for name, iou, accuracy, points in each]
+    return table(["class", "IoU", "accuracy", "points"], rows, 1)
+
+
+def table(titles: Sequence[str], rows: Iterable[Iterable[Any]], left: int) -> str:
+    """Return a Markdown table, whose columns after the first `left` are numbers."""
+    rule = "|" + "---|" * left + "---:|" * (len(titles) - left)
+    first, *others = (f"| {' | '.join(map(str, row))} |" for row in [titles, *rows])
+    return "\n".join([first, rule, *others])
 
 
 def percent(value: float | None) -> str:
-    """Return a share as text in percent, "-" for None.
-
-    >>> percent(0.6871), percent(None)
-    ('68.7', '-')
-    """
+    """Return a share as text in percent, such as 68.7, and "-" for None."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _shares(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
-    return [int(a) / int(b) if b else None for a, b in zip(part, whole, strict=True)]
+def _shares(part: np.ndarray, whole: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(int(a) / int(b) if b else None for a, b in zip(part, whole, strict=True))
 
 
-def _mean(shares: list[float | None], average: str) -> float:
-    values = [0.0 if share is None else share for share in shares if share is not None or average == "all"]
+def _mean(shares: tuple[float | None, ...], average: str) -> float:
+    values = [share or 0.0 for share in shares if share is not None or average == "all"]
     return sum(values) / len(values) if values else 0.0

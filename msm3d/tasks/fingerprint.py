@@ -35,23 +35,17 @@ class Fingerprint:
     ) -> "Fingerprint":
         """Return the fingerprint of what `model.extract(..., levels=levels, sampling=sampling)` returns.
 
-        It reads every weight; make it once where many calls need it.
+        It reads every weight of `source`, make it once where many calls need it; a fingerprint stays what it is.
 
         >>> from msm3d import BackboneConfig
         >>> Fingerprint.of(Model(BackboneConfig()), levels=[0, -1]).widths
         (64, 384)
-
-        Args:
-            source: the model; a fingerprint stays what it is.
-            levels: as for `Model.extract`.
-            sampling: as for `Model.extract`.
         """
         if isinstance(source, Fingerprint):
             return source
         source.channels(levels)  # says what is wrong with them
-        infos = source.feature_info
-        if levels is not None:
-            infos = [infos[level] for level in np.atleast_1d(levels)]
+        known = source.feature_info
+        infos = known if levels is None else [known[level] for level in np.atleast_1d(levels)]
         return cls(
             name=str(source.meta.get("name") or "untrained"),
             weights=model_hash(source),
@@ -72,15 +66,14 @@ class Fingerprint:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return asdict(self) | {"levels": list(self.levels), "widths": list(self.widths)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
         """Build from `to_dict`'s values, or raise InputError."""
         try:
-            levels, widths = (tuple(map(int, values[key])) for key in ("levels", "widths"))
-            name, weights, reading = (str(values[key]) for key in ("name", "weights", "reading"))
-            made = cls(name=name, weights=weights, levels=levels, widths=widths, reading=reading)
+            fields: dict[str, Any] = {key: str(values[key]) for key in ("name", "weights", "reading")}
+            made = cls(**fields, levels=tuple(map(int, values["levels"])), widths=tuple(map(int, values["widths"])))
         except (TypeError, ValueError, KeyError):
             made = None
         if made is None or made.to_dict() != values:

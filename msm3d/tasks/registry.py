@@ -1,7 +1,7 @@
 """Things by name: those that the package has, those that were registered here, and those of installed packages."""
 
 from collections.abc import Iterator
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from .._util.plugins import installed
@@ -18,14 +18,10 @@ class Registry:
     >>> heads["lineal"]
     Traceback (most recent call last):
     msm3d.errors.InputError: unknown head 'lineal'; did you mean 'linear'?
-
-    Args:
-        what: what a thing is called in a sentence.
-        group: of the entry points by which installed packages add theirs.
-        known: name to class, or to where it is, as MODULE:NAME.
     """
 
     def __init__(self, what: str, group: str, known: dict[str, Any]) -> None:
+        """Begin with `known`, name to class or to MODULE:NAME; installed packages add theirs by entry points."""
         self.what, self.group, self.known = what, group, known
 
     def register(self, kind: Any) -> Any:
@@ -35,28 +31,12 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         """Yield every name, the package's own first."""
-        yield from dict.fromkeys([*self.known, *self._installed()])
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is such a thing."""
-        return name in self.known or name in self._installed()
+        yield from dict.fromkeys([*self.known, *(entry.name for entry in installed(self.group))])
 
     def __getitem__(self, name: str) -> Any:
-        """Return the class of a name.
-
-        Raises:
-            InputError: there is no such thing here.
-        """
-        found = self.known.get(name)
+        """Return the class of a name, or raise InputError where there is none."""
+        found = self.known.get(name) or next((entry.load() for entry in installed(self.group, name=name)), None)
         if found is None:
-            others = self._installed()
-            if name not in others:
-                raise InputError(f"unknown {self.what} {name!r}; {choices(name, list(self))}")
-            found = self.known[name] = others[name].load()
-        if isinstance(found, str):
-            module, _, attribute = found.partition(":")
-            found = self.known[name] = getattr(import_module(module), attribute)
-        return found
-
-    def _installed(self) -> dict[str, Any]:
-        return {entry.name: entry for entry in installed(self.group)}
+            raise InputError(f"unknown {self.what} {name!r}; {choices(name, list(self))}")
+        self.known[name] = resolve_name(found) if isinstance(found, str) else found
+        return self.known[name]

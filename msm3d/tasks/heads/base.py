@@ -14,7 +14,7 @@ from ...errors import InputError, Msm3dError, require
 from ...model import Model
 from ..confusion import Confusion, Scores
 from ..fingerprint import Fingerprint
-from .rows import LabelledRows, as_features, as_labels, as_tensor, columns_of
+from .rows import LabelledRows, as_labels, as_tensor, columns_of, require_features
 from .saved import Saved
 
 Self = TypeVar("Self", bound="Head")
@@ -28,8 +28,7 @@ class NotFittedError(Msm3dError, RuntimeError):
 class Constraint(NamedTuple):
     """What a parameter must be."""
 
-    needed: str
-    """In words."""
+    needed: str  # in words
     holds: Callable[[Any], bool]
 
     def or_none(self) -> "Constraint":
@@ -70,8 +69,6 @@ class Head(Saved, ABC):
     fingerprint_: Fingerprint | None = field(init=False)
     """Which descriptors these were, if `fit` was told."""
 
-    # --- parameters ---
-
     @classmethod
     def parameters(cls) -> list[str]:
         """Return the names of the constructor's arguments, those of the subclass first."""
@@ -79,11 +76,7 @@ class Head(Saved, ABC):
         return sorted((f.name for f in fields(cls) if f.init), key=lambda name: sum(name in kind for kind in kinds[1:]))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments.
-
-        Args:
-            deep: accepted for scikit-learn; nothing here is nested.
-        """
+        """Return the constructor's arguments; `deep` is accepted for scikit-learn, nothing here is nested."""
         return {name: getattr(self, name) for name in self.parameters()}
 
     def set_params(self: Self, **params: Any) -> Self:
@@ -110,8 +103,6 @@ class Head(Saved, ABC):
         values = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
         return f"{type(self).__name__}({values})"
 
-    # --- learning ---
-
     def fit(self: Self, X: Any, y: Any = None, *, of: Of = None) -> Self:
         """Learn from features and what belongs to them.
 
@@ -130,30 +121,23 @@ class Head(Saved, ABC):
         data.columns = columns_of(self.blocks, data.width)
         self.fingerprint_ = None if of is None else Fingerprint.of(of)
         if self.fingerprint_ is not None:
-            as_features(data.arrays[0], width=self.fingerprint_.channels)
+            require_features(data.arrays[0], width=self.fingerprint_.channels)
         self._learn(data)
         return self
 
     def _gathered(self, X: Any, y: Any) -> LabelledRows:
-        """Return the rows that `fit` was given."""
-        return LabelledRows.of(X, y, ignore=None)
+        return LabelledRows(X, y, ignore=None)
 
     @abstractmethod
     def _learn(self, data: LabelledRows) -> None:
         """Learn from some rows, of which `data.take` returns the columns of `blocks`."""
-
-    # --- predicting ---
 
     @abstractmethod
     def _values(self, X: Tensor) -> Tensor:
         """Return what `X` (n, c) float32, on the head's device, leads to: a row for each."""
 
     def predict(self, X: Any, *, of: Of = None) -> np.ndarray:
-        """Return what each row of `X` (n, c) leads to.
-
-        Args:
-            X: (n, c) features.
-            of: the model that made them, or their `Fingerprint`; those of another one are refused.
+        """Return what each row of `X` (n, c) leads to; `of` is the model that made them, or their `Fingerprint`.
 
         Raises:
             InputError: the features are of another width, or of another network than those of `fit`.
@@ -165,10 +149,8 @@ class Head(Saved, ABC):
     ) -> Iterator[tuple[str, str, np.ndarray]]:
         """Yield the name of a choice of columns, that of a variant, and what `predict` returns for these.
 
-        Args:
-            X: (n, c) features.
-            choices: slices by name; more than one only where there is `one_fit` for all.
-            each: variants that one fit can be asked for, such as numbers of neighbours.
+        Of `choices`, slices by name, there is more than one only where there is `one_fit` for all; `each` are variants
+        that one fit can be asked for, such as numbers of neighbours.
         """
         for name in choices:
             yield name, "", self.predict(X)
@@ -181,12 +163,10 @@ class Head(Saved, ABC):
     def require_same(self, X: Any, of: Of = None) -> None:
         """Raise InputError unless features are of the width, and, where it is given, of the network of `fit`."""
         self.require_fitted()
-        as_features(X, width=self.n_features_in_)
-        if of is None:
-            return
-        if self.fingerprint_ is None:
+        require_features(X, width=self.n_features_in_)
+        if of is not None and self.fingerprint_ is None:
             raise InputError("this head was not told which network its features are of; fit it again with of=model.")
-        if (given := Fingerprint.of(of)) != self.fingerprint_:
+        if of is not None and (given := Fingerprint.of(of)) != self.fingerprint_:
             raise InputError(
                 f"the features are of {given}, but this head was fitted on those of {self.fingerprint_}; "
                 "extract them with that model, or fit the head again."
@@ -197,8 +177,8 @@ class Head(Saved, ABC):
     ) -> Iterator[Tensor]:
         """Apply `function`, or else `_values`, to `X` chunk by chunk."""
         self.require_same(X, of)
+        rows = rows or self._rows
         with torch.no_grad():
-            rows = rows or self._rows
             for start in range(0, len(X), rows):
                 yield (function or self._values)(as_tensor(X[start : start + rows]).to(self._device))
 
@@ -210,6 +190,12 @@ class Head(Saved, ABC):
     def _rows(self) -> int:
         """Rows to work on at a time."""
         return 1 << 14
+
+    @property
+    def _width(self) -> int:
+        """Columns that are learned from."""
+        columns = columns_of(self.blocks, self.n_features_in_)
+        return self.n_features_in_ if columns is None else len(columns)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -223,7 +209,7 @@ class Classifier(Head):
     """(k,) the labels met in `fit`, ascending."""
 
     def _gathered(self, X: Any, y: Any) -> LabelledRows:
-        data = LabelledRows.of(X, y, self.ignore)
+        data = LabelledRows(X, y, self.ignore)
         self.classes_ = np.unique(data.labels)
         return data
 
@@ -241,12 +227,8 @@ class Classifier(Head):
         return values.softmax(1)
 
     def confusion(self, X: Any, y: Any = None) -> Confusion:
-        """Return the confusion matrix over labelled features.
-
-        Args:
-            X: (n, c), or an iterable of pairs (features, labels) of which one at a time is held.
-            y: (n,) labels, None with an iterable.
-        """
+        """Return the confusion matrix over features (n, c) and labels (n,), or for `y=None` over an iterable of such
+        pairs, of which one at a time is held."""
         confusion = Confusion(0, self.ignore)
         for features, labels in [(X, y)] if y is not None else X:
             truth, predicted = as_labels(labels), self.predict(features)

@@ -1,7 +1,8 @@
 """The linear probe: one linear layer, learned on frozen features."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -14,8 +15,7 @@ from ...training.descent import BETAS, schedule
 from .base import ABOVE_0, AT_LEAST_1, SHARE, Classifier, Head, Of
 from .rows import LabelledRows, columns_of
 
-HELD = 1 << 29
-"""Bytes of features that are read once and kept; more are read again for each mini-batch."""
+HELD = 1 << 29  # bytes of features that are read once and kept; more are read again for each mini-batch
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,7 +54,27 @@ class LinearProbe(Classifier):
     def _learn(self, data: LabelledRows) -> None:
         mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
         self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
-        self._weight, self._bias, losses = self._learned(data)
+        labels, width = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device), self._width
+        weight = torch.zeros((len(self.classes_), width), device=self._device, requires_grad=True)
+        bias = torch.zeros(len(self.classes_), device=self._device, requires_grad=True)
+        groups = [{"params": [weight], "weight_decay": self.weight_decay}, {"params": [bias], "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
+        losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
+        whole = self._standardized(data, np.arange(len(data))) if 4 * len(data) * width <= HELD else None
+        x = torch.empty((min(self.batch, len(data)), width), device=self._device)
+        for step, rows in zip(range(self.steps), _orders(len(data), self.batch, self.random_state), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
+            if whole is None:
+                x = self._standardized(data, rows.numpy())
+            else:
+                torch.index_select(whole, 0, rows.to(self._device), out=x)
+            loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[step] = loss.detach()
+        self._weight, self._bias = weight.detach(), bias.detach()
         self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
         self._fold()
 
@@ -65,33 +85,6 @@ class LinearProbe(Classifier):
         coef = torch.zeros((len(self.classes_), self.n_features_in_), dtype=torch.float64)
         coef[:, slice(None) if self._columns is None else torch.from_numpy(self._columns)] = folded
         self.coef_, self.intercept_ = coef.numpy(), (self._bias.cpu() - (folded * mean).sum(1)).numpy()
-
-    def _learned(self, data: LabelledRows) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weight (k, c) and bias (k,) on standardised columns, and the loss (steps,) of each step."""
-        labels = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device)
-        width = self.n_features_in_ if data.columns is None else len(data.columns)
-        weight = torch.zeros((len(self.classes_), width), device=self._device, requires_grad=True)
-        bias = torch.zeros(len(self.classes_), device=self._device, requires_grad=True)
-        groups = [{"params": [weight], "weight_decay": self.weight_decay}, {"params": [bias], "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
-        order = _Order(len(data), self.batch, self.random_state)
-        losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
-        whole = self._standardized(data, np.arange(len(data))) if 4 * len(data) * width <= HELD else None
-        x = torch.empty((min(self.batch, len(data)), width), device=self._device)
-        for step in range(self.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
-            rows = order.next()
-            if whole is None:
-                x = self._standardized(data, rows.numpy())
-            else:
-                torch.index_select(whole, 0, rows.to(self._device), out=x)
-            loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses[step] = loss.detach()
-        return weight.detach(), bias.detach(), losses
 
     def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
         return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)
@@ -109,8 +102,7 @@ class LinearProbe(Classifier):
         return names | {"losses": torch.tensor(self.losses_, dtype=torch.float64)}
 
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        columns = columns_of(self.blocks, self.n_features_in_)
-        k, width = len(self.classes_), self.n_features_in_ if columns is None else len(columns)
+        k, width = len(self.classes_), self._width
         each = (width,) if self.standardize else ()
         return {"weight": (k, width), "bias": (k,), "mean": each, "scale": each, "losses": (len(_tenths(self.steps)),)}
 
@@ -121,30 +113,20 @@ class LinearProbe(Classifier):
         self._fold()
 
 
-class _Order:
-    """Mini-batches of row numbers: every pass is a new permutation, cut into batches that may span two passes."""
-
-    def __init__(self, rows: int, batch: int, seed: int) -> None:
-        self.rows, self.batch = rows, batch
-        self.generator = torch.Generator().manual_seed(seed)
-        self.left = torch.empty(0, dtype=torch.int64)
-
-    def next(self) -> Tensor:
-        batch = min(self.batch, self.rows)
-        if len(self.left) < batch:
-            self.left = torch.cat([self.left, torch.randperm(self.rows, generator=self.generator)])
-        rows, self.left = self.left[:batch], self.left[batch:]
-        return rows
+def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Yield row numbers of mini-batches: every pass is a new permutation, cut into batches that may span two passes."""
+    generator, left, batch = torch.Generator().manual_seed(seed), torch.empty(0, dtype=torch.int64), min(batch, rows)
+    while True:
+        if len(left) < batch:
+            left = torch.cat([left, torch.randperm(rows, generator=generator)])
+        yield left[:batch]
+        left = left[batch:]
 
 
 def _statistics(data: LabelledRows) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each column over all rows, in float64; constant columns get 1."""
-    total, squares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    for x in data.passes():
-        total = total + x.double().sum(0)
-    mean = total / len(data)
-    for x in data.passes():
-        squares = squares + (x.double() - mean).square().sum(0)
+    mean = reduce(torch.add, (x.double().sum(0) for x in data.passes())) / len(data)
+    squares = reduce(torch.add, ((x.double() - mean).square().sum(0) for x in data.passes()))
     scale = (squares / len(data)).sqrt()
     scale[scale <= 1e-6 * (1 + mean.abs())] = 1
     return mean.float(), scale.float()
@@ -152,5 +134,4 @@ def _statistics(data: LabelledRows) -> tuple[Tensor, Tensor]:
 
 def _tenths(steps: int) -> list[tuple[int, int]]:
     """Return start and end of ten parts of the steps, or of as many as there are."""
-    edges = [steps * i // 10 for i in range(11)]
-    return [(a, b) for a, b in pairwise(edges) if b > a]
+    return [(a, b) for a, b in pairwise(steps * i // 10 for i in range(11)) if b > a]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from ...errors import InputError
 from .base import ABOVE_0, AT_LEAST_1, Classifier
-from .rows import LabelledRows, as_labels, columns_of
+from .rows import LabelledRows, as_labels
 
-SIMILARITIES = 1 << 24
-"""Similarities that are held at a time."""
+SIMILARITIES = 1 << 24  # similarities that are held at a time
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -62,11 +60,10 @@ class KNNProbe(Classifier):
             return np.arange(len(data))
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.random_state)).numpy()
         if self.balanced:  # in turn one of each class: sort by the place within the class
-            labels = data.labels[order]
-            by_class = np.argsort(labels, kind="stable")
-            starts = np.searchsorted(labels[by_class], labels[by_class])
+            by_class = np.argsort(data.labels[order], kind="stable")
+            ascending = data.labels[order[by_class]]
             place = np.empty(len(order), dtype=np.int64)
-            place[by_class] = np.arange(len(order)) - starts
+            place[by_class] = np.arange(len(order)) - np.searchsorted(ascending, ascending)
             order = order[np.argsort(place, kind="stable")]
         return np.sort(order[: self.bank])
 
@@ -79,7 +76,7 @@ class KNNProbe(Classifier):
     def neighbours_by(
         self, X: Any, choices: Sequence[Sequence[slice]], k: int | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return for each choice of slices what `neighbours` of a probe with only these slices would.
+        """Return for each choice among the probe's own `blocks` what `neighbours` of a probe with only these would.
 
         Each slice is compared once for all choices: most of the time goes into these products.
 
@@ -87,11 +84,6 @@ class KNNProbe(Classifier):
         >>> probe = KNNProbe(k=1, blocks=[slice(0, 2), slice(2, 5)]).fit(X, y)
         >>> [rows[:, 0].tolist() for _, rows in probe.neighbours_by(X[:2], [[slice(0, 2)], probe.blocks])]
         [[0, 1], [0, 1]]
-
-        Args:
-            X: (n, c) features.
-            choices: each some of the probe's own `blocks`.
-            k: how many neighbours; the probe's by default.
         """
         k = min(self.k if k is None else k, len(self._bank))
         blocks = list(self.blocks)
@@ -131,9 +123,9 @@ class KNNProbe(Classifier):
 
     def _similarities_by_block(self, X: Tensor) -> Tensor:
         """Return (blocks, n, bank): what each slice adds to the similarity."""
-        X = self._normalized(X)
-        edges = np.cumsum([0] + [len(range(*block.indices(self.n_features_in_))) for block in self.blocks])
-        return torch.stack([X[:, a:b] @ self._bank[:, a:b].T for a, b in pairwise(edges)])
+        widths = [len(range(*block.indices(self.n_features_in_))) for block in self.blocks]
+        pairs = zip(self._normalized(X).split(widths, 1), self._bank.split(widths, 1), strict=True)
+        return torch.stack([x @ bank.T for x, bank in pairs])
 
     def _votes(self, similarity: Tensor, rows: Tensor) -> Tensor:
         """Return the share (n, classes) of the votes."""
@@ -151,9 +143,8 @@ class KNNProbe(Classifier):
         return {"bank": self._bank, "labels": torch.from_numpy(self.bank_labels_)}
 
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        columns = columns_of(self.blocks, self.n_features_in_)
         rows = len(tensors["labels"]) if "labels" in tensors else 0
-        return {"bank": (rows, self.n_features_in_ if columns is None else len(columns)), "labels": (rows,)}
+        return {"bank": (rows, self._width), "labels": (rows,)}
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         labels = as_labels(tensors["labels"])

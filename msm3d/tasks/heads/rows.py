@@ -1,6 +1,6 @@
 """Labelled features in pieces: arrays in memory or on disk that a head reads rows of, as if they were one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,14 @@ from torch import Tensor
 from ...datasets.classes import IGNORE
 from ...errors import InputError
 
-ROWS = 1 << 12
-"""Rows that are read at a time where all are passed through."""
+ROWS = 1 << 12  # rows that are read at a time where all are passed through
 
 
 class LabelledRows:
     """The labelled rows of several feature arrays, in order; nothing is copied until rows are asked for.
 
     >>> pieces = [(np.zeros((2, 3)), np.array([1, -1])), (np.ones((1, 3)), np.array([5]))]
-    >>> rows = LabelledRows.of(pieces)
+    >>> rows = LabelledRows(pieces)
     >>> len(rows), rows.labels.tolist(), rows.take(np.array([1, 0])).tolist()
     (2, [1, 5], [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     """
@@ -26,18 +25,19 @@ class LabelledRows:
     columns: np.ndarray | None = None
     """What `take` reads; None for all."""
 
-    def __init__(self, pieces: Sequence[tuple[Any, Any]], ignore: int | None = IGNORE) -> None:
-        """Hold `pieces` of features (n, c) and labels (n,); of targets (n, ...) of any kind where `ignore` is None."""
-        if not pieces:
-            raise InputError("there are no features; give at least one array.")
+    def __init__(self, X: Any, y: Any = None, ignore: int | None = IGNORE) -> None:
+        """Hold features `X` (n, c) and labels `y` (n,), or where `y` is None an iterable of such pairs; with `ignore`
+        None the labels are targets (n, ...) of any kind."""
         self.arrays: list[Any] = []
         kept, labels = [], []
-        for features, truth in pieces:
+        for features, truth in X if y is None else [(X, y)]:
             truth = as_labels(truth) if ignore is not None else _in_memory(truth)
-            as_features(features, rows=len(truth), width=self.arrays[0].shape[1] if self.arrays else None)
+            require_features(features, rows=len(truth), width=self.arrays[0].shape[1] if self.arrays else None)
             self.arrays.append(features)
             kept.append(np.arange(len(truth)) if ignore is None else np.flatnonzero(truth != ignore))
             labels.append(truth[kept[-1]])
+        if not kept:
+            raise InputError("there are no features; give at least one array.")
         self.labels = np.concatenate(labels)
         if not len(self.labels):
             every = "there is no label" if ignore is None else f"every label is {ignore}, which is ignored"
@@ -45,11 +45,6 @@ class LabelledRows:
         self._rows = np.concatenate(kept)
         self._dtype = np.result_type(*{_in_memory(array[:0]).dtype for array in self.arrays})
         self._starts = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])])
-
-    @classmethod
-    def of(cls, X: Any, y: Any = None, ignore: int | None = IGNORE) -> "LabelledRows":
-        """Build from an array and its labels, or from an iterable of such pairs where `y` is None."""
-        return cls([(X, y)] if y is not None else list(X), ignore)
 
     def __len__(self) -> int:
         """Return the number of labelled rows."""
@@ -92,15 +87,14 @@ def columns_of(blocks: Iterable[slice] | None, width: int) -> np.ndarray | None:
     return None if np.array_equal(columns, np.arange(width)) else columns
 
 
-def as_features(X: Any, rows: int | None = None, width: int | None = None) -> Any:
-    """Return `X`, which may stay on disk, or say what is wrong with it."""
+def require_features(X: Any, rows: int | None = None, width: int | None = None) -> None:
+    """Say what is wrong with `X`, which may stay on disk."""
     if not isinstance(X, (np.ndarray, Tensor)) or X.ndim != 2:
         raise InputError(f"the features have shape {np.shape(X)}; give an array (n, c), one row per point.")
     if rows is not None and len(X) != rows:
         raise InputError(f"there are {len(X)} rows of features and {rows} labels; give one label per row.")
     if width is not None and X.shape[1] != width:
         raise InputError(f"the features have {X.shape[1]} columns, {width} are needed; use the same model for all.")
-    return X
 
 
 def as_labels(y: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A head on disk: a directory of head.json + head.safetensors, checked before it is believed, and the way to the Hub.
+"""A head on disk, head.json + head.safetensors, checked before it is believed, and the way to the Hub.
 
 `head.json` holds `format` ("msm3d-head"), `format_version`, `head` (its name), `parameters`, `features` (their number),
 `classes` (their labels, of a classifier), `fingerprint` (of the descriptors, or null) and `sha256` of head.safetensors.
@@ -6,8 +6,7 @@
 
 import json
 import os
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -35,36 +34,26 @@ class Saved:
     """What a head does with files; `heads.load` reads any head, a class's own `load` its own kind."""
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write head.json and head.safetensors, whole files or nothing, and return the directory.
-
-        Args:
-            directory: made where missing; a head already there is replaced.
-
-        Raises:
-            NotFittedError: there is nothing to save yet.
-            FileError: the directory is a file, or cannot be written.
-        """
+        """Write head.json and head.safetensors, whole files or nothing, and return the directory, made where missing.
+        A head already there is replaced; NotFittedError says that there is none yet, FileError that nothing can be
+        written there."""
         head: Any = self
         head.require_fitted()
-        fingerprint, classes = head.fingerprint_, getattr(head, "classes_", None)
+        fingerprint = head.fingerprint_
         values = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "head": head.name,
             "parameters": {name: _plain(value) for name, value in head.get_params().items() if name != "device"},
             "features": head.n_features_in_,
-            "classes": None if classes is None else classes.tolist(),
-            "fingerprint": None if fingerprint is None else fingerprint.to_dict(),
+            "classes": head.classes_.tolist() if hasattr(head, "classes_") else None,
+            "fingerprint": fingerprint and fingerprint.to_dict(),
         }
         return write_files(Path(directory), (CONFIG, TENSORS), values, self._state(), _card(values, fingerprint))
 
     @classmethod
     def load(cls: type[Self], directory: str | os.PathLike[str], *, device: str = "cpu") -> Self:
-        """Return the head that `save` wrote; it predicts the same to the bit.
-
-        Args:
-            directory: of head.json and head.safetensors.
-            device: where it is to work.
+        """Return the head that `save` wrote, to work on `device`; it predicts the same to the bit.
 
         Raises:
             WeightsError: a file is missing, damaged, of another program or kind of head, or made by a newer msm3d.
@@ -87,17 +76,17 @@ class Saved:
         head: Any = kind()
         head.set_params(**{name: _sliced(value) for name, value in values["parameters"].items()}, device=device)
         head.check_params()
-        fingerprint = values["fingerprint"]
+        fingerprint, width, classes = values["fingerprint"], values["features"], values["classes"]
         head.fingerprint_ = None if fingerprint is None else Fingerprint.from_dict(fingerprint)
-        head.n_features_in_ = values["features"]
-        if type(head.n_features_in_) is not int or not 0 < head.n_features_in_ <= _WIDEST:
-            raise InputError(f"it has {quoted(head.n_features_in_)} features")
-        if head.fingerprint_ is not None and head.fingerprint_.channels != head.n_features_in_:
-            raise InputError(f"{head.n_features_in_} features are not the {head.fingerprint_.channels} of its network")
-        if values["classes"] is not None:
-            head.classes_ = np.array(values["classes"], dtype=np.int64)
+        head.n_features_in_ = width
+        if type(width) is not int or not 0 < width <= _WIDEST:
+            raise InputError(f"it has {quoted(width)} features")
+        if head.fingerprint_ is not None and head.fingerprint_.channels != width:
+            raise InputError(f"{width} features are not the {head.fingerprint_.channels} of its network")
+        if classes is not None:
+            head.classes_ = np.array(classes, dtype=np.int64)
             if head.classes_.ndim != 1 or not len(head.classes_) or (np.diff(head.classes_) <= 0).any():
-                raise InputError(f"its classes are {quoted(values['classes'])}, not ascending labels")
+                raise InputError(f"its classes are {quoted(classes)}, not ascending labels")
         tensors = _tensors(directory, values["sha256"])
         there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if complaints := disagreements(head._shapes(tensors), there):
@@ -105,23 +94,16 @@ class Saved:
         head._restore(tensors)
         return head
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the head to the Hugging Face Hub in one commit and return its address.
-
-        Args:
-            repo_id: owner/name; made if it does not exist.
-            **options: `private`, `token` and `commit_message`.
-        """
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, token: Any = None, commit_message: str = "A head of msm3d"
+    ) -> str:
+        """Upload the head to the repository `repo_id`, owner/name, of the Hugging Face Hub, made if it does not exist,
+        in one commit, and return its address; raise InputError for other names."""
         if not _names_repository(repo_id):
             raise InputError(f"{quoted(repo_id)} cannot name a repository of the Hugging Face Hub; give owner/name.")
-        options = {
-            "private": False,
-            "token": None,
-            "message": options.pop("commit_message", "A head of msm3d"),
-        } | options
         with TemporaryDirectory() as folder:
-            where = self.save(Path(folder) / "head")
-            return hub.upload(where, repo_id, files=[CONFIG, TENSORS, CARD], **options)
+            where, files = self.save(Path(folder) / "head"), [CONFIG, TENSORS, CARD]
+            return hub.upload(where, repo_id, files=files, private=private, token=token, message=commit_message)
 
     @classmethod
     def from_pretrained(
@@ -132,13 +114,10 @@ class Saved:
         revision: str | None = None,
         **options: Any,
     ) -> Self:
-        """Return the head of a directory or a Hub repository.
+        """Return the head of a directory or of a Hub repository `owner/name`, to work on `device`.
 
-        Args:
-            source: a directory, or `owner/name` on the Hub.
-            device: where it is to work.
-            revision: branch, tag or commit of a Hub repository.
-            **options: `local_files_only`, `cache_dir` and `token`, as for any Hub client.
+        `revision` is a branch, tag or commit of a repository; `local_files_only`, `cache_dir` and `token` are as for
+        any Hub client.
 
         Raises:
             WeightsError: there is no such head, it cannot be downloaded, or it is damaged.
@@ -153,21 +132,11 @@ class Saved:
             hub.file(repo, TENSORS, directory.name, force=True, **options)
         return cls.load(directory, device=device)
 
-    @abstractmethod
-    def _state(self) -> dict[str, Tensor]:
-        """Return what was learned, by name."""
-
-    @abstractmethod
-    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes that `_state` has of this head's parameters, width and classes.
-
-        Args:
-            tensors: of a file, where a length is free; not to be relied on.
-        """
-
-    @abstractmethod
-    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `_state` returned."""
+    # What was learned, by name; its shapes by this head's parameters, width and classes, where only a length that is
+    # free may be that of the given tensors, which are of a file; and what takes over the tensors.
+    _state: Callable[[], dict[str, Tensor]]
+    _shapes: Callable[[Mapping[str, Tensor]], dict[str, tuple[int, ...]]]
+    _restore: Callable[[Mapping[str, Tensor]], None]
 
 
 def load(directory: str | os.PathLike[str], *, device: str = "cpu") -> Any:
@@ -192,10 +161,9 @@ def _values(directory: Path) -> dict[str, Any]:
         raise WeightsError(
             f'{path} is not a head of msm3d (it has no "format": "{FORMAT}"); give one that `save` wrote.'
         )
-    version = values.get("format_version")
+    version, wrong = values.get("format_version"), sorted(_FIELDS ^ values.keys())
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise WeightsError(f"{path} was made by a newer msm3d (format {quoted(version)}); run pip install -U msm3d.")
-    wrong = sorted(_FIELDS ^ values.keys())
     if version != FORMAT_VERSION or wrong or not isinstance(values["parameters"], dict):
         about = f"lacks, or should not have: {cut(', '.join(wrong))}" if wrong else "is not as `save` writes it"
         raise WeightsError(f"{path} {about}; {_AGAIN}")
