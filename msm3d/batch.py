@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._util import stages
 from ._util.atomic import apart
+from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, check, read_folder, read_with, results
@@ -88,9 +89,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         FileError: a scan does not exist, or is of a kind that is not read.
     """
     folder, paths = Path(output), [Path(scan) for scan in scans]
-    for path in paths:
-        if not path.exists():
-            raise FileError(f"{path}: does not exist; check the path.")
+    require_there(paths)
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
     if len(paths) == 1 and not into and (_is_scan(paths[0]) or WRITERS.find(folder)):
         if not _is_scan(paths[0]):
@@ -182,7 +181,7 @@ class Asked:
     levels: Sequence[int] | None = None
     sampling: str | None = None
     dtype: str = "float32"
-    max_memory: str | None = None
+    max_memory: int | str | None = None
     progress: bool | None = False
 
 

@@ -1,11 +1,18 @@
-"""Where results go, looked at before any work is done."""
+"""Where scans come from and results go, looked at before any work is done."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import FileError, InputError
 from .atomic import refusals
+
+
+def require_there(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise FileError for the first path that does not exist."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise FileError(f"{path}: does not exist; check the path.")
 
 
 def output_path(

@@ -6,12 +6,12 @@ from typing import Any
 from .. import __version__
 from ..errors import Msm3dError
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("check", help="what this machine has; paste it into an issue")
-    verb.set_defaults(run=run)
+    declared(verbs, "check", run, "what this machine has; paste it into an issue")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:

@@ -4,12 +4,12 @@ import argparse
 from typing import Any
 
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("models", help="the models that load by name")
-    verb.set_defaults(run=run)
+    declared(verbs, "models", run, "the models that load by name")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:
