@@ -3,14 +3,13 @@
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ._util import stages
-from ._util.atomic import apart
+from ._util.atomic import apart, made
 from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
@@ -228,7 +227,7 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     if not again and _is_there(job, meta):
         return replace(outcome, was_there=True)
     cloud = (read_folder if job.scan.is_dir() else read_with)(job.scan, options)
-    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
+    with made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
     size = job.target.stat().st_size
@@ -283,22 +282,6 @@ def _require_different(jobs: Sequence[Job]) -> None:
                 f"rename one of them, or {cure}."
             )
         scans[job.target] = job.scan
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder for what is written meanwhile; if that fails, no new folder is left."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            try:
-                path.rmdir()
-            except OSError:  # something else is in it
-                break
-        raise
 
 
 def _stops_all(error: BaseException | None) -> bool:

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -55,43 +55,34 @@ def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
     Raises:
         FileError: it cannot be written: a full disk, a folder that is read-only, too long a name.
     """
-    partial, lock = None, None
-    try:
-        with refusals(path):
-            _require_name(path)
-            sweep(path.parent)
-            partial, lock = _begun(path.parent, folder=False)
+    with refusals(path):
+        _require_name(path)
+        with _unfinished(path.parent, folder=False) as partial:
             yield partial
             if settled:
                 _settle(partial)
             partial.replace(path)
-    finally:
-        _release(partial, lock)
 
 
 @contextmanager
 def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
     """Yield an empty folder to write in; at the end its files move to `directory`, or all go if anything fails.
 
-    Other files in `directory` are left alone.
+    Other files in `directory`, which is made where missing, with its parents, are left alone.
 
     Args:
-        directory: made where missing, with its parents.
+        directory: the folder.
         last: the file to move last, where its presence says that all are there.
 
     Raises:
         FileError: it cannot be written, or is a file.
     """
-    stage, lock, made = None, None, []
-    try:
-        with refusals(directory):
-            _require_name(directory)
-            if directory.exists() and not directory.is_dir():
-                raise FileError(f"{directory} is a file; give the name of a folder.")
-            parent = directory.absolute().parent
-            made = _made(parent)
-            sweep(parent)
-            stage, lock = _begun(parent, folder=True)
+    with refusals(directory):
+        _require_name(directory)
+        if directory.exists() and not directory.is_dir():
+            raise FileError(f"{directory} is a file; give the name of a folder.")
+        parent = directory.absolute().parent
+        with made(parent), _unfinished(parent, folder=True) as stage:
             yield stage
             files = sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name))
             for file in files:
@@ -101,24 +92,27 @@ def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
                     os.replace(file, directory / file.name)
             else:
                 os.rename(stage, directory)
-            made.clear()
-    finally:
-        _release(stage, lock)
-        for folder in reversed(made):
-            _remove_empty(folder)
 
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """Yield a folder in `folder` for what is too large for memory; it goes at the end."""
-    stage, lock = None, None
+    with refusals(folder), _unfinished(folder, folder=True) as stage:
+        yield stage
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents for what is written meanwhile; if that fails, no new folder is left."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with refusals(folder):
-            sweep(folder)
-            stage, lock = _begun(folder, folder=True)
-            yield stage
-    finally:
-        _release(stage, lock)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # someone else has put something into it
+                path.rmdir()
+        raise
 
 
 def claim(path: Path, size: int) -> None:
@@ -161,14 +155,12 @@ def apart(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.P
     msm3d.errors.InputError: scan.ply is an input and would be replaced by the output; give the output another name.
     """
     read = {mark: os.fspath(path) for path in inputs for mark in _marks(path)}
-    for path in [os.fspath(output) for output in outputs]:
-        for mark in _marks(path):
-            if mark in read:
-                same = read[mark]
-                also = "" if os.path.normpath(path) == os.path.normpath(same) else f" (it is {same})"
-                raise InputError(
-                    f"{path} is an input{also} and would be replaced by the output; give the output another name."
-                )
+    for path in map(os.fspath, outputs):
+        if (same := next((read[mark] for mark in _marks(path) if mark in read), None)) is not None:
+            also = "" if os.path.normpath(path) == os.path.normpath(same) else f" (it is {same})"
+            raise InputError(
+                f"{path} is an input{also} and would be replaced by the output; give the output another name."
+            )
 
 
 @contextmanager
@@ -187,7 +179,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 class Terminated(SystemExit):
-    """A signal asked the process to end; what is unfinished is cleaned up on the way out."""
+    """A signal asked the process to end."""
 
 
 @contextmanager
@@ -197,7 +189,7 @@ def on_termination() -> Iterator[None]:
     The exit code is 128 + the signal, as a shell gives it: 143 for SIGTERM. A signal that was ignored before, as nohup
     does, stays ignored. Outside the main thread nothing happens, since only it may handle signals.
     """
-    kinds = [signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {}
 
     def end(number: int, _: FrameType | None) -> None:
@@ -238,11 +230,9 @@ def _remove_dead(path: Path, old: bool) -> None:
     lock = None
     try:
         lock = _locked(path)
-    except BlockingIOError:
-        return  # its writer lives
-    except OSError:
-        if not old:
-            return
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or not old:
+            return  # its writer lives, or may live
     try:
         _remove(path)
     except OSError:
@@ -252,14 +242,24 @@ def _remove_dead(path: Path, old: bool) -> None:
             os.close(lock)
 
 
+@contextmanager
+def _unfinished(parent: Path, *, folder: bool) -> Iterator[Path]:
+    """Yield a new file or folder with a name of its own, locked where there are locks; what is left of it goes."""
+    sweep(parent)
+    path, lock = _begun(parent, folder=folder)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        if lock is not None:  # given up last
+            os.close(lock)
+
+
 def _begun(parent: Path, *, folder: bool) -> tuple[Path, int | None]:
-    """Return a new file or folder with a name of its own, and what holds its lock, where there are locks."""
+    """Return a new file or folder, and what holds its lock, where there are locks."""
     while True:
         path = parent / f"{_START}{_HOST}-{uuid.uuid4().hex[:16]}{_END}"
-        if folder:
-            path.mkdir()
-        else:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        path.mkdir() if folder else path.touch(exist_ok=False)
         try:
             lock = _locked(path)
         except (BlockingIOError, FileNotFoundError):
@@ -272,12 +272,7 @@ def _begun(parent: Path, *, folder: bool) -> tuple[Path, int | None]:
 
 
 def _locked(path: Path) -> int:
-    """Return a descriptor that holds the lock of `path`.
-
-    Raises:
-        BlockingIOError: another one holds it.
-        OSError: there are no locks here, or there is no such file.
-    """
+    """Return a descriptor that holds the lock of `path`; BlockingIOError: another one holds it."""
     if fcntl is None:
         raise OSError(errno.ENOLCK, "no locks on this system", str(path))
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -289,14 +284,6 @@ def _locked(path: Path) -> int:
     return handle
 
 
-def _release(path: Path | None, lock: int | None) -> None:
-    """Remove what is still there, then give up its lock."""
-    if path is not None:
-        _remove(path)
-    if lock is not None:
-        os.close(lock)
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -305,10 +292,8 @@ def _remove(path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Wait until a file is on the disk.
-
-    A network disk, or one with quotas, tells only here that a store to a mapped file has failed; and after a power cut
-    the new name must not stand for zeros where a whole file was.
+    """Wait until a file is on the disk: only then does a network disk tell that a store to a mapped file has failed,
+    and a power cut cannot leave zeros under the new name.
     """
     if not path.is_file():
         return
@@ -322,36 +307,19 @@ def _settle(path: Path) -> None:
         os.close(handle)
 
 
-def _made(folder: Path) -> list[Path]:
-    """Make a folder with its parents and return those that were missing, outermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        pass  # someone else has put something into it
-
-
 def _require_name(path: Path) -> None:
     """Let the system refuse a name that is too long before the work, not at the renaming after it."""
-    try:
+    with suppress(FileNotFoundError):
         os.lstat(path)
-    except FileNotFoundError:
-        pass
 
 
 def _marks(path: str | os.PathLike[str]) -> list[object]:
     """Return what makes a file the same one: where its name leads, and what lies there."""
     marks: list[object] = [os.path.normcase(os.path.realpath(path)), os.path.normcase(os.path.abspath(path))]
-    try:
+    with suppress(OSError):
         state = os.stat(path)
-    except OSError:
-        return marks
-    return [*marks, (state.st_dev, state.st_ino)]
+        marks.append((state.st_dev, state.st_ino))
+    return marks
 
 
 def _concerns(name: object, path: Path) -> bool:
