@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,18 +21,15 @@ if TYPE_CHECKING:
     from .model import Model
 
 _PLAIN = ReadOptions()
-_SCENE = "coord.npy"
-"""A folder with this file is one scan, in Pointcept's layout: an array per field."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What no other scan would get around."""
+_SCENE = "coord.npy"  # a folder with this file is one scan, in Pointcept's layout: an array per field
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no other scan would get around
 
 
 @dataclass(frozen=True)
 class Job:
     """One scan and the file of its descriptors."""
 
-    scan: Path
-    """A file, or a folder with coord.npy and the like."""
+    scan: Path  # a file, or a folder with coord.npy and the like
     target: Path
 
 
@@ -41,10 +38,8 @@ class Plan:
     """What is to be done."""
 
     jobs: list[Job]
-    alone: bool
-    """Whether it is one scan that was named: its failure is the whole call's."""
-    others: int
-    """Files in the folders that are of no kind that is read."""
+    alone: bool  # whether it is one scan that was named: its failure is the whole call's
+    others: int  # files in the folders that are of no kind that is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +51,9 @@ class Outcome:
     channels: int = 0
     dtype: str = "float32"
     seconds: float = 0.0
-    bytes: int = 0
-    """Of the file."""
-    was_there: bool = False
-    """The file was whole, and of the scan as it is, so nothing was done."""
-    error: Exception | None = None
-    """Why there is no file."""
+    bytes: int = 0  # of the file
+    was_there: bool = False  # the file was whole, and of the scan as it is, so nothing was done
+    error: Exception | None = None  # why there is no file
 
     def __str__(self) -> str:
         """Return one line about it."""
@@ -112,8 +104,6 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         if folder.resolve() == path.resolve():
             raise InputError(f"the results would lie among the scans in {path}; give -o another folder.")
         found, rest = walk(path, without=folder)
-        if not found:
-            raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
         # results of an earlier call are no scans, unless they are all that there is
         scans = [scan for scan in found if not _is_result(scan)] or found
         others += rest + len(found) - len(scans)
@@ -124,21 +114,12 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
 
 
 def found(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the scans that a path stands for: itself, or those in a folder and below it.
-
-    Raises:
-        InputError: a folder holds no scan.
-    """
-    if _is_scan(Path(path)):
-        return [Path(path)]
-    scans, _ = walk(Path(path))
-    if not scans:
-        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
-    return scans
+    """Return the scans that a path stands for: itself, or those in a folder and below it, see `walk`."""
+    return [Path(path)] if _is_scan(Path(path)) else walk(Path(path))[0]
 
 
 def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
-    """Return the scans below a folder, in order, and the number of files of other kinds; links are followed once.
+    """Return the scans below a folder, some at least, and the number of files of other kinds; links are followed once.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -148,29 +129,24 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     >>> [scan.name for scan in scans], others
     (['a.PLY', 'b.ply'], 1)
     """
-    scans, others = list[Path](), 0
     seen = set() if without is None else {without.resolve()}
 
-    def visit(here: Path) -> None:
-        nonlocal others
+    def below(here: Path) -> Iterator[Path]:
         if here.resolve() in seen:
             return
         seen.add(here.resolve())
         for path in sorted(here.iterdir()):
-            if path.name.startswith("."):
-                continue
-            if _is_scan(path) and (path.is_dir() or READERS.find(path)):
-                scans.append(path)
-            elif path.is_dir():
-                visit(path)
-            else:
-                others += 1
+            if not path.name.startswith("."):
+                yield from [path] if _is_scan(path) else below(path)
 
     try:
-        visit(folder)
+        found = list(below(folder))
+        scans = [path for path in found if path.is_dir() or READERS.find(path)]
     except OSError as error:
         raise FileError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions.") from error
-    return scans, others
+    if not scans:
+        raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
+    return scans, len(found) - len(scans)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +161,7 @@ class Asked:
 
 
 def extract(
-    model: "Model",
-    jobs: Sequence[Job],
-    *,
-    options: ReadOptions | None = None,
-    again: bool = False,
-    **asked: Any,
+    model: "Model", jobs: Sequence[Job], *, options: ReadOptions | None = None, again: bool = False, **asked: Any
 ) -> Iterator[Outcome]:
     """Write the descriptors of each scan, and say what became of it; a scan that fails stops no other.
 
@@ -224,7 +195,7 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
     meta["scan"] = _state(job.scan)
-    if not again and _is_there(job, meta):
+    if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
     cloud = (read_folder if job.scan.is_dir() else read_with)(job.scan, options)
     with made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
@@ -232,11 +203,6 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
         stages.stage("writing")
     size = job.target.stat().st_size
     return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
-
-
-def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
-    """Return whether the result is there, whole, of the same weights and settings, and of the scan as it is now."""
-    return meta["scan"] is not None and results.is_done(job.target, meta)
 
 
 def _state(scan: Path) -> dict[str, int] | None:

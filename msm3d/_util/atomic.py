@@ -1,8 +1,7 @@
 """Whole files or nothing, however the writer ends, and never in the place of what is being read.
 
-What is unfinished has a name that no other process on any machine uses, `.msm3d-HOST-RANDOM.partial`, and its writer
-holds a lock on it. A writer that was killed cannot clean up, so the next one in that folder does: what nobody locks is
-dead.
+What is unfinished is called `.msm3d-HOST-RANDOM.partial`, and its writer holds a lock on it. A writer that was killed
+cannot clean up, so the next one in that folder does: what nobody locks is dead.
 """
 
 import errno
@@ -47,10 +46,8 @@ _CURES = {
 def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it becomes `path` at the end, or goes if anything fails.
 
-    Args:
-        path: the file.
-        settled: wait until the disk has it, so that a power cut cannot undo it. Large files that can be made again do
-            without: at 100 MB a second the wait is longer than the work.
+    `settled` waits until the disk has it, so that a power cut cannot undo it; of large files that can be made again the
+    wait is longer than the work.
 
     Raises:
         FileError: it cannot be written: a full disk, a folder that is read-only, too long a name.
@@ -68,11 +65,8 @@ def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
 def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
     """Yield an empty folder to write in; at the end its files move to `directory`, or all go if anything fails.
 
-    Other files in `directory`, which is made where missing, with its parents, are left alone.
-
-    Args:
-        directory: the folder.
-        last: the file to move last, where its presence says that all are there.
+    The directory is made where missing, and other files in it are left alone; the file `last` moves last, where its
+    presence says that all are there.
 
     Raises:
         FileError: it cannot be written, or is a file.
@@ -116,34 +110,25 @@ def made(folder: Path) -> Iterator[None]:
 
 
 def claim(path: Path, size: int) -> None:
-    """Make the file at `path` `size` bytes long, all of them on the disk, so that no later store can fail.
+    """Make the file at `path` `size` bytes long, all of them on the disk, or raise OSError where there is no room.
 
     A store to a mapped file for which the disk has no room ends the process with SIGBUS, which nothing can catch.
-
-    Raises:
-        OSError: there is no room.
     """
     try:
         with path.open("r+b", buffering=0) as file:
             there = file.seek(0, os.SEEK_END)
-            if not _allocated(file.fileno(), there, size - there):
-                while there < size:
-                    there += file.write(bytes(min(size - there, 1 << 20)))
+            try:
+                os.posix_fallocate(file.fileno(), there, size - there)
+                return
+            except AttributeError:  # macOS and Windows have no such call
+                pass
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+                    raise  # but for a disk that has no such thing
+            while there < size:
+                there += file.write(bytes(min(size - there, 1 << 20)))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}, it takes {size / 1e6:,.1f} MB") from error
-
-
-def _allocated(handle: int, start: int, size: int) -> bool:
-    """Let the system give a file the space, or return False where it cannot."""
-    try:
-        os.posix_fallocate(handle, start, size)
-    except AttributeError:  # macOS and Windows have no such call
-        return False
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
-            return False  # this disk has no such thing
-        raise
-    return True
 
 
 def apart(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -155,7 +140,7 @@ def apart(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.P
     msm3d.errors.InputError: scan.ply is an input and would be replaced by the output; give the output another name.
     """
     read = {mark: os.fspath(path) for path in inputs for mark in _marks(path)}
-    for path in map(os.fspath, outputs):
+    for path in [os.fspath(output) for output in outputs]:
         if (same := next((read[mark] for mark in _marks(path) if mark in read), None)) is not None:
             also = "" if os.path.normpath(path) == os.path.normpath(same) else f" (it is {same})"
             raise InputError(
@@ -190,7 +175,8 @@ def on_termination() -> Iterator[None]:
     does, stays ignored. Outside the main thread nothing happens, since only it may handle signals.
     """
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {}
+    main = threading.current_thread() is threading.main_thread()
+    before = {kind: old for kind in kinds if main and (old := signal.getsignal(kind)) not in (signal.SIG_IGN, None)}
 
     def end(number: int, _: FrameType | None) -> None:
         for kind in before:
@@ -198,11 +184,8 @@ def on_termination() -> Iterator[None]:
         raise Terminated(128 + number)
 
     try:
-        if threading.current_thread() is threading.main_thread():
-            for kind in kinds:
-                if (old := signal.getsignal(kind)) not in (signal.SIG_IGN, None):
-                    before[kind] = old
-                    signal.signal(kind, end)
+        for kind in before:
+            signal.signal(kind, end)
         yield
     finally:
         for kind, old in before.items():
@@ -211,18 +194,14 @@ def on_termination() -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in `folder`: ours that nobody locks, and others' once they are a day old."""
-    try:
-        with os.scandir(folder or ".") as entries:
-            dead = [entry for entry in entries if entry.name.startswith(_START) and entry.name.endswith(_END)]
-    except OSError:
-        return  # a folder that may be written but not listed
-    for entry in dead:
-        try:
-            old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
-        except OSError:
-            continue  # it went meanwhile
-        if old or entry.name.startswith(f"{_START}{_HOST}-"):  # the lock of another machine may not be seen from here
-            _remove_dead(Path(entry.path), old)
+    names = []
+    with suppress(OSError):  # a folder that may be written but not listed
+        names = [name for name in os.listdir(folder) if name.startswith(_START) and name.endswith(_END)]
+    for path in map(folder.joinpath, names):
+        with suppress(OSError):  # it went meanwhile, or is not ours to remove
+            old = time.time() - path.lstat().st_mtime > _DAY
+            if old or path.name.startswith(f"{_START}{_HOST}-"):  # another machine's lock may not be seen from here
+                _remove_dead(path, old)
 
 
 def _remove_dead(path: Path, old: bool) -> None:
@@ -233,13 +212,7 @@ def _remove_dead(path: Path, old: bool) -> None:
     except OSError as error:
         if isinstance(error, BlockingIOError) or not old:
             return  # its writer lives, or may live
-    try:
-        _remove(path)
-    except OSError:
-        pass  # it is not ours to remove
-    finally:
-        if lock is not None:
-            os.close(lock)
+    _release(path, lock)
 
 
 @contextmanager
@@ -250,9 +223,7 @@ def _unfinished(parent: Path, *, folder: bool) -> Iterator[Path]:
     try:
         yield path
     finally:
-        _remove(path)
-        if lock is not None:  # given up last
-            os.close(lock)
+        _release(path, lock)
 
 
 def _begun(parent: Path, *, folder: bool) -> tuple[Path, int | None]:
@@ -284,11 +255,16 @@ def _locked(path: Path) -> int:
     return handle
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _release(path: Path, lock: int | None) -> None:
+    """Remove what is still there, then give up its lock."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _settle(path: Path) -> None:

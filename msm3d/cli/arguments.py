@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from ..scan.options import ReadOptions
 
 T = TypeVar("T")
-READING = ("up", "units", "invalid", "mesh", "min_opacity")
-SCAN = "{scans} file"
-"""In a help text; `Parser.format_help` says which these are."""
-
-
-# --- types of values ------------------------------------------------------------------------------------------------
+SCAN = "{scans} file"  # in a help text; `Parser.format_help` says which these are
 
 
 def typed(read: Callable[[str], T], needed: str = "") -> Callable[[str], T]:
@@ -84,19 +79,6 @@ def _share(text: str) -> float:
 NUMBERS = several(int, "numbers such as 3,4")
 
 
-# --- arguments ------------------------------------------------------------------------------------------------------
-
-
-def add_scans(verb: Parser) -> None:
-    """Add the scans to be read, one or several."""
-    verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
-
-
-def add_output(verb: Parser, about: str) -> None:
-    """Add where the results go."""
-    verb.option("-o --output", about, required=True, metavar="OUT")
-
-
 def add_model(verb: Parser) -> None:
     """Add what says which network computes, and how."""
     verb.option("--model", "a name of `msm3d models`, a directory or a Hub repository; rooms by default")
@@ -126,24 +108,20 @@ def add_reading(verb: Parser) -> None:
     verb.option("--min-opacity", about, typed(_share, "a number from 0 to 1, such as 0.1"))
 
 
-# --- what the arguments become --------------------------------------------------------------------------------------
-
-
 def reading(options: argparse.Namespace) -> "ReadOptions":
     """Return how scans are to be understood."""
     from ..scan.options import ReadOptions
 
-    return ReadOptions(**{name: getattr(options, name) for name in READING})
+    names = ("up", "units", "invalid", "mesh", "min_opacity")
+    return ReadOptions(**{name: getattr(options, name) for name in names})
 
 
 def load(options: argparse.Namespace, display: Display) -> "Model":
-    """Return the model that was asked for; the device is checked first."""
+    """Return the model that was asked for."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the client's own lines on each try; ours says it once
     display.stage("model")
-    from .._util.devices import device_of
     from ..model import load
 
-    device = device_of(options.device)
-    model = load(options.model, device=device, backend=options.backend, precision=options.precision)
+    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
     display.note(repr(model))
     return model

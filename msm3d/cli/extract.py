@@ -7,12 +7,11 @@ from typing import Any
 from .._util.output_path import require_there
 from .._util.words import count, megabytes
 from . import arguments
-from .arguments import NUMBERS, one_of
+from .arguments import NUMBERS, SCAN, one_of
 from .display import Display
 from .parser import declared
 
-LARGE = 500_000_000
-"""Bytes of a result from which a smaller one is hinted at."""
+LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
 
 
 def add(verbs: Any) -> None:
@@ -23,8 +22,8 @@ def add(verbs: Any) -> None:
     )
     example = "msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features"
     verb = declared(verbs, "extract", run, "scans to descriptors", about, example)
-    arguments.add_scans(verb)
-    arguments.add_output(verb, "{outputs} file; a folder for several scans")
+    verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
+    verb.option("-o --output", "{outputs} file; a folder for several scans", required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--levels", "such as 2,3 or -1: levels to keep, 0 is the finest; all by default", NUMBERS)
     about = "centered, published or parent; the weights' own by default"
@@ -66,11 +65,9 @@ def run(options: argparse.Namespace, display: Display) -> int:
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
     """Return how a large result becomes a smaller one."""
-    levels = model.config.levels
-    kept = options.levels or list(range(max(levels - 2, 0), levels))
-    flags = ("" if options.levels else f" --levels {','.join(map(str, kept))}") + (
-        "" if options.dtype == "float16" else " --dtype float16"
-    )
+    kept = options.levels or list(range(model.config.levels))[-2:]
+    flags = "" if options.levels else f" --levels {','.join(map(str, kept))}"
+    flags += "" if options.dtype == "float16" else " --dtype float16"
     if not flags:
         return f"hint: {megabytes(outcome.bytes)}; fewer --levels make it smaller."
     size = outcome.points * model.channels(kept) * 2

@@ -54,10 +54,6 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}{end}", file=sys.stderr)
         raise SystemExit(2)
 
-    def required(self) -> list[argparse.Action]:
-        """Return the arguments that no call can do without."""
-        return [action for action in self.actions if action.required]
-
     def needed(self) -> str:
         """Return the call with what it needs, in one line.
 
@@ -68,7 +64,7 @@ class Parser(argparse.ArgumentParser):
         'msm3d pca SCAN... -o OUT [options]'
         """
         words = [self.prog]
-        for action in self.required():
+        for action in (action for action in self.actions if action.required):
             name = str(action.metavar or action.dest).upper() + ("..." if action.nargs == "+" else "")
             words += [action.option_strings[0], name] if action.option_strings else [name]
         return " ".join([*words, "[options]"])
@@ -110,8 +106,7 @@ class Parser(argparse.ArgumentParser):
             return known[name]
         found = [option for option in known if option.startswith(name)]
         if not found:
-            options = [option for option in known if option.startswith("--")]
-            close = choices(name, options)
+            close = choices(name, [option for option in known if option.startswith("--")])
             self.error(f"unknown option {name!r}" + (f"; {close}" if close.endswith("?") else ""))
         return known[found[0]] if len(found) == 1 else None
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from contextlib import nullcontext
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._util import stages
 from .._util.output_path import require_there
@@ -12,9 +12,6 @@ from . import arguments
 from .arguments import NUMBERS, SCAN, one_of, whole
 from .display import Display
 from .parser import declared
-
-if TYPE_CHECKING:
-    from ..visualize.source import Source
 
 
 def add(verbs: Any) -> None:
@@ -27,8 +24,8 @@ def _add_pca(verbs: Any) -> None:
     about = "Colour scans by the principal components of their features. All scans of one call share a basis."
     example = "msm3d pca scan.ply -o scan.png, or msm3d pca scans -o pictures"
     verb = declared(verbs, "pca", _pca, "scans to colours: features as red, green and blue", about, example)
-    arguments.add_scans(verb)
-    arguments.add_output(verb, ".png, .ply or .html file; or a folder for several scans")
+    verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
+    verb.option("-o --output", ".png, .ply or .html file; or a folder for several scans", required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--levels", "such as 2,3 or -1: levels to colour by, 0 is the finest; all by default", NUMBERS)
     about = "of the files in a folder: png (default), ply or html"
@@ -49,7 +46,7 @@ def _add_view(verbs: Any) -> None:
     example = "msm3d view scan.ply -o scan.html"
     verb = declared(verbs, "view", _view, "a scan to a page: click a point to see what is similar", about, example)
     verb.option("scan", f"a {SCAN}", metavar="SCAN")
-    arguments.add_output(verb, ".html file")
+    verb.option("-o --output", ".html file", required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--features", "file of `msm3d extract` for this scan, instead of a model")
     about = "of labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the scan's file"
@@ -59,7 +56,7 @@ def _add_view(verbs: Any) -> None:
     verb.quiet()
 
 
-def _source(options: argparse.Namespace, display: Display, files: list[str] | None) -> "Source":
+def _source(options: argparse.Namespace, display: Display, files: list[str] | None) -> Any:
     """Return where features come from: the files that are given, or else the model."""
     from ..visualize.source import Source
 

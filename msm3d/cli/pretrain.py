@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
     example = "msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …"
     verb = declared(verbs, "pretrain", run, "learn features from scans without labels", about, example)
     verb.option("--data", "folder of scans, of ScanNet or S3DIS; or rooms:400 (default)", default="rooms")
-    arguments.add_output(verb, "folder of the run")
+    verb.option("-o --output", "folder of the run", required=True, metavar="OUT")
     verb.option("--config", "rooms (default), for a CPU, or scannet, the paper's", default="rooms")
     about = "change a setting, such as steps=2000 or backbone.window=512"
     verb.option("--set", about, action="append", metavar="NAME=VALUE")

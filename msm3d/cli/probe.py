@@ -21,7 +21,7 @@ def add(verbs: Any) -> None:
     verb = declared(verbs, "probe", run, "judge features on labelled scans", about, example)
     about = "folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
     verb.option("dataset", about, metavar="DATA")
-    arguments.add_output(verb, ".json file; the Markdown goes beside it")
+    verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
     arguments.add_model(verb)
     about = "what is judged: %(choices)s (default segmentation)"
     verb.option("--task", about, _task, default="segmentation", choices=TASKS, metavar="TASK")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .._util.words import count
-from .arguments import add_output, one_of, whole
+from .arguments import one_of, whole
 from .display import Display
 from .parser import declared
 
@@ -15,7 +15,7 @@ def add(verbs: Any) -> None:
     about = "Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room."
     verb = declared(verbs, "rooms", run, "make labelled synthetic rooms", about, "msm3d rooms -n 10 -o rooms")
     verb.option("-n --number", "how many", whole(1), required=True)
-    add_output(verb, "folder; rooms that are there already are kept")
+    verb.option("-o --output", "folder; rooms that are there already are kept", required=True, metavar="OUT")
     verb.option("--first-seed", "the rooms' seeds count up from it (default 0)", whole(0), default=0)
     about = "pointcept (folders of .npy, default) or ply"
     verb.option("--layout", about, one_of("pointcept", "ply"), default="pointcept")

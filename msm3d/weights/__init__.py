@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,10 +82,26 @@ def info(source: Source) -> ModelInfo:
     """
     release = releases().get(source) if isinstance(source, str) else None
     if release is None:
-        return _info(os.fspath(source), "directory", {}, resolve(source, local_files_only=True))
-    absent = "downloadable" if release["repo"] else "needs convert"
-    status, path = _local(str(source)) or (absent, None)
-    return _info(str(source), status, release, path)
+        name, known, status, path = os.fspath(source), {}, "directory", resolve(source, local_files_only=True)
+    else:
+        name, known, absent = str(source), release, "downloadable" if release["repo"] else "needs convert"
+        status, path = _local(name) or (absent, None)
+    if path is not None:  # what is there counts, not what the release would be
+        meta = metadata(path)
+        config = backbone(path, meta)
+        known = {**known, **meta, "dims": config.widths, "voxel_size": config.inputs.voxel_size}
+    return ModelInfo(
+        name=name,
+        status=status,
+        **{key: known.get(key) or "not stated" for key in ("licence", "data", "source")},
+        dims=tuple(known["dims"]),
+        voxel_size=known["voxel_size"],
+        parameters=known.get("parameters") or 0,
+        scores=dict(known.get("scores") or {}),
+        scores_source=known.get("scores_source") or "",
+        sha256=known.get("sha256"),
+        path=path,
+    )
 
 
 def resolve(
@@ -170,9 +185,7 @@ def installed(name: str) -> Path:
 
 
 def install(directory: Source, name: str) -> Path:
-    """Make `load(name)` find a converted model without a network, replacing an earlier one; return where it lies.
-
-    Files are hard links where the disk allows it, so nothing is stored twice.
+    """Make `load(name)` find a converted model, as hard links where possible, in place of an earlier one; return where.
 
     Raises:
         WeightsError: `name` is not one of `list_models()`, or `directory` holds no intact model.
@@ -229,25 +242,6 @@ def _unrevised(directory: Path, revision: str | None, source: str) -> Path:
             f"revision is {revision!r}, but {source!r} is a directory on this machine; leave revision out."
         )
     return directory
-
-
-def _info(name: str, status: str, known: Mapping[str, Any], path: Path | None) -> ModelInfo:
-    if path is not None:  # what is there counts, not what the release would be
-        meta = metadata(path)
-        config = backbone(path, meta)
-        known = {**known, **meta, "dims": config.widths, "voxel_size": config.inputs.voxel_size}
-    return ModelInfo(
-        name=name,
-        status=status,
-        **{key: known.get(key) or "not stated" for key in ("licence", "data", "source")},
-        dims=tuple(known["dims"]),
-        voxel_size=known["voxel_size"],
-        parameters=known.get("parameters") or 0,
-        scores=dict(known.get("scores") or {}),
-        scores_source=known.get("scores_source") or "",
-        sha256=known.get("sha256"),
-        path=path,
-    )
 
 
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:

@@ -44,16 +44,14 @@ def convert(
 ) -> Conversion:
     """Convert a checkpoint of the authors' code to `out_dir` with config.json and model.safetensors.
 
-    The published network is also installed under its name (as hard links, so it takes no more disk): from then on
-    `load("scannet")` works without a network. Nothing in the checkpoint is executed, and the student's tensors must
-    be exactly those of the network: neither one more nor one less.
+    Nothing in the checkpoint is executed, and the student's tensors must be exactly those of the network.
 
     Args:
         path: the authors' .pth file.
         out_dir: where to write; may be left out for the published network, which then is installed only.
         config: the network where it is not the published one: a `BackboneConfig`, or its fields as a dict or as a
             JSON file. The shapes tell most fields; heads, window and voxel_size must be given.
-        install: False leaves the installed `scannet` as it is.
+        install: keep the published network, as hard links, where `load("scannet")` finds it.
 
     Raises:
         FileError: the file is missing, truncated, no checkpoint or holds Python objects; or the output cannot be

@@ -1,8 +1,7 @@
 """A model on disk: a directory of config.json + model.safetensors, checked before it is believed.
 
-`config.json` holds `format` ("msm3d"), `format_version`, `architecture` (the family of the network, `hunet` in older
-files, which do not say it), `backbone` (the fields of its shape), `sha256` of `model.safetensors`, and what a reader
-wants to know: `name`, `licence`, `data`, `source`, `scores`, `parameters`.
+`config.json` holds `format` ("msm3d"), `format_version`, `architecture` (the family of the network; older files, which
+do not say it, are `hunet`), `backbone` (the fields of its shape), `sha256` of the tensors' file, and texts to read.
 """
 
 import hashlib
@@ -61,11 +60,7 @@ def write(
 ) -> Path:
     """Write a model's directory and return it; other files in it, and a model card already there, are left alone.
 
-    Args:
-        directory: made where missing; the two files of a model already there are replaced.
-        config: shape of the network.
-        tensors: name to tensor, stored in the dtype they have; float16 halves the file.
-        meta: `name`, `licence`, `data`, `source`, `scores` for config.json.
+    Tensors are stored in the dtype they have; `meta` is `name`, `licence`, `data`, `source` and `scores`.
 
     Raises:
         FileError: the directory is a file, or cannot be written.
@@ -120,10 +115,8 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) 
 
 
 def require_fit(config: Shape, tensors: Mapping[str, Tensor], where: Source) -> None:
-    """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it.
-
-    A config.json of a stranger may ask for any number of blocks and any width. As many tensors and values as they need
-    must be in the file, so what the file holds bounds what is built to compare it with, which takes no memory.
+    """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it: a stranger's
+    config.json may ask for any size, but as many tensors and values must be in the file.
     """
     found = {"tensors": len(tensors), "values": sum(tensor.numel() for tensor in tensors.values())}
     for asked, name, kind in config.least():
@@ -261,9 +254,6 @@ def described(values: Mapping[str, Any]) -> Shape:
     >>> described({"channels": [32, 10**30]})
     Traceback (most recent call last):
     msm3d.errors.InputError: channels is [32, 1000000000000000000000000000000]; the largest number is 1048576.
-
-    Raises:
-        InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
     """
     for name, value in values.items():
         numbers = value if isinstance(value, list | tuple) else [value]
