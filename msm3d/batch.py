@@ -82,9 +82,8 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
     folder, paths = Path(output), [Path(scan) for scan in scans]
     require_there(paths)
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
-    if len(paths) == 1 and not into and (_is_scan(paths[0]) or WRITERS.find(folder)):
-        if not _is_scan(paths[0]):
-            raise InputError(f"the scans in {paths[0]} do not fit into the file {folder}; give -o a folder.")
+    alone = len(paths) == 1 and _is_scan(paths[0])
+    if alone and not into:
         job = Job(_checked(paths[0]), results.check_format(folder))
         apart([job.target], [job.scan])
         return Plan([job], True, 0)
@@ -110,7 +109,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in scans]
     _require_different(jobs)
     apart([job.target for job in jobs], [job.scan for job in jobs])
-    return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
+    return Plan(jobs, alone, others)
 
 
 def found(path: str | os.PathLike[str]) -> list[Path]:
@@ -239,15 +238,13 @@ def _stem(scan: Path) -> str:
 
 
 def _require_different(jobs: Sequence[Job]) -> None:
-    scans: dict[Path, Path] = {}
+    firsts: dict[Path, Job] = {}
     for job in jobs:
-        if job.target in scans:
+        if (first := firsts.setdefault(job.target, job)) is not job:
             cure = either("plan them one by one", "extract them one by one with -o FILE")
             raise InputError(
-                f"two scans would both become {job.target}, {scans[job.target]} and {job.scan}; "
-                f"rename one of them, or {cure}."
+                f"two scans would both become {job.target}, {first.scan} and {job.scan}; rename one of them, or {cure}."
             )
-        scans[job.target] = job.scan
 
 
 def _stops_all(error: BaseException | None) -> bool:

@@ -179,9 +179,10 @@ class Model(nn.Module):
         """Write the rows of a scan to an .npy file, whole or not at all, and return a map of it."""
         from .io import results
 
-        cloud = cloud_of(scans.given[0], scans.options, **scans.attributes)
-        kind = str(reading.dtype).removeprefix("torch.")
-        meta = results.provenance(self, reading.levels, reading.sampling, scans.source, kind)
+        scan, kind = scans.given[0], str(reading.dtype).removeprefix("torch.")
+        cloud = cloud_of(scan, scans.options, **scans.attributes)
+        source = scan if isinstance(scan, (str, os.PathLike)) else None
+        meta = results.provenance(self, reading.levels, reading.sampling, source, kind)
         named |= {"levels": reading.levels, "sampling": reading.sampling, "invalid": scans.options.invalid}
         with results.writing(file, cloud, self.channels(reading.levels), kind, meta) as rows:
             self.extract(cloud, out=rows, dtype=kind, **named)
@@ -205,8 +206,7 @@ class Model(nn.Module):
         In training mode it needs a `generator` of the noise; the other arguments are as for `extract`.
         """
         cloud, region, hierarchy, features = self._computed(points, generator, invalid=invalid)
-        levels, sampling = self._levels(levels), self.config.sampling
-        rows = descriptors(features, hierarchy, levels, sampling, self.ops, region.owner)
+        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, region.owner)
         places = None if cloud.rows is None else torch.from_numpy(cloud.rows)
         return whole([Part(rows, None, places, cloud.total)])[0]
 

@@ -268,9 +268,7 @@ def _release(path: Path, lock: int | None) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Wait until a file is on the disk: only then does a network disk tell that a store to a mapped file has failed,
-    and a power cut cannot leave zeros under the new name.
-    """
+    """Wait until a file is on the disk, safe from a power cut; a network disk may refuse stores to a map only here."""
     if not path.is_file():
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

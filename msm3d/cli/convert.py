@@ -25,9 +25,8 @@ def run(options: argparse.Namespace, display: Display) -> None:
     from ..weights.convert import convert
 
     done = convert(options.checkpoint, options.output, config=options.config, install=not options.no_install)
-    display.line(
-        f"{done.directory}: {done.parameters:,} parameters, {done.config.descriptor_channels} channels per point"
-    )
+    channels = done.config.descriptor_channels
+    display.line(f"{done.directory}: {done.parameters:,} parameters, {channels} channels per point")
     if done.ignored:
         display.line(f"left out {len(done.ignored)} tensors that are not the student's, such as {done.ignored[0]}")
     if done.installed and done.installed != done.directory:

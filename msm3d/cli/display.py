@@ -51,8 +51,7 @@ class Display:
         scan = stages.scan()
         text = f"{name} …" if scan is None else f"{scan}: {name} …"
         self._clear()
-        sys.stderr.write(f"\r{text}")
-        sys.stderr.flush()
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)
         self._width = len(text)
 
     def _warning(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -74,6 +73,5 @@ class Display:
 
     def _clear(self) -> None:
         if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+            print("\r" + " " * self._width, end="\r", file=sys.stderr, flush=True)
             self._width = 0

@@ -18,7 +18,6 @@ def run(options: argparse.Namespace, display: Display) -> None:
 
     for name in list_models():
         model = info(name)
-        display.line(
-            f"{name:12} {model.status:14} {model.channels:5} channels  {model.voxel_size:g} m  {model.licence}"
-        )
+        size = f"{model.channels:5} channels  {model.voxel_size:g} m"
+        display.line(f"{name:12} {model.status:14} {size}  {model.licence}")
     display.note("`msm3d info NAME` says more, and how to get what is not here")

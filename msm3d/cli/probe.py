@@ -29,8 +29,8 @@ def add(verbs: Any) -> None:
     verb.flag("--levels", "also each level alone, and all but each")
     about = "share to learn from, or several: 1,0.1,0.05"
     verb.option("--scenes", about, several(float, "shares such as 1,0.05"), default=[1.0])
-    about = "labelled ones per scene, or several: all,200,20"
-    verb.option("--points", about, several(_count, "numbers such as all,20"), default=[None])
+    counts = several(lambda word: None if word == "all" else int(word), "numbers such as all,20")
+    verb.option("--points", "labelled ones per scene, or several: all,200,20", counts, default=[None])
     verb.option("--seed", "such as 0,1,2: several give means and deviations", NUMBERS, default=[0])
     verb.option("--sample", "points kept per scene (default 2000)", whole(1), default=2000)
     verb.option("--test-sample", "labelled points of each scene to test on; all by default", whole(1))
@@ -39,10 +39,6 @@ def add(verbs: Any) -> None:
     verb.option("--splits", "folder with ScanNet's lists of scenes")
     verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
     verb.quiet()
-
-
-def _count(text: str) -> int | None:
-    return None if text == "all" else int(text)
 
 
 def _task(name: str) -> str:

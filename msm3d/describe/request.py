@@ -52,11 +52,6 @@ class Scans:
                 )
         return cls(given=points, several=True, options=options)
 
-    @property
-    def source(self) -> str | os.PathLike[str] | None:
-        """The file that a single scan is read from."""
-        return self.given[0] if isinstance(self.given[0], (str, os.PathLike)) else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:

@@ -247,7 +247,8 @@ def _unrevised(directory: Path, revision: str | None, source: str) -> Path:
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:
     """Download both files of one commit; a damaged one is downloaded again, once, where the network may be used."""
     directory = hub.file(repo, CONFIG, revision, refresh=refresh, **options).parent  # named after the commit
-    expected = pinned or metadata(directory)["sha256"]  # before the large file: other programs' models end here
+    meta = metadata(directory)  # before the large file: other programs' models end here
+    expected = pinned or meta["sha256"]
     model = hub.file(repo, MODEL, directory.name, **options)
     if (found := sha256(model)) == expected:
         return directory

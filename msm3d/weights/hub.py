@@ -75,11 +75,9 @@ def file(
 
 
 def forget(path: Path) -> bool:
-    """Delete the content of a file that `file` returned, if it lies in the `blobs` of its repository, or is the file
-    itself where a disk has no links; return whether it was.
-    """
+    """Delete the content of a file that `file` returned, if it is the cache's own; return whether it was."""
     blobs, content = path.parents[2] / "blobs", path.resolve()  # of REPOSITORY/snapshots/COMMIT/NAME
-    ours = content.parent in (blobs.resolve(), path.parent.resolve())
+    ours = content.parent in (blobs.resolve(), path.parent.resolve())  # the latter where a disk has no links
     if ours:
         content.unlink(missing_ok=True)
     return ours
