@@ -10,26 +10,13 @@ from typing import TYPE_CHECKING
 from ._util.lazy import lazily
 
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
-    from . import backbones as backbones
-    from . import datasets as datasets
-    from . import errors as errors
-    from . import evaluate as evaluate
-    from . import io as io
-    from . import ops as ops
-    from . import pretrain as pretrain
-    from . import rooms as rooms
-    from . import tasks as tasks
-    from . import training as training
-    from . import visualize as visualize
-    from .backbones.hunet.config import BackboneConfig as BackboneConfig
-    from .errors import Msm3dError as Msm3dError
-    from .errors import Msm3dWarning as Msm3dWarning
-    from .io import read as read
-    from .model import Model as Model
-    from .model import load as load
-    from .scan.cloud import PointCloud as PointCloud
-    from .weights import info as info
-    from .weights import list_models as list_models
+    from . import backbones, datasets, errors, evaluate, io, ops, pretrain, rooms, tasks, training, visualize
+    from .backbones.hunet.config import BackboneConfig
+    from .errors import Msm3dError, Msm3dWarning
+    from .io import read
+    from .model import Model, load
+    from .scan.cloud import PointCloud
+    from .weights import info, list_models
 
 __version__ = "0.1.0"
 __all__ = [

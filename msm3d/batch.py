@@ -2,15 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ._util import stages
-from ._util.atomic import apart
+from ._util.atomic import apart, made
+from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, read_folder, results
@@ -21,18 +21,15 @@ if TYPE_CHECKING:
     from .model import Model
 
 _PLAIN = ReadOptions()
-_SCENE = "coord.npy"
-"""A folder with this file is one scan, in Pointcept's layout: an array per field."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What no other scan would get around."""
+_SCENE = "coord.npy"  # a folder with this file is one scan, in Pointcept's layout: an array per field
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no other scan would get around
 
 
 @dataclass(frozen=True)
 class Job:
     """One scan and the file of its descriptors."""
 
-    scan: Path
-    """A file, or a folder with coord.npy and the like."""
+    scan: Path  # a file, or a folder with coord.npy and the like
     target: Path
 
 
@@ -41,10 +38,8 @@ class Plan:
     """What is to be done."""
 
     jobs: list[Job]
-    alone: bool
-    """Whether it is one scan that was named: its failure is the whole call's."""
-    others: int
-    """Files in the folders that are of no kind that is read."""
+    alone: bool  # whether it is one scan that was named: its failure is the whole call's
+    others: int  # files in the folders that are of no kind that is read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +51,9 @@ class Outcome:
     channels: int = 0
     dtype: str = "float32"
     seconds: float = 0.0
-    bytes: int = 0
-    """Of the file."""
-    was_there: bool = False
-    """The file was whole, and of the scan as it is, so nothing was done."""
-    error: Exception | None = None
-    """Why there is no file."""
+    bytes: int = 0  # of the file
+    was_there: bool = False  # the file was whole, and of the scan as it is, so nothing was done
+    error: Exception | None = None  # why there is no file
 
     def __str__(self) -> str:
         """Return one line about it."""
@@ -88,13 +80,10 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         FileError: a scan does not exist, or is of a kind that is not read.
     """
     folder, paths = Path(output), [Path(scan) for scan in scans]
-    for path in paths:
-        if not path.exists():
-            raise FileError(f"{path}: does not exist; check the path.")
+    require_there(paths)
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
-    if len(paths) == 1 and not into and (_is_scan(paths[0]) or WRITERS.find(folder)):
-        if not _is_scan(paths[0]):
-            raise InputError(f"the scans in {paths[0]} do not fit into the file {folder}; give -o a folder.")
+    alone = len(paths) == 1 and _is_scan(paths[0])
+    if alone and not into:
         job = Job(_checked(paths[0]), results.check_format(folder))
         apart([job.target], [job.scan])
         return Plan([job], True, 0)
@@ -114,33 +103,22 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         if folder.resolve() == path.resolve():
             raise InputError(f"the results would lie among the scans in {path}; give -o another folder.")
         found, rest = walk(path, without=folder)
-        if not found:
-            raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
         # results of an earlier call are no scans, unless they are all that there is
         scans = [scan for scan in found if not _is_result(scan)] or found
         others += rest + len(found) - len(scans)
         jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in scans]
     _require_different(jobs)
     apart([job.target for job in jobs], [job.scan for job in jobs])
-    return Plan(jobs, len(paths) == 1 and _is_scan(paths[0]), others)
+    return Plan(jobs, alone, others)
 
 
 def found(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the scans that a path stands for: itself, or those in a folder and below it.
-
-    Raises:
-        InputError: a folder holds no scan.
-    """
-    if _is_scan(Path(path)):
-        return [Path(path)]
-    scans, _ = walk(Path(path))
-    if not scans:
-        raise InputError(f"{path}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
-    return scans
+    """Return the scans that a path stands for: itself, or those in a folder and below it, see `walk`."""
+    return [Path(path)] if _is_scan(Path(path)) else walk(Path(path))[0]
 
 
 def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
-    """Return the scans below a folder, in order, and the number of files of other kinds; links are followed once.
+    """Return the scans below a folder, some at least, and the number of files of other kinds; links are followed once.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -150,29 +128,24 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     >>> [scan.name for scan in scans], others
     (['a.PLY', 'b.ply'], 1)
     """
-    scans, others = list[Path](), 0
     seen = set() if without is None else {without.resolve()}
 
-    def visit(here: Path) -> None:
-        nonlocal others
+    def below(here: Path) -> Iterator[Path]:
         if here.resolve() in seen:
             return
         seen.add(here.resolve())
         for path in sorted(here.iterdir()):
-            if path.name.startswith("."):
-                continue
-            if _is_scan(path) and (path.is_dir() or READERS.find(path)):
-                scans.append(path)
-            elif path.is_dir():
-                visit(path)
-            else:
-                others += 1
+            if not path.name.startswith("."):
+                yield from [path] if _is_scan(path) else below(path)
 
     try:
-        visit(folder)
+        found = list(below(folder))
+        scans = [path for path in found if path.is_dir() or READERS.find(path)]
     except OSError as error:
         raise FileError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions.") from error
-    return scans, others
+    if not scans:
+        raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
+    return scans, len(found) - len(scans)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,17 +155,12 @@ class Asked:
     levels: Sequence[int] | None = None
     sampling: str | None = None
     dtype: str = "float32"
-    max_memory: str | None = None
+    max_memory: int | str | None = None
     progress: bool | None = False
 
 
 def extract(
-    model: "Model",
-    jobs: Sequence[Job],
-    *,
-    options: ReadOptions | None = None,
-    again: bool = False,
-    **asked: Any,
+    model: "Model", jobs: Sequence[Job], *, options: ReadOptions | None = None, again: bool = False, **asked: Any
 ) -> Iterator[Outcome]:
     """Write the descriptors of each scan, and say what became of it; a scan that fails stops no other.
 
@@ -226,19 +194,14 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
     meta["scan"] = _state(job.scan)
-    if not again and _is_there(job, meta):
+    if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
     cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=options)
-    with _made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
+    with made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
     size = job.target.stat().st_size
     return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
-
-
-def _is_there(job: Job, meta: Mapping[str, Any]) -> bool:
-    """Return whether the result is there, whole, of the same weights and settings, and of the scan as it is now."""
-    return meta["scan"] is not None and results.is_done(job.target, meta)
 
 
 def _state(scan: Path) -> dict[str, int] | None:
@@ -275,31 +238,13 @@ def _stem(scan: Path) -> str:
 
 
 def _require_different(jobs: Sequence[Job]) -> None:
-    scans: dict[Path, Path] = {}
+    firsts: dict[Path, Job] = {}
     for job in jobs:
-        if job.target in scans:
+        if (first := firsts.setdefault(job.target, job)) is not job:
             cure = either("plan them one by one", "extract them one by one with -o FILE")
             raise InputError(
-                f"two scans would both become {job.target}, {scans[job.target]} and {job.scan}; "
-                f"rename one of them, or {cure}."
+                f"two scans would both become {job.target}, {first.scan} and {job.scan}; rename one of them, or {cure}."
             )
-        scans[job.target] = job.scan
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder for what is written meanwhile; if that fails, no new folder is left."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            try:
-                path.rmdir()
-            except OSError:  # something else is in it
-                break
-        raise
 
 
 def _stops_all(error: BaseException | None) -> bool:

@@ -58,7 +58,6 @@ def cut(text: object, most: int = 80) -> str:
     >>> cut("no\nsuch \x1b[31mfile"), cut("a" * 200, most=20)
     ('no such [31mfile', 'aaaaaaaaa...aaaaaaaa')
     """
-    words = "".join(letter if letter.isprintable() else " " for letter in str(text)[: 100 * most]).split()
-    line = " ".join(words)
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)[: 100 * most]).split())
     half = (most - 3) // 2
     return line if len(line) <= most else f"{line[: most - 3 - half]}...{line[-half:]}"

@@ -28,6 +28,7 @@ from .scan.normals import completed
 from .scan.options import ReadOptions
 from .scan.places import Part, whole
 from .scan.plausible import warn_of_size
+from .sparse.hierarchy import Hierarchy
 from .sparse.interpolate import descriptors
 from .sparse.voxels import Voxels, voxelize
 
@@ -61,8 +62,6 @@ class Model(nn.Module):
         self.meta = dict(meta or {})
         self.backend = backend
 
-    # --- what it is ---
-
     @property
     def device(self) -> torch.device:
         """Where the weights are, and so where the work is done."""
@@ -92,8 +91,6 @@ class Model(nn.Module):
             f"{self.config.levels} levels, {self.config.inputs.voxel_size:g} m voxels, {self.device}, "
             f"backend {self.ops.NAME}, {precision})"
         )
-
-    # --- what it does ---
 
     @as_usual
     def extract(
@@ -167,7 +164,7 @@ class Model(nn.Module):
         with torch.no_grad():
             for batch in batches(scenes(scans, self._voxels), self._most(limit)):  # points to scenes to voxels
                 regions = Regions(batch.voxels, self.config, self.device, limit, reading.per_point)  # one, or tiles
-                sink = answer.sink(batch, regions, reading.width(self.config))  # where the rows go
+                sink = answer.sink(batch, regions, self.channels(reading.levels))  # where the rows go
                 with bar(self.backbone.steps(), regions.sizes, progress):
                     for region in regions:
                         hierarchy = region.hierarchy(self.config.levels, ops)
@@ -182,10 +179,12 @@ class Model(nn.Module):
         """Write the rows of a scan to an .npy file, whole or not at all, and return a map of it."""
         from .io import results
 
-        cloud, kind = scans.cloud(), str(reading.dtype).removeprefix("torch.")
-        meta = results.provenance(self, reading.levels, reading.sampling, scans.source, kind)
+        scan, kind = scans.given[0], str(reading.dtype).removeprefix("torch.")
+        cloud = cloud_of(scan, scans.options, **scans.attributes)
+        source = scan if isinstance(scan, (str, os.PathLike)) else None
+        meta = results.provenance(self, reading.levels, reading.sampling, source, kind)
         named |= {"levels": reading.levels, "sampling": reading.sampling, "invalid": scans.options.invalid}
-        with results.writing(file, cloud, reading.width(self.config), kind, meta) as rows:
+        with results.writing(file, cloud, self.channels(reading.levels), kind, meta) as rows:
             self.extract(cloud, out=rows, dtype=kind, **named)
         return np.load(file, mmap_mode="r")
 
@@ -204,17 +203,10 @@ class Model(nn.Module):
     ) -> Tensor:
         """Return the descriptors (n, c) of one scan as a tensor on the model's device, with gradients to the weights.
 
-        Args:
-            points: one scan, as for `extract`.
-            levels: as for `extract`.
-            generator: of the noise in training mode, which fails without one.
-            invalid: as for `extract`.
+        In training mode it needs a `generator` of the noise; the other arguments are as for `extract`.
         """
-        cloud, ops = cloud_of(points, self._options(invalid=invalid)), self.ops
-        region = Region.whole(self._voxels(cloud)).to(self.device)
-        hierarchy = region.hierarchy(self.config.levels, ops)
-        features = self.backbone(region.features, hierarchy, ops, generator)
-        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, ops, region.owner)
+        cloud, region, hierarchy, features = self._computed(points, generator, invalid=invalid)
+        rows = descriptors(features, hierarchy, self._levels(levels), self.config.sampling, self.ops, region.owner)
         places = None if cloud.rows is None else torch.from_numpy(cloud.rows)
         return whole([Part(rows, None, places, cloud.total)])[0]
 
@@ -222,17 +214,20 @@ class Model(nn.Module):
     def levels(self, points: Any, *, up: str | None = None, units: str | None = None) -> list[Level]:
         """Return cells, features and parents of every level, fine to coarse, before any reading at points.
 
-        Args:
-            points: one scan, as for `extract`.
-            up: as for `extract`.
-            units: as for `extract`.
+        The arguments are as for `extract`, for one scan.
         """
         with torch.no_grad():
-            cloud = cloud_of(points, self._options(up=up, units=units))
-            region = Region.whole(self._voxels(cloud)).to(self.device)
-            hierarchy = region.hierarchy(self.config.levels, self.ops)
-            features = self.backbone(region.features, hierarchy, self.ops)
+            _, _, hierarchy, features = self._computed(points, up=up, units=units)
         return [Level(grid.cells, f, grid.parents) for grid, f in zip(hierarchy.grids, features, strict=True)]
+
+    def _computed(
+        self, points: Any, generator: torch.Generator | None = None, **read: Any
+    ) -> tuple[PointCloud, Region, Hierarchy, Sequence[Tensor]]:
+        """Return one scan, its voxels, the grids over them, and the features of every level."""
+        cloud, ops = cloud_of(points, self._options(**read)), self.ops
+        region = Region.whole(self._voxels(cloud)).to(self.device)
+        hierarchy = region.hierarchy(self.config.levels, ops)
+        return cloud, region, hierarchy, self.backbone(region.features, hierarchy, ops, generator)
 
     def channels(self, levels: int | Sequence[int] | None = None) -> int:
         """Return the width of a descriptor of `levels`, all by default."""
@@ -253,8 +248,6 @@ class Model(nn.Module):
     def _levels(self, levels: int | Sequence[int] | None) -> list[int]:
         return levels_of(levels, self.config.levels)
 
-    # --- where it comes from and goes to ---
-
     @classmethod
     def from_pretrained(
         cls,
@@ -265,14 +258,9 @@ class Model(nn.Module):
         precision: str = "fp32",
         **options: Any,
     ) -> "Model":
-        """Return the model of a release, a directory or a Hub repository; see `msm3d.load`.
+        """Return the model of a release, a directory or a Hub repository, with the arguments of `msm3d.load`.
 
-        Args:
-            source: as for `load`.
-            device: as for `load`.
-            backend: as for `load`.
-            precision: as for `load`.
-            **options: `revision`, `local_files_only`, `cache_dir` and `token`, as for any Hub client.
+        `options` may also be `cache_dir` and `token`, as for any client of the Hub.
         """
         require_one_of("precision", precision, list(PRECISIONS))
         device = device_of(device)
@@ -295,11 +283,9 @@ class Model(nn.Module):
         return weights.write(directory, self.config, self.backbone.state_dict(), self.meta)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the model to the Hugging Face Hub and return its address.
+        """Upload the model to the Hugging Face Hub as owner/name, made if need be, and return its address.
 
-        Args:
-            repo_id: owner/name; made if it does not exist.
-            **options: `private`, `token` and `commit_message`.
+        `options` are `private`, `token` and `commit_message`.
         """
         from tempfile import TemporaryDirectory
 
@@ -331,11 +317,5 @@ def load(
         WeightsError: there are no such weights here, and the sentence says how to get them.
         BackendError: the backend cannot run on the device.
     """
-    return Model.from_pretrained(
-        name_or_dir,
-        device=device,
-        backend=backend,
-        precision=precision,
-        revision=revision,
-        local_files_only=local_files_only,
-    )
+    options = {"revision": revision, "local_files_only": local_files_only}
+    return Model.from_pretrained(name_or_dir, device=device, backend=backend, precision=precision, **options)

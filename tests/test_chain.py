@@ -29,7 +29,7 @@ def test_blocks_and_sinks_change_no_bit(model, limit, per_point, monkeypatch):
     regions = Regions(voxels, model.config, CPU, limit, per_point)
     assert regions.uncut or len(regions.sizes) > 3
     reading = Reading.of(model.config, (2, 0), at="points" if per_point else "voxels")
-    shape = regions.rows, reading.width(model.config)
+    shape = regions.rows, model.channels(reading.levels)
     assert shape == (2100 if per_point else len(voxels.keys), 52)
     apart = torch.full((shape[0], 2 * shape[1]), torch.nan)[:, ::2]
     ways = [Filled(torch.full(shape, torch.nan)), Filled(apart), Fetched(torch.full(shape, torch.nan))]

@@ -255,7 +255,7 @@ def test_what_is_no_level_is_said(model, scene, levels):
             {"out": "rows.npz"},
             "out is 'rows.npz'; end it with .npy, or let `msm3d extract` write other kinds.",
         ),
-        (np.zeros((2, 9)), {"out": "no/rows.npy"}, "there is no folder no; make it first."),
+        (np.zeros((2, 9)), {"out": "no/rows.npy"}, "there is no folder no; make it first: mkdir -p no"),
         (
             np.zeros((2, 9)),
             {"out": "rows.npy", "at": "voxels"},

@@ -1,8 +1,7 @@
 """Whole files or nothing, however the writer ends, and never in the place of what is being read.
 
-What is unfinished has a name that no other process on any machine uses, `.msm3d-HOST-RANDOM.partial`, and its writer
-holds a lock on it. A writer that was killed cannot clean up, so the next one in that folder does: what nobody locks is
-dead.
+What is unfinished is called `.msm3d-HOST-RANDOM.partial`, and its writer holds a lock on it. A writer that was killed
+cannot clean up, so the next one in that folder does: what nobody locks is dead.
 """
 
 import errno
@@ -14,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -47,51 +46,37 @@ _CURES = {
 def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it becomes `path` at the end, or goes if anything fails.
 
-    Args:
-        path: the file.
-        settled: wait until the disk has it, so that a power cut cannot undo it. Large files that can be made again do
-            without: at 100 MB a second the wait is longer than the work.
+    `settled` waits until the disk has it, so that a power cut cannot undo it; of large files that can be made again the
+    wait is longer than the work.
 
     Raises:
         FileError: it cannot be written: a full disk, a folder that is read-only, too long a name.
     """
-    partial, lock = None, None
-    try:
-        with refusals(path):
-            _require_name(path)
-            sweep(path.parent)
-            partial, lock = _begun(path.parent, folder=False)
+    with refusals(path):
+        _require_name(path)
+        with _unfinished(path.parent, folder=False) as partial:
             yield partial
             if settled:
                 _settle(partial)
             partial.replace(path)
-    finally:
-        _release(partial, lock)
 
 
 @contextmanager
 def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
     """Yield an empty folder to write in; at the end its files move to `directory`, or all go if anything fails.
 
-    Other files in `directory` are left alone.
-
-    Args:
-        directory: made where missing, with its parents.
-        last: the file to move last, where its presence says that all are there.
+    The directory is made where missing, and other files in it are left alone; the file `last` moves last, where its
+    presence says that all are there.
 
     Raises:
         FileError: it cannot be written, or is a file.
     """
-    stage, lock, made = None, None, []
-    try:
-        with refusals(directory):
-            _require_name(directory)
-            if directory.exists() and not directory.is_dir():
-                raise FileError(f"{directory} is a file; give the name of a folder.")
-            parent = directory.absolute().parent
-            made = _made(parent)
-            sweep(parent)
-            stage, lock = _begun(parent, folder=True)
+    with refusals(directory):
+        _require_name(directory)
+        if directory.exists() and not directory.is_dir():
+            raise FileError(f"{directory} is a file; give the name of a folder.")
+        parent = directory.absolute().parent
+        with made(parent), _unfinished(parent, folder=True) as stage:
             yield stage
             files = sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name))
             for file in files:
@@ -101,55 +86,49 @@ def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
                     os.replace(file, directory / file.name)
             else:
                 os.rename(stage, directory)
-            made.clear()
-    finally:
-        _release(stage, lock)
-        for folder in reversed(made):
-            _remove_empty(folder)
 
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """Yield a folder in `folder` for what is too large for memory; it goes at the end."""
-    stage, lock = None, None
+    with refusals(folder), _unfinished(folder, folder=True) as stage:
+        yield stage
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents for what is written meanwhile; if that fails, no new folder is left."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with refusals(folder):
-            sweep(folder)
-            stage, lock = _begun(folder, folder=True)
-            yield stage
-    finally:
-        _release(stage, lock)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # someone else has put something into it
+                path.rmdir()
+        raise
 
 
 def claim(path: Path, size: int) -> None:
-    """Make the file at `path` `size` bytes long, all of them on the disk, so that no later store can fail.
+    """Make the file at `path` `size` bytes long, all of them on the disk, or raise OSError where there is no room.
 
     A store to a mapped file for which the disk has no room ends the process with SIGBUS, which nothing can catch.
-
-    Raises:
-        OSError: there is no room.
     """
     try:
         with path.open("r+b", buffering=0) as file:
             there = file.seek(0, os.SEEK_END)
-            if not _allocated(file.fileno(), there, size - there):
-                while there < size:
-                    there += file.write(bytes(min(size - there, 1 << 20)))
+            try:
+                os.posix_fallocate(file.fileno(), there, size - there)
+                return
+            except AttributeError:  # macOS and Windows have no such call
+                pass
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+                    raise  # but for a disk that has no such thing
+            while there < size:
+                there += file.write(bytes(min(size - there, 1 << 20)))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}, it takes {size / 1e6:,.1f} MB") from error
-
-
-def _allocated(handle: int, start: int, size: int) -> bool:
-    """Let the system give a file the space, or return False where it cannot."""
-    try:
-        os.posix_fallocate(handle, start, size)
-    except AttributeError:  # macOS and Windows have no such call
-        return False
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
-            return False  # this disk has no such thing
-        raise
-    return True
 
 
 def apart(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -162,13 +141,11 @@ def apart(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.P
     """
     read = {mark: os.fspath(path) for path in inputs for mark in _marks(path)}
     for path in [os.fspath(output) for output in outputs]:
-        for mark in _marks(path):
-            if mark in read:
-                same = read[mark]
-                also = "" if os.path.normpath(path) == os.path.normpath(same) else f" (it is {same})"
-                raise InputError(
-                    f"{path} is an input{also} and would be replaced by the output; give the output another name."
-                )
+        if (same := next((read[mark] for mark in _marks(path) if mark in read), None)) is not None:
+            also = "" if os.path.normpath(path) == os.path.normpath(same) else f" (it is {same})"
+            raise InputError(
+                f"{path} is an input{also} and would be replaced by the output; give the output another name."
+            )
 
 
 @contextmanager
@@ -187,7 +164,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 class Terminated(SystemExit):
-    """A signal asked the process to end; what is unfinished is cleaned up on the way out."""
+    """A signal asked the process to end."""
 
 
 @contextmanager
@@ -197,8 +174,9 @@ def on_termination() -> Iterator[None]:
     The exit code is 128 + the signal, as a shell gives it: 143 for SIGTERM. A signal that was ignored before, as nohup
     does, stays ignored. Outside the main thread nothing happens, since only it may handle signals.
     """
-    kinds = [signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
-    before = {}
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()
+    before = {kind: old for kind in kinds if main and (old := signal.getsignal(kind)) not in (signal.SIG_IGN, None)}
 
     def end(number: int, _: FrameType | None) -> None:
         for kind in before:
@@ -206,11 +184,8 @@ def on_termination() -> Iterator[None]:
         raise Terminated(128 + number)
 
     try:
-        if threading.current_thread() is threading.main_thread():
-            for kind in kinds:
-                if (old := signal.getsignal(kind)) not in (signal.SIG_IGN, None):
-                    before[kind] = old
-                    signal.signal(kind, end)
+        for kind in before:
+            signal.signal(kind, end)
         yield
     finally:
         for kind, old in before.items():
@@ -219,18 +194,14 @@ def on_termination() -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in `folder`: ours that nobody locks, and others' once they are a day old."""
-    try:
-        with os.scandir(folder or ".") as entries:
-            dead = [entry for entry in entries if entry.name.startswith(_START) and entry.name.endswith(_END)]
-    except OSError:
-        return  # a folder that may be written but not listed
-    for entry in dead:
-        try:
-            old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
-        except OSError:
-            continue  # it went meanwhile
-        if old or entry.name.startswith(f"{_START}{_HOST}-"):  # the lock of another machine may not be seen from here
-            _remove_dead(Path(entry.path), old)
+    names = []
+    with suppress(OSError):  # a folder that may be written but not listed
+        names = [name for name in os.listdir(folder) if name.startswith(_START) and name.endswith(_END)]
+    for path in map(folder.joinpath, names):
+        with suppress(OSError):  # it went meanwhile, or is not ours to remove
+            old = time.time() - path.lstat().st_mtime > _DAY
+            if old or path.name.startswith(f"{_START}{_HOST}-"):  # another machine's lock may not be seen from here
+                _remove_dead(path, old)
 
 
 def _remove_dead(path: Path, old: bool) -> None:
@@ -238,28 +209,28 @@ def _remove_dead(path: Path, old: bool) -> None:
     lock = None
     try:
         lock = _locked(path)
-    except BlockingIOError:
-        return  # its writer lives
-    except OSError:
-        if not old:
-            return
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or not old:
+            return  # its writer lives, or may live
+    _release(path, lock)
+
+
+@contextmanager
+def _unfinished(parent: Path, *, folder: bool) -> Iterator[Path]:
+    """Yield a new file or folder with a name of its own, locked where there are locks; what is left of it goes."""
+    sweep(parent)
+    path, lock = _begun(parent, folder=folder)
     try:
-        _remove(path)
-    except OSError:
-        pass  # it is not ours to remove
+        yield path
     finally:
-        if lock is not None:
-            os.close(lock)
+        _release(path, lock)
 
 
 def _begun(parent: Path, *, folder: bool) -> tuple[Path, int | None]:
-    """Return a new file or folder with a name of its own, and what holds its lock, where there are locks."""
+    """Return a new file or folder, and what holds its lock, where there are locks."""
     while True:
         path = parent / f"{_START}{_HOST}-{uuid.uuid4().hex[:16]}{_END}"
-        if folder:
-            path.mkdir()
-        else:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        path.mkdir() if folder else path.touch(exist_ok=False)
         try:
             lock = _locked(path)
         except (BlockingIOError, FileNotFoundError):
@@ -272,12 +243,7 @@ def _begun(parent: Path, *, folder: bool) -> tuple[Path, int | None]:
 
 
 def _locked(path: Path) -> int:
-    """Return a descriptor that holds the lock of `path`.
-
-    Raises:
-        BlockingIOError: another one holds it.
-        OSError: there are no locks here, or there is no such file.
-    """
+    """Return a descriptor that holds the lock of `path`; BlockingIOError: another one holds it."""
     if fcntl is None:
         raise OSError(errno.ENOLCK, "no locks on this system", str(path))
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -289,27 +255,20 @@ def _locked(path: Path) -> int:
     return handle
 
 
-def _release(path: Path | None, lock: int | None) -> None:
+def _release(path: Path, lock: int | None) -> None:
     """Remove what is still there, then give up its lock."""
-    if path is not None:
-        _remove(path)
-    if lock is not None:
-        os.close(lock)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _settle(path: Path) -> None:
-    """Wait until a file is on the disk.
-
-    A network disk, or one with quotas, tells only here that a store to a mapped file has failed; and after a power cut
-    the new name must not stand for zeros where a whole file was.
-    """
+    """Wait until a file is on the disk, safe from a power cut; a network disk may refuse stores to a map only here."""
     if not path.is_file():
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -322,36 +281,19 @@ def _settle(path: Path) -> None:
         os.close(handle)
 
 
-def _made(folder: Path) -> list[Path]:
-    """Make a folder with its parents and return those that were missing, outermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        pass  # someone else has put something into it
-
-
 def _require_name(path: Path) -> None:
     """Let the system refuse a name that is too long before the work, not at the renaming after it."""
-    try:
+    with suppress(FileNotFoundError):
         os.lstat(path)
-    except FileNotFoundError:
-        pass
 
 
 def _marks(path: str | os.PathLike[str]) -> list[object]:
     """Return what makes a file the same one: where its name leads, and what lies there."""
     marks: list[object] = [os.path.normcase(os.path.realpath(path)), os.path.normcase(os.path.abspath(path))]
-    try:
+    with suppress(OSError):
         state = os.stat(path)
-    except OSError:
-        return marks
-    return [*marks, (state.st_dev, state.st_ino)]
+        marks.append((state.st_dev, state.st_ino))
+    return marks
 
 
 def _concerns(name: object, path: Path) -> bool:

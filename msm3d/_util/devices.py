@@ -9,8 +9,7 @@ from .words import choices, cut, either, option
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("cpu", "cuda", "mps", "xpu")
-"""What a device's name begins with; the command line knows these without torch."""
+KINDS = ("cpu", "cuda", "mps", "xpu")  # what a device's name begins with; the command line knows these without torch
 
 
 def checked(name: str) -> str:
@@ -28,30 +27,21 @@ def checked(name: str) -> str:
 
 
 def device_of(device: Any = None) -> "torch.device":
-    """Return the device to compute on: a GPU if there is one, where none is given.
+    """Return the device to compute on, by its name or a number of a GPU; a GPU if there is one, where none is given.
 
     >>> device_of("cpu")
     device(type='cpu')
-
-    Args:
-        device: such as "cpu", "cuda" or "cuda:1", a number of a GPU, or a `torch.device`.
-
-    Raises:
-        InputError: torch cannot compute there; the sentence says why, and what to give instead.
     """
     import torch
 
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if isinstance(device, str):
-        device = checked(device)
-    elif isinstance(device, bool) or not isinstance(device, (int, torch.device)):
+    if isinstance(device, int) and not isinstance(device, bool):
+        device = f"cuda:{device}"
+    if not isinstance(device, (str, torch.device)):
         raise InputError(f"device is {device!r}; give a name such as 'cpu' or 'cuda:1', or a torch.device.")
-    elif isinstance(device, int):
-        device = checked(f"cuda:{device}")
-    found = torch.device(device)
-    reason = _why_not(found)
-    if reason is not None:
+    found = torch.device(checked(device) if isinstance(device, str) else device)
+    if (reason := _why_not(found)) is not None:
         raise InputError(f"{either('device', '--device')} is {str(found)!r}, but {reason}")
     return found
 

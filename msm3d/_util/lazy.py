@@ -9,9 +9,7 @@ from typing import Any
 def lazily(package: str, **modules: str) -> Callable[[str], Any]:
     """Return a package's `__getattr__`: it imports the module of a name, or a module of the package by its own name.
 
-    Args:
-        package: its `__name__`.
-        **modules: a module's place below the package, with `__` for a point, and the names in it, in one text.
+    `modules` are places below the package, with `__` for a point, and the names in each, in one text.
     """
     homes = {name: module.replace("__", ".") for module, names in modules.items() for name in names.split()}
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,7 @@ from .words import either
 if TYPE_CHECKING:
     import torch
 
-_LEAST = 10**6
-"""Bytes below which a size has lost its unit: no scan could be computed in them."""
+_LEAST = 10**6  # bytes below which a size has lost its unit: no scan could be computed in them
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -25,14 +25,12 @@ def size(amount: int | float | str) -> int:
     Traceback (most recent call last):
     msm3d.errors.InputError: max_memory is 'plenty'; give a number of bytes, or a size such as '4GB' or '512MiB'.
     """
-    text = str(amount).strip().upper().removesuffix("B")
+    name, text = either("max_memory", "--max-memory"), str(amount).strip().upper().removesuffix("B")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
-        name = either("max_memory", "--max-memory")
         raise InputError(f"{name} is {quoted(amount)}; give a number of bytes, or a size such as '4GB' or '512MiB'.")
     found = float(match[1]) * _UNITS[match[2]]
     if isinstance(amount, str) and not match[2] and found < _LEAST:
-        name = either("max_memory", "--max-memory")
         raise InputError(f"{name} is {text}, which is {found:,.0f} bytes; did you mean '{match[1]}GB'?")
     return int(found)
 
@@ -49,10 +47,8 @@ def available(device: "torch.device | None" = None) -> int:
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
-        try:
+        with suppress(OSError, ValueError):  # no such file, or "max"
             free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
     return max(min(free), 0)
 
 
@@ -62,11 +58,9 @@ def budget(amount: int | float | str | None, device: "torch.device") -> int:
 
 
 def _of_machine() -> int:
-    try:
+    with suppress(OSError, KeyError, ValueError):
         words = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(words["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf

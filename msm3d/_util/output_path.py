@@ -1,11 +1,18 @@
-"""Where results go, looked at before any work is done."""
+"""Where scans come from and results go, looked at before any work is done."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import FileError, InputError
 from .atomic import refusals
+
+
+def require_there(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise FileError for the first path that does not exist."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise FileError(f"{path}: does not exist; check the path.")
 
 
 def output_path(
@@ -17,15 +24,8 @@ def output_path(
     Traceback (most recent call last):
     msm3d.errors.InputError: report.txt cannot hold a report; end it with .json.
 
-    Args:
-        path: of a file, which need not be there.
-        suffixes: that it may end with, in lower case; any where there are none.
-        what: is to be written.
-        ending: the good endings in words; by default the suffixes themselves.
-
-    Raises:
-        InputError: the ending is not good, it is a folder, or its folder is not there.
-        FileError: the system refuses the name, such as one that is too long.
+    It may have any of `suffixes`, in lower case, or of all if there are none; a message says `what` is to be written,
+    and the good `ending` in words.
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:

@@ -13,21 +13,16 @@ from .stages import hidden, stage
 def bar(steps: Sequence[nn.Module], passes: Sequence[int], shown: bool | None) -> Iterator[None]:
     """Show how far the coming passes are, once they have taken a second, and how long the rest will take.
 
-    Args:
-        steps: modules of the network that each run once a pass.
-        passes: number of voxels of each pass, in their order: a step counts for as much.
-        shown: True shows it, None in a terminal only, False never.
+    Each of `steps` runs once a pass and counts for as much as the pass has voxels; for `shown` see `hidden`.
     """
     stage("network")
-    disabled = hidden(shown)
-    if disabled:
+    if disabled := hidden(shown):
         yield
         return
-    total = max(sum(passes) * len(steps), 1)
     sizes = iter([voxels for voxels in passes for _ in steps])
     shape = "{l_bar}{bar}| {elapsed}, {remaining} left"
-    settings = {"delay": 1, "leave": False, "bar_format": shape, "disable": disabled}
-    with tqdm(total=total, desc=f"network, {sum(passes):,} voxels", **settings) as shown_bar:
+    settings = {"total": max(sum(passes) * len(steps), 1), "delay": 1, "leave": False, "disable": disabled}
+    with tqdm(desc=f"network, {sum(passes):,} voxels", bar_format=shape, **settings) as shown_bar:
 
         def advance(*_: object) -> None:  # what a hook returns would replace the module's output
             shown_bar.update(next(sizes, 0))

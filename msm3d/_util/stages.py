@@ -1,9 +1,11 @@
 """Where the work is: said by the functions that do it, shown by whoever runs them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
+T = TypeVar("T")
 _LISTENER: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 _SCAN: ContextVar[str | None] = ContextVar("scan", default=None)
 _SILENT = ContextVar("silent", default=False)
@@ -25,23 +27,23 @@ def stage(name: str) -> None:
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
+def during(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Give a variable a value meanwhile."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def listening(listener: Callable[[str], None]) -> AbstractContextManager[None]:
     """Send every stage to `listener`."""
-    token = _LISTENER.set(listener)
-    try:
-        yield
-    finally:
-        _LISTENER.reset(token)
+    return during(_LISTENER, listener)
 
 
-@contextmanager
-def of(scan: object) -> Iterator[None]:
+def of(scan: object) -> AbstractContextManager[None]:
     """Say that the work is on one scan of several: warnings on the command line then name it."""
-    token = _SCAN.set(str(scan))
-    try:
-        yield
-    finally:
-        _SCAN.reset(token)
+    return during(_SCAN, str(scan))
 
 
 def scan() -> str | None:
@@ -49,14 +51,9 @@ def scan() -> str | None:
     return _SCAN.get()
 
 
-@contextmanager
-def silent() -> Iterator[None]:
+def silent() -> AbstractContextManager[None]:
     """Show no bars, whatever they were told."""
-    token = _SILENT.set(True)
-    try:
-        yield
-    finally:
-        _SILENT.reset(token)
+    return during(_SILENT, True)
 
 
 def hidden(progress: bool | None) -> bool | None:

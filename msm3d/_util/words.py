@@ -2,8 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,19 +11,15 @@ from pathlib import Path
 from ..errors import InputError, Msm3dWarning
 from ..errors import cut as cut
 from ..errors import quoted as quoted
+from .stages import during
 
 _TYPED = ContextVar("typed", default=False)
 _PACKAGE = str(Path(__file__).parents[1])
 
 
-@contextmanager
-def of_the_command_line() -> Iterator[None]:
+def of_the_command_line() -> AbstractContextManager[None]:
     """Speak of options instead of arguments."""
-    token = _TYPED.set(True)
-    try:
-        yield
-    finally:
-        _TYPED.reset(token)
+    return during(_TYPED, True)
 
 
 def either(python: str, typed: str) -> str:

@@ -18,8 +18,7 @@ from . import check, convert, download, extract, info, models, pictures, pretrai
 from .display import Display
 from .parser import Parser, said_of
 
-TRACEBACK = "MSM3D_TRACEBACK"
-"""The variable of the environment that shows where an error comes from."""
+TRACEBACK = "MSM3D_TRACEBACK"  # the variable of the environment that shows where an error comes from
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
         given = [word for word in rest if word in verbs] + ["--help"]
         verb, *rest = given
     if verb in verbs:
-        if not rest and verbs[verb].required():
+        if not rest and any(action.required for action in verbs[verb].actions):
             verbs[verb].remind()
         rest = verbs[verb].understood(rest)
     elif not verb.startswith("-"):
@@ -59,17 +58,12 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     """Return the parser of everything, and those of the verbs."""
     from .. import __version__
 
-    parser = Parser(
-        prog="msm3d",
-        usage="msm3d VERB [options]",
-        description="One meaningful vector per point of a 3D scan.",
-        epilog=f"`msm3d VERB --help` explains a verb. With {TRACEBACK}=1 in the environment an error shows where it "
-        "comes from.",
-    )
+    about = "One meaningful vector per point of a 3D scan."
+    more = f"With {TRACEBACK}=1 in the environment an error shows where it comes from."
+    parser = Parser(prog="msm3d", usage="msm3d VERB [options]", description=about)
+    parser.epilog = f"`msm3d VERB --help` explains a verb. {more}"
     parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
-    verbs = parser.add_subparsers(
-        title="verbs", dest="verb", required=True, metavar="VERB", parser_class=Parser, prog="msm3d"
-    )
+    verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (extract, pictures, convert, models, info, download, check, probe, rooms, pretrain):
         module.add(verbs)
     for verb in verbs.choices.values():
@@ -114,9 +108,8 @@ def told(error: Exception) -> tuple[int, str]:
         return 2, str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # a GPU's, of torch
         return 2, "memory does not suffice; give a smaller --max-memory, such as --max-memory 1GB, or --dtype float16."
-    if isinstance(error, OSError) and error.filename is not None:
-        return 2, f"{error.filename}: {error.strerror or words}; check the path, its permissions and the disk."
-    if isinstance(error, OSError) and error.errno is not None:
-        return 2, f"{words}; check the path, its permissions and the disk."
+    if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
+        what = words if error.filename is None else f"{error.filename}: {error.strerror or words}"
+        return 2, f"{what}; check the path, its permissions and the disk."
     fault = f"this is a fault of msm3d: run it again with {TRACEBACK}=1 and report what is shown."
     return 70, f"{type(error).__name__}: {words.rstrip('.')}; {fault}"

@@ -6,12 +6,12 @@ from typing import Any
 from .. import __version__
 from ..errors import Msm3dError
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("check", help="what this machine has; paste it into an issue")
-    verb.set_defaults(run=run)
+    declared(verbs, "check", run, "what this machine has; paste it into an issue")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:
@@ -47,11 +47,10 @@ def report() -> str:
         f"processor       {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         f"devices         {', '.join(['cpu', *(torch.cuda.get_device_name(gpu) for gpu in gpus)])}",
     ]
-    for name in ("numpy", "safetensors", "huggingface_hub", "plyfile", *optional, *(["triton"] if gpus else [])):
-        lines.append(f"{name:15} {_version(name, optional)}")
-    for kind in kinds:
-        if kind.source:
-            lines.append(f"{'plug-in':15} {kind.source}: {kind.title} ({', '.join(kind.suffixes)})")
+    packages = ("numpy", "safetensors", "huggingface_hub", "plyfile", *optional, *(["triton"] if gpus else []))
+    lines += [f"{name:15} {_version(name, optional)}" for name in packages]
+    brought = [kind for kind in kinds if kind.source]
+    lines += [f"{'plug-in':15} {kind.source}: {kind.title} ({', '.join(kind.suffixes)})" for kind in brought]
     for name, ops in BACKENDS.items():
         states = [f"{device}: {_state(ops, device)}" for device in ("cpu", *gpus)]
         lines.append(f"{'backend':15} {name}: {'; '.join(states)}")

@@ -3,34 +3,30 @@
 import argparse
 from typing import Any
 
-from . import arguments
+from .._util.output_path import require_there
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "convert",
-        help="the authors' checkpoint to weights that load",
-        description="Convert a checkpoint of the authors' code; the published one is also installed as 'scannet'.",
-        epilog="example: msm3d convert model.pth",
-    )
-    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="the authors' .pth file")
-    verb.add_argument("-o", "--output", metavar="DIR", help="directory for config.json and model.safetensors")
-    verb.add_argument("--config", help="JSON file with the network's fields, where it is not the published one")
-    verb.add_argument("--no-install", action="store_true", help="leave the installed 'scannet' as it is")
-    verb.set_defaults(run=run)
+    about = "Convert a checkpoint of the authors' code; the published one is also installed as 'scannet'."
+    example = "msm3d convert model.pth"
+    verb = declared(verbs, "convert", run, "the authors' checkpoint to weights that load", about, example)
+    verb.option("checkpoint", "the authors' .pth file", metavar="CHECKPOINT")
+    verb.option("-o --output", "directory for config.json and model.safetensors", metavar="DIR")
+    verb.option("--config", "JSON file with the network's fields, where it is not the published one")
+    verb.flag("--no-install", "leave the installed 'scannet' as it is")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Convert a checkpoint."""
-    arguments.check_there([options.checkpoint, *([options.config] if options.config else [])])
+    require_there([options.checkpoint, *([options.config] if options.config else [])])
     from ..weights.convert import convert
 
     done = convert(options.checkpoint, options.output, config=options.config, install=not options.no_install)
-    display.line(
-        f"{done.directory}: {done.parameters:,} parameters, {done.config.descriptor_channels} channels per point"
-    )
+    channels = done.config.descriptor_channels
+    display.line(f"{done.directory}: {done.parameters:,} parameters, {channels} channels per point")
     if done.ignored:
         display.line(f"left out {len(done.ignored)} tensors that are not the student's, such as {done.ignored[0]}")
     if done.installed and done.installed != done.directory:

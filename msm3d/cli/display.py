@@ -11,11 +11,7 @@ from ..errors import Msm3dWarning
 
 
 class Display:
-    """The lines of one call.
-
-    Args:
-        quiet: show warnings and errors only.
-    """
+    """The lines of one call; of a quiet one warnings and errors only."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -42,7 +38,7 @@ class Display:
     def note(self, text: str) -> None:
         """Show what is good to know."""
         if not self.quiet:
-            self._print(text, sys.stderr)
+            self.error(text)
 
     def error(self, text: str) -> None:
         """Show what went wrong."""
@@ -55,8 +51,7 @@ class Display:
         scan = stages.scan()
         text = f"{name} …" if scan is None else f"{scan}: {name} …"
         self._clear()
-        sys.stderr.write(f"\r{text}")
-        sys.stderr.flush()
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)
         self._width = len(text)
 
     def _warning(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -66,20 +61,17 @@ class Display:
         self._said.add((scan, text))
         kind = "warning" if issubclass(category, Msm3dWarning) else category.__name__
         at = "" if scan is None or text.startswith(scan) else f"{scan}: "
-        self._print(f"{kind}: {at}{text}", sys.stderr)
+        self.error(f"{kind}: {at}{text}")
 
     def _print(self, text: str, file: TextIO | None) -> None:
         if file is None:  # closed by whoever called
             return
         self._clear()
         bars = sys.modules.get("tqdm")  # a line between bars, where some are shown
-        if bars is None:
-            print(text, file=file)
-        else:
-            bars.tqdm.write(text, file=file)
+        write = print if bars is None else bars.tqdm.write
+        write(text, file=file)
 
     def _clear(self) -> None:
         if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+            print("\r" + " " * self._width, end="\r", file=sys.stderr, flush=True)
             self._width = 0

@@ -5,21 +5,16 @@ import os
 from typing import Any
 
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "download",
-        help="fetch a model now, to load it without a network later",
-        epilog="example: msm3d download OWNER/REPOSITORY",
-    )
-    verb.add_argument("model", metavar="MODEL", help="a name of `msm3d models`, or a Hub repository")
-    verb.add_argument(
-        "-o", "--output", metavar="DIR", help="copy it to this directory, for a machine without a network"
-    )
-    verb.add_argument("--revision", help="branch, tag or commit of a Hub repository")
-    verb.set_defaults(run=run)
+    about = "fetch a model now, to load it without a network later"
+    verb = declared(verbs, "download", run, about, example="msm3d download OWNER/REPOSITORY")
+    verb.option("model", "a name of `msm3d models`, or a Hub repository", metavar="MODEL")
+    verb.option("-o --output", "copy it to this directory, for a machine without a network", metavar="DIR")
+    verb.option("--revision", "branch, tag or commit of a Hub repository")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:

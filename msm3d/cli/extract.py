@@ -4,62 +4,41 @@ import argparse
 import os
 from typing import Any
 
+from .._util.output_path import require_there
 from .._util.words import count, megabytes
 from . import arguments
-from .arguments import SCAN
+from .arguments import NUMBERS, SCAN, one_of
 from .display import Display
+from .parser import declared
 
-LARGE = 500_000_000
-"""Bytes of a result from which a smaller one is hinted at."""
+LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "extract",
-        help="scans to descriptors",
-        description="Write one descriptor per point: row i of the result belongs to point i of the scan. Of a folder "
-        "every scan is described, what is done already is left as it is, and a scan that fails stops no other.",
-        epilog="example: msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features",
+    about = (
+        "Write one descriptor per point: row i of the result belongs to point i of the scan. Of a folder every scan is "
+        "described, what is done already is left as it is, and a scan that fails stops no other."
     )
-    verb.add_argument("scans", nargs="+", metavar="SCAN", help=f"a {SCAN}, or a folder of such files")
-    verb.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="OUT",
-        help="{outputs} file; a folder for several scans",
-    )
+    example = "msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features"
+    verb = declared(verbs, "extract", run, "scans to descriptors", about, example)
+    verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
+    verb.option("-o --output", "{outputs} file; a folder for several scans", required=True, metavar="OUT")
     arguments.add_model(verb)
-    verb.add_argument(
-        "--levels", type=arguments.numbers, help="such as 2,3 or -1: levels to keep, 0 is the finest; all by default"
-    )
-    verb.add_argument(
-        "--sampling",
-        type=arguments.one_of("centered", "published", "parent"),
-        help="centered, published or parent; the weights' own by default",
-    )
-    verb.add_argument(
-        "--dtype",
-        default="float32",
-        type=arguments.one_of("float32", "float16"),
-        help="of the result: float32 (default) or float16",
-    )
+    verb.option("--levels", "such as 2,3 or -1: levels to keep, 0 is the finest; all by default", NUMBERS)
+    about = "centered, published or parent; the weights' own by default"
+    verb.option("--sampling", about, one_of("centered", "published", "parent"))
+    about = "of the result: float32 (default) or float16"
+    verb.option("--dtype", about, one_of("float32", "float16"), default="float32")
     arguments.add_reading(verb)
-    verb.add_argument(
-        "--format",
-        default="npz",
-        type=arguments.written,
-        help="of the files in a folder: {outputs}; npz by default",
-    )
-    verb.add_argument("--again", action="store_true", help="compute once more what is in the folder already")
-    arguments.add_quiet(verb)
-    verb.set_defaults(run=run)
+    verb.option("--format", "of the files in a folder: {outputs}; npz by default", arguments.written, default="npz")
+    verb.flag("--again", "compute once more what is in the folder already")
+    verb.quiet()
 
 
 def run(options: argparse.Namespace, display: Display) -> int:
     """Describe every scan; 1 if some of several failed."""
-    arguments.check_there(options.scans)
+    require_there(options.scans)
     from .. import batch
 
     plan = batch.plan(options.scans, options.output, options.format)
@@ -86,11 +65,9 @@ def run(options: argparse.Namespace, display: Display) -> int:
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
     """Return how a large result becomes a smaller one."""
-    levels = model.config.levels
-    kept = options.levels or list(range(max(levels - 2, 0), levels))
-    flags = ("" if options.levels else f" --levels {','.join(map(str, kept))}") + (
-        "" if options.dtype == "float16" else " --dtype float16"
-    )
+    kept = options.levels or list(range(model.config.levels))[-2:]
+    flags = "" if options.levels else f" --levels {','.join(map(str, kept))}"
+    flags += "" if options.dtype == "float16" else " --dtype float16"
     if not flags:
         return f"hint: {megabytes(outcome.bytes)}; fewer --levels make it smaller."
     size = outcome.points * model.channels(kept) * 2

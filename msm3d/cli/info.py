@@ -5,17 +5,14 @@ from typing import Any
 
 from .._util.words import count
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "info", help="licence, data, channels and scores of a model", epilog="example: msm3d info scannet"
-    )
-    verb.add_argument(
-        "model", metavar="MODEL", help="a name of `msm3d models`, a directory, or a cached Hub repository"
-    )
-    verb.set_defaults(run=run)
+    about = "licence, data, channels and scores of a model"
+    verb = declared(verbs, "info", run, about, example="msm3d info scannet")
+    verb.option("model", "a name of `msm3d models`, a directory, or a cached Hub repository", metavar="MODEL")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:

@@ -4,12 +4,12 @@ import argparse
 from typing import Any
 
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("models", help="the models that load by name")
-    verb.set_defaults(run=run)
+    declared(verbs, "models", run, "the models that load by name")
 
 
 def run(options: argparse.Namespace, display: Display) -> None:
@@ -18,7 +18,6 @@ def run(options: argparse.Namespace, display: Display) -> None:
 
     for name in list_models():
         model = info(name)
-        display.line(
-            f"{name:12} {model.status:14} {model.channels:5} channels  {model.voxel_size:g} m  {model.licence}"
-        )
+        size = f"{model.channels:5} channels  {model.voxel_size:g} m"
+        display.line(f"{name:12} {model.status:14} {size}  {model.licence}")
     display.note("`msm3d info NAME` says more, and how to get what is not here")

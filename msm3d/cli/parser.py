@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from .._util.words import choices
@@ -21,6 +21,18 @@ class Parser(argparse.ArgumentParser):
         """Add an argument as argparse does, and remember it."""
         self.actions.append(super().add_argument(*args, **given))
         return self.actions[-1]
+
+    def option(self, names: str, about: str, kind: Callable[[str], Any] = str, **given: Any) -> None:
+        """Add an argument: its names, what is said about it, the type of its value, and the rest as argparse has it."""
+        self.add_argument(*names.split(), help=about, type=kind, **given)
+
+    def flag(self, name: str, about: str) -> None:
+        """Add an argument without a value."""
+        self.add_argument(name, help=about, action="store_true")
+
+    def quiet(self) -> None:
+        """Add what silences all but warnings and errors, to a verb that takes long."""
+        self.add_argument("-q", "--quiet", action="store_true", help="show warnings and errors only")
 
     def format_help(self) -> str:
         """Return the help; the kinds of files are looked up here, where somebody wants to read them."""
@@ -42,10 +54,6 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}{end}", file=sys.stderr)
         raise SystemExit(2)
 
-    def required(self) -> list[argparse.Action]:
-        """Return the arguments that no call can do without."""
-        return [action for action in self.actions if action.required]
-
     def needed(self) -> str:
         """Return the call with what it needs, in one line.
 
@@ -56,7 +64,7 @@ class Parser(argparse.ArgumentParser):
         'msm3d pca SCAN... -o OUT [options]'
         """
         words = [self.prog]
-        for action in self.required():
+        for action in (action for action in self.actions if action.required):
             name = str(action.metavar or action.dest).upper() + ("..." if action.nargs == "+" else "")
             words += [action.option_strings[0], name] if action.option_strings else [name]
         return " ".join([*words, "[options]"])
@@ -98,10 +106,17 @@ class Parser(argparse.ArgumentParser):
             return known[name]
         found = [option for option in known if option.startswith(name)]
         if not found:
-            options = [option for option in known if option.startswith("--")]
-            close = choices(name, options)
+            close = choices(name, [option for option in known if option.startswith("--")])
             self.error(f"unknown option {name!r}" + (f"; {close}" if close.endswith("?") else ""))
         return known[found[0]] if len(found) == 1 else None
+
+
+def declared(verbs: Any, name: str, run: Any, about: str, description: str | None = None, example: str = "") -> Parser:
+    """Return the parser of a new verb, which is done by `run`."""
+    epilog = f"example: {example}" if example else None
+    verb: Parser = verbs.add_parser(name, help=about, description=description, epilog=epilog)
+    verb.set_defaults(run=run)
+    return verb
 
 
 def said_of(verb: str, good: Iterable[str]) -> str:

@@ -7,40 +7,33 @@ from typing import Any
 
 from .._util.words import count
 from . import arguments
+from .arguments import whole
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "pretrain",
-        help="learn features from scans without labels",
-        description="Masked Scene Modeling. A run may be interrupted at any moment and goes on with --resume.",
-        epilog="example: msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …",
-    )
-    verb.add_argument("--data", default="rooms", help="folder of scans, of ScanNet or S3DIS; or rooms:400 (default)")
-    verb.add_argument("-o", "--output", required=True, metavar="OUT", help="folder of the run")
-    verb.add_argument("--config", default="rooms", help="rooms (default), for a CPU, or scannet, the paper's")
-    verb.add_argument(
-        "--set",
-        action="append",
-        metavar="NAME=VALUE",
-        help="change a setting, such as steps=2000 or backbone.window=512",
-    )
-    verb.add_argument("--from", dest="start", help="weights to begin with: release, directory or Hub repository")
-    verb.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint, if there is one")
-    verb.add_argument("--every", type=arguments.whole(1), default=500, help="steps between checkpoints (default 500)")
-    verb.add_argument("--probe", default="rooms:24/12", help="data to watch the run by (default rooms:24/12), or none")
-    verb.add_argument(
-        "--probe-every", type=arguments.whole(1), default=2000, help="steps between probes (default 2000)"
-    )
-    verb.add_argument("--threads", type=arguments.whole(1), help="number of CPU threads; all by default")
+    about = "Masked Scene Modeling. A run may be interrupted at any moment and goes on with --resume."
+    example = "msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …"
+    verb = declared(verbs, "pretrain", run, "learn features from scans without labels", about, example)
+    verb.option("--data", "folder of scans, of ScanNet or S3DIS; or rooms:400 (default)", default="rooms")
+    verb.option("-o --output", "folder of the run", required=True, metavar="OUT")
+    verb.option("--config", "rooms (default), for a CPU, or scannet, the paper's", default="rooms")
+    about = "change a setting, such as steps=2000 or backbone.window=512"
+    verb.option("--set", about, action="append", metavar="NAME=VALUE")
+    verb.option("--from", "weights to begin with: release, directory or Hub repository", dest="start")
+    verb.flag("--resume", "go on from the folder's checkpoint, if there is one")
+    verb.option("--every", "steps between checkpoints (default 500)", whole(1), default=500)
+    verb.option("--probe", "data to watch the run by (default rooms:24/12), or none", default="rooms:24/12")
+    verb.option("--probe-every", "steps between probes (default 2000)", whole(1), default=2000)
+    verb.option("--threads", "number of CPU threads; all by default", whole(1))
     arguments.add_device(verb)
-    arguments.add_quiet(verb)
-    verb.set_defaults(run=_pretrain)
+    verb.quiet()
 
 
-def _pretrain(options: argparse.Namespace, display: Display) -> None:
+def run(options: argparse.Namespace, display: Display) -> None:
+    """Learn features."""
     from .._util.devices import device_of
     from ..evaluate import open_dataset
     from ..evaluate.judge import judge

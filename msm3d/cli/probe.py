@@ -9,51 +9,36 @@ from .._util.atomic import apart
 from .._util.words import choices
 from ..tasks import TASKS
 from . import arguments
+from .arguments import NUMBERS, several, whole
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "probe",
-        help="judge features on labelled scans",
-        description="Fit simple classifiers on frozen features of one split and score them on every point of another.",
-        epilog="example: msm3d probe rooms:60 --model scannet -o report.json",
-    )
-    verb.add_argument(
-        "dataset", metavar="DATA", help="folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
-    )
-    verb.add_argument("-o", "--output", required=True, metavar="OUT", help=".json file; the Markdown goes beside it")
+    about = "Fit simple classifiers on frozen features of one split and score them on every point of another."
+    example = "msm3d probe rooms:60 --model scannet -o report.json"
+    verb = declared(verbs, "probe", run, "judge features on labelled scans", about, example)
+    about = "folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
+    verb.option("dataset", about, metavar="DATA")
+    verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
     arguments.add_model(verb)
-    verb.add_argument(
-        "--task",
-        default="segmentation",
-        type=_task,
-        choices=TASKS,
-        metavar="TASK",
-        help="what is judged: %(choices)s (default segmentation)",
-    )
-    verb.add_argument("--protocol", help="heads to learn with, such as linear,knn; the task's own by default")
-    verb.add_argument("--levels", action="store_true", help="also each level alone, and all but each")
-    verb.add_argument(
-        "--scenes", type=arguments.shares, default=[1.0], help="share to learn from, or several: 1,0.1,0.05"
-    )
-    verb.add_argument(
-        "--points", type=arguments.counts, default=[None], help="labelled ones per scene, or several: all,200,20"
-    )
-    verb.add_argument(
-        "--seed", type=arguments.numbers, default=[0], help="such as 0,1,2: several give means and deviations"
-    )
-    verb.add_argument("--sample", type=arguments.whole(1), default=2000, help="points kept per scene (default 2000)")
-    verb.add_argument(
-        "--test-sample", type=arguments.whole(1), help="labelled points of each scene to test on; all by default"
-    )
-    verb.add_argument("--cache", help="folder of features to go on with; a temporary one by default")
-    verb.add_argument("--classes", help="scannet20, scannet200, s3dis or rooms instead of what the files suggest")
-    verb.add_argument("--splits", help="folder with ScanNet's lists of scenes")
-    verb.add_argument("--area", type=int, default=5, help="of S3DIS, to test on (default 5)")
-    arguments.add_quiet(verb)
-    verb.set_defaults(run=_probe)
+    about = "what is judged: %(choices)s (default segmentation)"
+    verb.option("--task", about, _task, default="segmentation", choices=TASKS, metavar="TASK")
+    verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
+    verb.flag("--levels", "also each level alone, and all but each")
+    about = "share to learn from, or several: 1,0.1,0.05"
+    verb.option("--scenes", about, several(float, "shares such as 1,0.05"), default=[1.0])
+    counts = several(lambda word: None if word == "all" else int(word), "numbers such as all,20")
+    verb.option("--points", "labelled ones per scene, or several: all,200,20", counts, default=[None])
+    verb.option("--seed", "such as 0,1,2: several give means and deviations", NUMBERS, default=[0])
+    verb.option("--sample", "points kept per scene (default 2000)", whole(1), default=2000)
+    verb.option("--test-sample", "labelled points of each scene to test on; all by default", whole(1))
+    verb.option("--cache", "folder of features to go on with; a temporary one by default")
+    verb.option("--classes", "scannet20, scannet200, s3dis or rooms instead of what the files suggest")
+    verb.option("--splits", "folder with ScanNet's lists of scenes")
+    verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
+    verb.quiet()
 
 
 def _task(name: str) -> str:
@@ -70,7 +55,8 @@ def _spare_data(output: Path, dataset: str) -> None:
         apart(here, here)
 
 
-def _probe(options: argparse.Namespace, display: Display) -> None:
+def run(options: argparse.Namespace, display: Display) -> None:
+    """Judge features."""
     from ..evaluate import open_dataset, probe
     from ..evaluate.report import check_path
 

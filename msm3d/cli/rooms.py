@@ -5,44 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from .._util.words import count
-from . import arguments
+from .arguments import one_of, whole
 from .display import Display
+from .parser import declared
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser(
-        "rooms",
-        help="make labelled synthetic rooms",
-        description="Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room.",
-        epilog="example: msm3d rooms -n 10 -o rooms",
-    )
-    verb.add_argument("-n", "--number", type=arguments.whole(1), required=True, help="how many")
-    verb.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="folder; rooms that are there already are kept"
-    )
-    verb.add_argument(
-        "--first-seed", type=arguments.whole(0), default=0, help="the rooms' seeds count up from it (default 0)"
-    )
-    verb.add_argument(
-        "--layout",
-        default="pointcept",
-        type=arguments.one_of("pointcept", "ply"),
-        help="pointcept (folders of .npy, default) or ply",
-    )
-    verb.add_argument(
-        "--split",
-        type=arguments.one_of("train", "val", "test"),
-        help="train, val or test for all; by seed otherwise: 8 of 10 train, 1 val, 1 test",
-    )
-    verb.add_argument("--kind", help="such as kitchen; mixed by default")
-    verb.add_argument("--points", type=arguments.whole(1), default=100_000, help="of each room (default 100000)")
-    verb.add_argument("--workers", type=arguments.whole(1), help="processes; one for each core by default")
-    arguments.add_quiet(verb)
-    verb.set_defaults(run=_rooms)
+    about = "Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room."
+    verb = declared(verbs, "rooms", run, "make labelled synthetic rooms", about, "msm3d rooms -n 10 -o rooms")
+    verb.option("-n --number", "how many", whole(1), required=True)
+    verb.option("-o --output", "folder; rooms that are there already are kept", required=True, metavar="OUT")
+    verb.option("--first-seed", "the rooms' seeds count up from it (default 0)", whole(0), default=0)
+    about = "pointcept (folders of .npy, default) or ply"
+    verb.option("--layout", about, one_of("pointcept", "ply"), default="pointcept")
+    about = "train, val or test for all; by seed otherwise: 8 of 10 train, 1 val, 1 test"
+    verb.option("--split", about, one_of("train", "val", "test"))
+    verb.option("--kind", "such as kitchen; mixed by default")
+    verb.option("--points", "of each room (default 100000)", whole(1), default=100_000)
+    verb.option("--workers", "processes; one for each core by default", whole(1))
+    verb.quiet()
 
 
-def _rooms(options: argparse.Namespace, display: Display) -> None:
+def run(options: argparse.Namespace, display: Display) -> None:
+    """Write rooms."""
     from ..rooms import write
     from ..rooms.files import complete, target
 

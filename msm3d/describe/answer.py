@@ -17,27 +17,20 @@ from .sinks import Fetched, Filled, Kept, Sink
 
 
 class Answer:
-    """The results of a call, which grow scene by scene.
-
-    Args:
-        scans: of the call.
-        reading: what of the network's output is wanted.
-        out: the array that the rows of a single scene are written to.
-    """
+    """The results of a call, which grow scene by scene, or are written to an array `out`."""
 
     def __init__(self, scans: Scans, reading: Reading, out: Any = None) -> None:
         self.scans, self.reading, self.out = scans, reading, out
         self.parts: list[list[Part]] = [[] for _ in scans.given]
 
     def sink(self, batch: Batch, regions: Regions, width: int) -> Sink:
-        """Return what takes the rows of a batch's regions, `width` columns wide.
-
-        Raises:
-            InputError: `out` does not fit, or it is needed because the rows do not fit into memory.
-        """
+        """Return what takes the rows of a batch's regions, `width` columns wide; fail if they do not fit."""
         shape, dtype, device = (regions.rows, width), self.reading.dtype, regions.device
         if self.out is not None:
-            target = torch.from_numpy(self._fitting(batch, shape))
+            first = batch.scenes[0]  # where some of its points get NaN, the computed rows come first, see `spread`
+            total = first.total if self.reading.per_point and first.places is not None else None
+            _require_fit(self.out, (total or shape[0], width), dtype)
+            target = torch.from_numpy(self.out[: shape[0]])
         else:
             wanted = {None if scene.like is None else scene.like.device for scene in batch.scenes}
             there = wanted.pop() if len(wanted) == 1 else None
@@ -50,7 +43,8 @@ class Answer:
     def add(self, batch: Batch, rows: Tensor) -> None:
         """Take the rows of a batch."""
         per_point = self.reading.per_point
-        for scene, own in zip(batch.scenes, rows.split(batch.sizes(per_point)), strict=True):
+        sizes = [len(scene.voxels.owner if per_point else scene.voxels.keys) for scene in batch.scenes]
+        for scene, own in zip(batch.scenes, rows.split(sizes), strict=True):
             owner = None if per_point else scene.voxels.owner.to(scene.device)
             places, total = scene.places, scene.total
             if self.out is None:
@@ -71,12 +65,6 @@ class Answer:
             rows = rows if self.out is None else self.out
             results.append(rows if owner is None else (rows, owner))
         return results if self.scans.several else results[0]
-
-    def _fitting(self, batch: Batch, shape: tuple[int, int]) -> np.ndarray:
-        """Return the rows of `out` that are computed: the first of them where others get NaN, see `places.spread`."""
-        total = batch.scenes[0].total if self.reading.per_point and batch.scenes[0].places is not None else None
-        _require_fit(self.out, (total or shape[0], shape[1]), self.reading.dtype)
-        return self.out[: shape[0]] if total else self.out
 
 
 def _require_memory(shape: tuple[int, int], dtype: torch.dtype, device: torch.device | None) -> None:

@@ -20,18 +20,13 @@ from .request import Reading
 class Region:
     """Voxels of one pass: those of a scene or a batch, or a tile and the halo around it."""
 
-    keys: Tensor
-    """(m,) int64, as of `Voxels`."""
-    features: Tensor
-    """(m, 6), as of `Voxels`."""
-    extent: Tensor
-    """(scenes, 2, 3): see `hierarchy.extents`, of the whole scenes."""
-    core: Tensor | None
-    """(r,) the voxels that are read; None reads all."""
+    keys: Tensor  # (m,) int64, as of `Voxels`
+    features: Tensor  # (m, 6), as of `Voxels`
+    extent: Tensor  # (scenes, 2, 3): see `hierarchy.extents`, of the whole scenes
+    core: Tensor | None  # (r,) the voxels that are read; None reads all
     owner: Tensor | None
     """(p,) for each point that gets a row, its voxel among those read; None for one row per voxel read."""
-    places: Tensor | None
-    """The rows of the result that come of it; None where these are all in their order."""
+    places: Tensor | None  # the rows of the result that come of it; None where these are all in their order
 
     @classmethod
     def whole(cls, voxels: Voxels, per_point: bool = True) -> "Region":
@@ -50,14 +45,8 @@ class Region:
 
 
 class Regions:
-    """The regions of a scene, one after another: all of it if that takes at most `limit` bytes, or else tiles.
-
-    Args:
-        voxels: of one scene, or of a batch, which is never cut.
-        shape: of the network.
-        device: where it is, and so where the regions are wanted.
-        limit: bytes that the work on a region may take beside its input and output.
-        per_point: one row per point, or one per voxel.
+    """The regions of a scene or a batch on a network's device: all of it, or tiles of a scene so large that the work on
+    it would take more than `limit` bytes beside input and output.
     """
 
     def __init__(self, voxels: Voxels, shape: Shape, device: torch.device, limit: int, per_point: bool) -> None:
@@ -94,8 +83,7 @@ class Regions:
 class Rows:
     """Some rows of a result, which are computed when they are read."""
 
-    places: slice | Tensor
-    """Which rows of the result they are."""
+    places: slice | Tensor  # which rows of the result they are
     read: Callable[..., Tensor]
     """Return them, (r, c), or write them to `out=`, a contiguous tensor of that shape, and return it."""
 
@@ -108,16 +96,7 @@ def read(
     ops: Backend,
     most: int | None = None,
 ) -> Iterator[Rows]:
-    """Yield the rows of a region, `most` at a time, or all at once.
-
-    Args:
-        features: per level, fine to coarse, (m_l, c_l).
-        hierarchy: over the region's voxels.
-        region: what is read of it.
-        reading: which levels, how.
-        ops: the backend.
-        most: rows at a time.
-    """
+    """Yield the rows of a region, `most` at a time, or all at once, from the features (m_l, c_l) of every level."""
     levels = [corners(hierarchy, level, reading.sampling, ops, region.core) for level in reading.levels]
     tables, weights = zip(*levels, strict=True)
     chosen = [features[level] for level in reading.levels]

@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._util import atomic
+from .._util.atomic import apart
+from .._util.output_path import output_path
 from .._util.words import require_one_of
 from ..backbones import Shape
 from ..errors import InputError, quoted
@@ -29,21 +31,15 @@ _NO_BFLOAT16 = "numpy has no bfloat16; pass dtype='float16', or the points as a 
 class Scans:
     """The scans of a call, and how they are to be understood."""
 
-    given: Sequence[Any]
-    """One scan, or the entries of a list."""
-    several: bool
-    """Whether it was a list, for which a list is returned."""
+    given: Sequence[Any]  # one scan, or the entries of a list
+    several: bool  # whether it was a list, for which a list is returned
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """`color` and `normal` that were given beside a single scan."""
     options: ReadOptions
 
     @classmethod
     def of(cls, points: Any, options: ReadOptions, **attributes: Any) -> "Scans":
-        """Return the scans in `points`, with those of `attributes` that are not None.
-
-        Raises:
-            InputError: an entry of a list is no scan, or there are attributes beside a list.
-        """
+        """Return the scans in `points`, with those of `attributes` that are not None."""
         attributes = {name: value for name, value in attributes.items() if value is not None}
         if not isinstance(points, (list, tuple)):
             return cls(given=[points], several=False, attributes=attributes, options=options)
@@ -56,38 +52,21 @@ class Scans:
                 )
         return cls(given=points, several=True, options=options)
 
-    @property
-    def source(self) -> str | os.PathLike[str] | None:
-        """The file that a single scan is read from."""
-        return self.given[0] if isinstance(self.given[0], (str, os.PathLike)) else None
-
-    def cloud(self) -> PointCloud:
-        """Return a single scan as it is understood."""
-        return cloud_of(self.given[0], self.options, **self.attributes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What of the network's output is wanted."""
 
-    levels: list[int]
-    """In the order of the columns."""
-    sampling: str
-    """See `interpolate.corners`."""
-    per_point: bool
-    """One row per point, or one per voxel."""
-    dtype: torch.dtype
-    """Of the rows."""
+    levels: list[int]  # in the order of the columns
+    sampling: str  # see `interpolate.corners`
+    per_point: bool  # one row per point, or one per voxel
+    dtype: torch.dtype  # of the rows
 
     @classmethod
     def of(
         cls, shape: Shape, levels: Any = None, sampling: Any = None, at: Any = "points", dtype: Any = None
     ) -> "Reading":
-        """Return what the arguments of `Model.extract` mean for a network.
-
-        Raises:
-            InputError: one of them means nothing.
-        """
+        """Return what the arguments of `Model.extract` mean for a network."""
         if not isinstance(at, str) or at not in ("points", "voxels"):
             given = repr(at) if isinstance(at, str) else f"a {type(at).__name__}"
             raise InputError(
@@ -101,17 +80,9 @@ class Reading:
             dtype=_dtype_of(dtype),
         )
 
-    def width(self, shape: Shape) -> int:
-        """Return how many columns a row has."""
-        return sum(shape.widths[level] for level in self.levels)
-
 
 def destination(out: Any, scans: Scans, reading: Reading) -> Path | None:
-    """Return the .npy file that the rows are to become, if they are; fail where they cannot go where they are to.
-
-    Raises:
-        InputError: `out` does not go with the scans or the reading, or no file can be made of it.
-    """
+    """Return the .npy file that the rows are to become, if they are; fail where they cannot go where they are to."""
     if reading.dtype == torch.bfloat16 and not all(tensor_in(scan) is not None for scan in scans.given):
         raise InputError(_NO_BFLOAT16)
     if out is None:
@@ -129,9 +100,7 @@ def destination(out: Any, scans: Scans, reading: Reading) -> Path | None:
         raise InputError("out= as a path goes with at='points'; leave one of them out.")
     if reading.dtype == torch.bfloat16:
         raise InputError(_NO_BFLOAT16)
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent}; make it first.")
-    atomic.apart([path], [file for given in (*scans.given, *scans.attributes.values()) for file in files(given)])
+    apart([output_path(path)], [file for given in (*scans.given, *scans.attributes.values()) for file in files(given)])
     return path
 
 
@@ -169,14 +138,11 @@ def sampling_of(sampling: Any, shape: Shape) -> str:
 
 def _whole_numbers(values: Any) -> list[int]:
     """Return one whole number, or several, as a list, which is empty where they are something else."""
-    try:
+    with suppress(TypeError):  # several, perhaps
         return [_whole(values)]
-    except TypeError:
-        pass  # several, perhaps
-    try:
+    with suppress(TypeError):
         return [_whole(value) for value in values]
-    except TypeError:
-        return []
+    return []
 
 
 def _whole(value: Any) -> int:

@@ -18,16 +18,11 @@ from .request import Scans, cloud_of, tensor_in
 class Scene:
     """One scene on its way through the network."""
 
-    scan: int
-    """Which of the scans it is of."""
-    like: Tensor | None
-    """A tensor of the input, if there is one."""
-    voxels: Voxels
-    """What is computed."""
-    places: Tensor | None
-    """(n,) the row of the scan that each point is; None where all are there in their order."""
-    total: int | None
-    """How many points the scan has, where those without a position get a row; None leaves them out."""
+    scan: int  # which of the scans it is of
+    like: Tensor | None  # a tensor of the input, if there is one
+    voxels: Voxels  # what is computed
+    places: Tensor | None  # (n,) the row of the scan that each point is; None where all are there in their order
+    total: int | None  # how many points the scan has, where those without a position get a row; None leaves them out
 
     @property
     def device(self) -> torch.device:
@@ -40,8 +35,7 @@ class Batch:
     """Scenes that are computed together."""
 
     scenes: Sequence[Scene]
-    voxels: Voxels
-    """Of all of them, one scene after another."""
+    voxels: Voxels  # of all of them, one scene after another
 
     @classmethod
     def of(cls, scenes: Sequence[Scene]) -> "Batch":
@@ -57,10 +51,6 @@ class Batch:
             parts[0].size,
         )
         return cls(scenes, joined)
-
-    def sizes(self, per_point: bool) -> list[int]:
-        """Return how many rows each scene has."""
-        return [len(scene.voxels.owner if per_point else scene.voxels.keys) for scene in self.scenes]
 
 
 def scenes(scans: Scans, voxels_of: Callable[[PointCloud], Voxels]) -> Iterator[Scene]:

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from .regions import Rows
 
-BLOCK = 1 << 17
-"""Rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors."""
+BLOCK = 1 << 17  # rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors
 
 
 class Sink(ABC):
     """Takes rows, in any order, until it has all of them."""
 
-    most: int | None = None
-    """How many rows it takes at a time; None takes those of a region at once."""
+    most: int | None = None  # how many rows it takes at a time; None takes those of a region at once
 
     def write(self, blocks: Iterable[Rows]) -> None:
         """Take the rows of a region."""

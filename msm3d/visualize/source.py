@@ -43,7 +43,7 @@ class Source:
     """A file of `msm3d extract` for each scan, in their order, instead of the model."""
     levels: Sequence[int] | None = None
     """Of the descriptor; all by default."""
-    max_memory: str | None = None
+    max_memory: int | str | None = None
     """As for `Model.extract`."""
     options: ReadOptions = field(default_factory=ReadOptions)
     """How the scans are to be understood."""

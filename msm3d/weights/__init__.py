@@ -1,27 +1,22 @@
-"""Weights by name: what is released, what is on this machine, and how the rest gets here.
-
-The file format itself is `store`'s, whose functions are offered here too.
-"""
+"""Weights by name: what is released, what is on this machine, and how the rest gets here; see `store` for the files."""
 
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .._util.words import choices
-from ..errors import InputError, WeightsError, quoted
+from ..errors import InputError, WeightsError
 from . import hub
-from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, sha256, verify
+from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, read, sha256, verify
 from .store import load_state as load_state
-from .store import read as read
 from .store import require_fit as require_fit
 from .store import write as write
 
-DEFAULT = "rooms"
-"""The release that comes with the package, and that `load()` returns."""
+DEFAULT = "rooms"  # the release that comes with the package, and that `load()` returns
 _RELEASES = Path(__file__).with_name("releases.json")
 _BUNDLED = Path(__file__).with_name("bundled")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -87,11 +82,26 @@ def info(source: Source) -> ModelInfo:
     """
     release = releases().get(source) if isinstance(source, str) else None
     if release is None:
-        return _info(os.fspath(source), "directory", {}, resolve(source, local_files_only=True))
-    name = str(source)
-    for status, path in _local(name).items():
-        return _info(name, status, release, path)
-    return _info(name, "downloadable" if release["repo"] else "needs convert", release, None)
+        name, known, status, path = os.fspath(source), {}, "directory", resolve(source, local_files_only=True)
+    else:
+        name, known, absent = str(source), release, "downloadable" if release["repo"] else "needs convert"
+        status, path = _local(name) or (absent, None)
+    if path is not None:  # what is there counts, not what the release would be
+        meta = metadata(path)
+        config = backbone(path, meta)
+        known = {**known, **meta, "dims": config.widths, "voxel_size": config.inputs.voxel_size}
+    return ModelInfo(
+        name=name,
+        status=status,
+        **{key: known.get(key) or "not stated" for key in ("licence", "data", "source")},
+        dims=tuple(known["dims"]),
+        voxel_size=known["voxel_size"],
+        parameters=known.get("parameters") or 0,
+        scores=dict(known.get("scores") or {}),
+        scores_source=known.get("scores_source") or "",
+        sha256=known.get("sha256"),
+        path=path,
+    )
 
 
 def resolve(
@@ -123,26 +133,16 @@ def resolve(
         source = DEFAULT
     if not isinstance(source, (str, os.PathLike)):
         raise WeightsError(f"weights are named by text or a path, not by {type(source).__name__}; see list_models().")
-    options: dict[str, Any] = {
-        "refresh": refresh,
-        "local_files_only": local_files_only,
-        "cache_dir": cache_dir,
-        "token": token,
-    }
-    if not isinstance(source, (str, os.PathLike)):
-        raise InputError(
-            f"{quoted(source)} names no weights; choose one of {', '.join(list_models())}, or give a path."
-        )
+    fetch = partial(_fetch, refresh=refresh, local_files_only=local_files_only, cache_dir=cache_dir, token=token)
     text = os.path.expanduser(os.fspath(source))
     is_text = isinstance(source, str)  # a Path is never a name
     if is_text and (release := releases().get(text)):
-        for directory in _local(text).values():
-            _refuse(revision, text)
-            return directory
+        if found := _local(text):
+            return _unrevised(found[1], revision, text)
         if release["repo"] is None:
             raise WeightsError(release["unavailable"])
         pinned = release["sha256"] if revision is None else None
-        return _fetch(release["repo"], revision or release["revision"], pinned, **options)
+        return fetch(release["repo"], revision or release["revision"], pinned)
     if os.path.isfile(text) and text.endswith((".pth", ".pt", ".ckpt")):
         raise WeightsError(
             f"{text} is a checkpoint, not a directory of msm3d; run `msm3d convert {text} -o DIR`, then give DIR."
@@ -156,10 +156,9 @@ def resolve(
         end = end if end.endswith("?") else f"{end[:-1]}, or give ./DIRECTORY or OWNER/REPOSITORY."
         raise WeightsError(f"unknown weights {text!r}; {end}")
     if os.path.isdir(text):
-        _refuse(revision, text)
-        return Path(text)
+        return _unrevised(Path(text), revision, text)
     if is_text and _REPO.fullmatch(text):
-        return _fetch(text, revision, None, **options)
+        return fetch(text, revision, None)
     raise WeightsError(f"there is no directory {text!r}; give one that holds {CONFIG} and {MODEL}.")
 
 
@@ -186,9 +185,7 @@ def installed(name: str) -> Path:
 
 
 def install(directory: Source, name: str) -> Path:
-    """Make `load(name)` find a converted model without a network, replacing an earlier one; return where it lies.
-
-    Files are hard links where the disk allows it, so nothing is stored twice.
+    """Make `load(name)` find a converted model, as hard links where possible, in place of an earlier one; return where.
 
     Raises:
         WeightsError: `name` is not one of `list_models()`, or `directory` holds no intact model.
@@ -215,10 +212,9 @@ def push(
     """
     if not _REPO.fullmatch(repo):
         raise InputError(f"{repo!r} cannot name a repository of the Hugging Face Hub; give owner/name.")
-    directory = Path(directory)
     read(directory)
-    message = commit_message or "Upload a model of msm3d"
-    return hub.upload(directory, repo, files=[CONFIG, MODEL, CARD], private=private, token=token, message=message)
+    options = {"private": private, "token": token, "message": commit_message or "Upload a model of msm3d"}
+    return hub.upload(Path(directory), repo, files=[CONFIG, MODEL, CARD], **options)
 
 
 def releases() -> dict[str, dict[str, Any]]:
@@ -234,59 +230,38 @@ def _require_name(name: str) -> None:
         raise InputError(f"{name!r} cannot name weights; use letters, digits, '.', '_' and '-'.")
 
 
-def _local(name: str) -> dict[str, Path]:
-    """Return status → directory of a release on this machine, the one to use first."""
-    places = {"bundled": _BUNDLED / name, "installed": installed(name)}
-    return {status: path for status, path in places.items() if (path / CONFIG).is_file()}
+def _local(name: str) -> tuple[str, Path] | None:
+    """Return status and directory of a release on this machine, if it is there."""
+    places = [("bundled", _BUNDLED / name), ("installed", installed(name))]
+    return next((place for place in places if (place[1] / CONFIG).is_file()), None)
 
 
-def _refuse(revision: str | None, source: str) -> None:
+def _unrevised(directory: Path, revision: str | None, source: str) -> Path:
     if revision is not None:
         raise InputError(
             f"revision is {revision!r}, but {source!r} is a directory on this machine; leave revision out."
         )
-
-
-def _info(name: str, status: str, known: Mapping[str, Any], path: Path | None) -> ModelInfo:
-    if path is not None:  # what is there counts, not what the release would be
-        meta = metadata(path)
-        config = backbone(path, meta)
-        known = {**known, **meta, "dims": config.widths, "voxel_size": config.inputs.voxel_size}
-    return ModelInfo(
-        name=name,
-        status=status,
-        licence=known.get("licence") or "not stated",
-        data=known.get("data") or "not stated",
-        source=known.get("source") or "not stated",
-        dims=tuple(known["dims"]),
-        voxel_size=known["voxel_size"],
-        parameters=known.get("parameters") or 0,
-        scores=dict(known.get("scores") or {}),
-        scores_source=known.get("scores_source") or "",
-        sha256=known.get("sha256"),
-        path=path,
-    )
+    return directory
 
 
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:
     """Download both files of one commit; a damaged one is downloaded again, once, where the network may be used."""
-    config = hub.file(repo, CONFIG, revision, refresh=refresh, **options)
-    meta = metadata(config.parent)  # before the large file: other programs' models end here
-    commit, expected = config.parent.name, pinned or meta["sha256"]
-    model = hub.file(repo, MODEL, commit, **options)
-    found = sha256(model)
-    if found == expected:
-        return config.parent
+    directory = hub.file(repo, CONFIG, revision, refresh=refresh, **options).parent  # named after the commit
+    meta = metadata(directory)  # before the large file: other programs' models end here
+    expected = pinned or meta["sha256"]
+    model = hub.file(repo, MODEL, directory.name, **options)
+    if (found := sha256(model)) == expected:
+        return directory
     if options["local_files_only"] or hub.offline():
         raise WeightsError(
             f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
             f"fetch it again with `msm3d download {repo}` while online."
         )
-    model = hub.file(repo, MODEL, commit, force=True, **options)
+    model = hub.file(repo, MODEL, directory.name, force=True, **options)
     if (found := sha256(model)) != expected:
         deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
         raise WeightsError(
             f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
             f"download it again, and if that does not help, tell the owner of {repo}."
         )
-    return config.parent
+    return directory

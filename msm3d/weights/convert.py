@@ -1,7 +1,4 @@
-"""Authors' checkpoints → a directory of msm3d, once; every key must be accounted for.
-
-Which files there are, and how their tensors are called, each family of networks says in `Backbone.released`.
-"""
+"""Authors' checkpoints, as `Backbone.released` tells of them, → a directory of msm3d; every key is accounted for."""
 
 import json
 import os
@@ -30,18 +27,12 @@ from .store import CONFIG, MODEL, Source
 class Conversion:
     """What `convert` has made."""
 
-    directory: Path
-    """Where config.json and model.safetensors are now."""
-    name: str | None
-    """What `load` may be given instead of the directory, or None."""
-    config: Shape
-    """Shape of the network."""
-    parameters: int
-    """Number of trained values."""
-    ignored: list[str]
-    """Keys of the checkpoint that are not the student's: teacher, predictor, optimiser."""
-    installed: Path | None = None
-    """Where it is for `load(name)`, or None if it is not installed."""
+    directory: Path  # where config.json and model.safetensors are now
+    name: str | None  # what `load` may be given instead of the directory, or None
+    config: Shape  # shape of the network
+    parameters: int  # number of trained values
+    ignored: list[str]  # keys of the checkpoint that are not the student's: teacher, predictor, optimiser
+    installed: Path | None = None  # where it is for `load(name)`, or None if it is not installed
 
 
 def convert(
@@ -53,16 +44,14 @@ def convert(
 ) -> Conversion:
     """Convert a checkpoint of the authors' code to `out_dir` with config.json and model.safetensors.
 
-    The published network is also installed under its name (as hard links, so it takes no more disk): from then on
-    `load("scannet")` works without a network. Nothing in the checkpoint is executed, and the student's tensors must
-    be exactly those of the network: neither one more nor one less.
+    Nothing in the checkpoint is executed, and the student's tensors must be exactly those of the network.
 
     Args:
         path: the authors' .pth file.
         out_dir: where to write; may be left out for the published network, which then is installed only.
         config: the network where it is not the published one: a `BackboneConfig`, or its fields as a dict or as a
             JSON file. The shapes tell most fields; heads, window and voxel_size must be given.
-        install: False leaves the installed `scannet` as it is.
+        install: keep the published network, as hard links, where `load("scannet")` finds it.
 
     Raises:
         FileError: the file is missing, truncated, no checkpoint or holds Python objects; or the output cannot be
@@ -101,11 +90,7 @@ def convert(
 
 
 def renamed(student: Mapping[str, Tensor], config: Shape, where: Source) -> dict[str, Tensor]:
-    """Return the authors' tensors under our names and in our layout, as float32.
-
-    Raises:
-        WeightsError: a name is missing, unexpected or of another shape, or a value is not finite.
-    """
+    """Return the authors' tensors under our names and in our layout, as float32, or raise WeightsError."""
     released = family(config.architecture).released
     assert released is not None, f"{config.architecture} has no checkpoints to convert"
     rows = released.table(config)
@@ -180,22 +165,19 @@ def _recognised(
 ) -> tuple[Released, str]:
     """Return whose checkpoint it is, and the prefix of the one network to take."""
     names = [config.architecture] if isinstance(config, Shape) else families()
-    known: list[Released] = []
+    known = [released for name in names if (released := family(name).released) is not None]
     found = ""
-    for released in (family(name).released for name in names):
-        if released is None:
-            continue
-        known.append(released)
+    for released in known:
         prefixes = sorted(str(key)[: -len(released.first)] for key in state if str(key).endswith(released.first))
         students = [prefix for prefix in prefixes if prefix.endswith(released.student)]
         if len(students or prefixes) == 1:
             return released, (students or prefixes)[0]
         found = found or ", ".join(quoted(prefix) for prefix in prefixes[:10])
-    first = " or ".join(repr(released.first) for released in known)
     if not known:
         raise WeightsError(
             f"the authors' checkpoints of the family {names[0]!r} are unknown here; give a model that msm3d saved."
         )
+    first = " or ".join(repr(released.first) for released in known)
     raise WeightsError(
         f"{path} must hold one student network, a prefix of {first}, but these were found: {found or 'none'}; "
         "give the authors' checkpoint, or save one network's state_dict alone."
@@ -249,9 +231,9 @@ def _backbone(
         )
     try:
         backbone = store.described({"architecture": published.architecture, **released.inferred(shapes), **given})
+    except Msm3dError:
+        raise
     except (LookupError, ValueError, ArithmeticError) as error:
-        if isinstance(error, Msm3dError):
-            raise
         raise WeightsError(
             f"{path} does not show the shape of its network; give every field with --config FILE."
         ) from error
@@ -271,11 +253,9 @@ def _fields(config: Mapping[str, Any] | Source | None) -> dict[str, Any]:
         if (size := Path(config).stat().st_size) > 1 << 20:
             raise FileError(f"{os.fspath(config)} is not a configuration, it has {size:,} bytes; give another file.")
         values = json.loads(Path(config).read_text(encoding="utf-8"))
-    except (OSError, RecursionError) as error:
-        raise FileError(f"{os.fspath(config)} is not a readable JSON file: {cut(error, 200)}.") from error
-    except ValueError as error:
-        if isinstance(error, FileError):
-            raise
+    except FileError:
+        raise
+    except (OSError, RecursionError, ValueError) as error:
         raise FileError(f"{os.fspath(config)} is not a readable JSON file: {cut(error, 200)}.") from error
     values = values.get("backbone", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ..errors import InputError, WeightsError, cut, quoted
 
-_REVISION = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*"
-)  # a branch, tag or commit; never a way out of the cache
+# a branch, tag or commit; never a way out of the cache
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]*")  # a commit or the hash of a file, which the client makes a name of
 ONLY_OURS = "only weights of msm3d can be loaded, and `msm3d models` lists what loads by name."
@@ -42,13 +41,10 @@ def file(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """Return the path of `name` of the repository `repo` in the Hub's cache, downloaded when it is not there.
+    """Return the path of a file in the Hub's cache, in a folder named after the commit, downloaded if need be.
 
     What is in the cache is used without asking the network; `refresh` asks whether a branch has moved, `force`
-    downloads a file that is there but damaged. The folder of the returned path is named after the commit.
-
-    Raises:
-        WeightsError: the file does not exist, may not be read, cannot be downloaded now, or leads out of the cache.
+    downloads a file that is there but damaged. WeightsError says why there is no such file, or none in the cache.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -79,25 +75,17 @@ def file(
 
 
 def forget(path: Path) -> bool:
-    """Delete the content of a file that `file` returned, if it is the cache's own; return whether it was.
-
-    Only what lies in the `blobs` of the path's own repository is, or the path itself where a disk has no links.
-    """
-    repository = path.parents[2]  # REPOSITORY/snapshots/COMMIT/NAME
-    content = path.resolve()
-    if content.parent != (repository / "blobs").resolve() and content.parent != path.parent.resolve():
-        return False
-    content.unlink(missing_ok=True)
-    return True
+    """Delete the content of a file that `file` returned, if it is the cache's own; return whether it was."""
+    blobs, content = path.parents[2] / "blobs", path.resolve()  # of REPOSITORY/snapshots/COMMIT/NAME
+    ours = content.parent in (blobs.resolve(), path.parent.resolve())  # the latter where a disk has no links
+    if ours:
+        content.unlink(missing_ok=True)
+    return ours
 
 
 def _ask(repo: str, name: str, revision: str | None, token: str | bool | None) -> None:
-    """Ask for a file's description once: the client itself tries an unreachable Hub for twenty seconds, and stores a
-    file under whatever commit the answer names.
-
-    Raises:
-        WeightsError: the answer names no commit, or no content, that may become the name of a file.
-        Exception: of the client, where the Hub refuses or cannot be reached.
+    """Ask for a file's description once, or raise: the client itself tries an unreachable Hub for twenty seconds, and
+    stores a file under whatever commit the answer names.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -165,9 +153,8 @@ def _sentence(error: BaseException, repo: str, name: str, revision: str | None, 
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"the Hugging Face Hub has no repository {repo!r}, or it is private; check its name, or set HF_TOKEN."
     if isinstance(error, errors.RevisionNotFoundError):
-        return (
-            f"{repo} has no revision {revision!r}; give one of its branches, tags or commits, or none for the newest."
-        )
+        cure = "give one of its branches, tags or commits, or none for the newest."
+        return f"{repo} has no revision {revision!r}; {cure}"
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return f"{at} has no {name}, so it is not a model of msm3d; {ONLY_OURS}"
     if status in (401, 403):
@@ -198,9 +185,8 @@ def _refusal(error: BaseException, repo: str) -> str:
     if status is not None:
         return f"the Hugging Face Hub answered {status} to the upload to {repo}; try again later."
     if _lacks_connection(error):
-        return (
-            f"{constants.ENDPOINT} cannot be reached, so {repo} was not changed; check the connection and run it again."
-        )
+        cure = "check the connection and run it again."
+        return f"{constants.ENDPOINT} cannot be reached, so {repo} was not changed; {cure}"
     return f"the upload to {repo} broke off ({_first_line(error)}); run it again."
 
 
@@ -215,7 +201,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status of a server's answer, if it was an answer."""
-    responses = [getattr(cause, "response", None) for cause in _chain(error)]
+    responses = (getattr(cause, "response", None) for cause in _chain(error))
     return next((response.status_code for response in responses if response is not None), None)
 
 

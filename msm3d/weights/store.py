@@ -1,8 +1,7 @@
 """A model on disk: a directory of config.json + model.safetensors, checked before it is believed.
 
-`config.json` holds `format` ("msm3d"), `format_version`, `architecture` (the family of the network, `hunet` in older
-files, which do not say it), `backbone` (the fields of its shape), `sha256` of `model.safetensors`, and what a reader
-wants to know: `name`, `licence`, `data`, `source`, `scores`, `parameters`.
+`config.json` holds `format` ("msm3d"), `format_version`, `architecture` (the family of the network; older files, which
+do not say it, are `hunet`), `backbone` (the fields of its shape), `sha256` of the tensors' file, and texts to read.
 """
 
 import hashlib
@@ -61,13 +60,7 @@ def write(
 ) -> Path:
     """Write a model's directory and return it; other files in it, and a model card already there, are left alone.
 
-    Everything is written beside `directory` first and renamed last, so a reader never sees half of it.
-
-    Args:
-        directory: made where missing; the two files of a model already there are replaced.
-        config: shape of the network.
-        tensors: name to tensor, stored in the dtype they have; float16 halves the file.
-        meta: `name`, `licence`, `data`, `source`, `scores` for config.json.
+    Tensors are stored in the dtype they have; `meta` is `name`, `licence`, `data`, `source` and `scores`.
 
     Raises:
         FileError: the directory is a file, or cannot be written.
@@ -86,21 +79,19 @@ def write(
 def write_files(
     directory: Path, names: tuple[str, str], values: Mapping[str, Any], tensors: Mapping[str, Tensor], about: str
 ) -> Path:
-    """Write values as JSON with the hash of the tensors beside them, and a card where there is none: all or nothing.
+    """Write values as JSON, with the tensors' `sha256`, beside the tensors, and the card `about` where there is none.
 
-    Args:
-        directory: made where missing; it is returned.
-        names: of the JSON and of the safetensors file.
-        values: ready for JSON; `sha256` is added.
-        tensors: name to tensor.
-        about: the card.
+    All or nothing: a reader never sees half of it. `names` are those of the JSON and of the safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     config, model = names
     with staged(directory, last=config) as stage:
-        stored = {name: _alone(tensor.detach().cpu().resolve_neg().contiguous()) for name, tensor in tensors.items()}
+        stored = {name: tensor.detach().cpu().resolve_neg().contiguous() for name, tensor in tensors.items()}
+        for name, tensor in stored.items():  # a part of another is copied: no two may share memory
+            if tensor.untyped_storage().nbytes() != tensor.nbytes:
+                stored[name] = tensor.clone()
         try:
             save_file(stored, stage / model, metadata={"format": "pt"})
         except SafetensorError as error:  # its writer's word for a full disk
@@ -116,11 +107,6 @@ def write_files(
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) -> None:
     """Copy `tensors` into `module`, in the module's dtype, or change nothing and name every disagreement.
 
-    Args:
-        module: the network.
-        tensors: name to tensor.
-        where: what the message calls their origin.
-
     Raises:
         WeightsError: a name is missing, unexpected, of another shape or not of floating point.
     """
@@ -129,10 +115,8 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], where: Source) 
 
 
 def require_fit(config: Shape, tensors: Mapping[str, Tensor], where: Source) -> None:
-    """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it.
-
-    A config.json of a stranger may ask for any number of blocks and any width. As many tensors and values as they need
-    must be in the file, so what the file holds bounds what is built to compare it with, which takes no memory.
+    """Raise WeightsError unless `tensors` are those of the network, before memory is taken for it: a stranger's
+    config.json may ask for any size, but as many tensors and values must be in the file.
     """
     found = {"tensors": len(tensors), "values": sum(tensor.numel() for tensor in tensors.values())}
     for asked, name, kind in config.least():
@@ -187,10 +171,8 @@ def card(config: Shape, meta: Mapping[str, Any]) -> str:
     """Return a model card in Markdown: what goes in, what comes out, from which data, under which licence."""
     name = meta.get("name") or "A model of msm3d"
     widths = " + ".join(map(str, config.widths))
-    others = {"color": "colour", "normal": "normals"}
-    attributes = ", ".join(
-        ["coordinates in metres", *(word for key, word in others.items() if key in config.inputs.names)]
-    )
+    words = {"color": ", colour", "normal": ", normals"}
+    attributes = "".join(word for key, word in words.items() if key in config.inputs.names)
     scores = "\n".join(f"| {key} | {value} |" for key, value in (meta.get("scores") or {}).items())
     return f"""---
 library_name: msm3d
@@ -204,7 +186,7 @@ One vector per point of an indoor 3D scan: `pip install msm3d`, then `msm3d.load
 
 | | |
 |---|---|
-| input | {attributes}; voxels of {config.inputs.voxel_size} m |
+| input | coordinates in metres{attributes}; voxels of {config.inputs.voxel_size} m |
 | output | {config.descriptor_channels} channels per point: {widths}, fine to coarse |
 | parameters | {meta.get("parameters", "not stated")} |
 | trained on | {meta.get("data") or "not stated"} |
@@ -212,11 +194,6 @@ One vector per point of an indoor 3D scan: `pip install msm3d`, then `msm3d.load
 | source | {meta.get("source") or "not stated"} |
 {scores}
 """
-
-
-def _alone(tensor: Tensor) -> Tensor:
-    """Return a tensor that shares no memory, copied only where it is a part of another."""
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def metadata(directory: Path) -> dict[str, Any]:
@@ -243,25 +220,19 @@ def metadata(directory: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} has format_version {quoted(version)}; it must be {FORMAT_VERSION}.")
     if not isinstance(meta.get("sha256"), str) or not isinstance(meta.get("backbone"), dict):
         raise WeightsError(f"{path} lacks sha256 or backbone; save or download it again.")
+    scores, count = meta.get("scores"), meta.get("parameters")
+    scored = isinstance(scores, dict) and all(isinstance(value, int | float) for value in scores.values())
     for name, good, needed in (
         ("sha256", re.fullmatch("[0-9a-f]{64}", meta["sha256"]) is not None, "64 hexadecimal digits"),
         *((name, isinstance(meta.get(name, ""), str | None), "text") for name in _TEXTS),
-        ("scores", _is_scores(meta.get("scores")), "numbers by name"),
-        ("parameters", _is_count(meta.get("parameters")), "a number of values"),
+        ("scores", scores is None or scored, "numbers by name"),
+        ("parameters", count is None or (type(count) is int and 0 <= count < 1 << 62), "a number of values"),
     ):
         if not good:
             raise WeightsError(
                 f"{path} has {name} {quoted(meta[name])}; it must be {needed}, so save or download it again."
             )
     return meta
-
-
-def _is_scores(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()))
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62)
 
 
 def backbone(directory: Path, meta: Mapping[str, Any]) -> Shape:
@@ -283,9 +254,6 @@ def described(values: Mapping[str, Any]) -> Shape:
     >>> described({"channels": [32, 10**30]})
     Traceback (most recent call last):
     msm3d.errors.InputError: channels is [32, 1000000000000000000000000000000]; the largest number is 1048576.
-
-    Raises:
-        InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
     """
     for name, value in values.items():
         numbers = value if isinstance(value, list | tuple) else [value]
