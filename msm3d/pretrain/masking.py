@@ -42,14 +42,10 @@ class Masked:
 
 
 def crop(view: View, middle: int, share: float, most: int | None, generator: torch.Generator) -> Tensor:
-    """Return which finest voxels (m,) of a view a crop keeps: whole coarsest cells around that of a point.
+    """Return which finest voxels (m,) of a view a crop keeps, a `share` of them and at most `most`.
 
-    Args:
-        view: to cut from.
-        middle: the point in the middle; cells are taken in the order of their distance from its cell in x and y.
-        share: of the finest voxels to keep, at most and about.
-        most: finest voxels to keep.
-        generator: decides between cells at the same distance, such as those of a wall.
+    They are whole coarsest cells in the order of their distance in x and y from that of the point `middle`; chance
+    decides between cells at the same distance, such as those of a wall.
     """
     grid, cell = view.hierarchy.grids[-1], view.ancestors[-1]
     budget = min(int(share * len(cell)), len(cell) if most is None else most)

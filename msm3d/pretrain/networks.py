@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import DEFAULT, Maskable, Shape, build, family
+from ..backbones import DEFAULT, Maskable, Shape, build
 from ..errors import InputError
 from ..ops import Backend
 from .masking import Masked
@@ -18,13 +18,12 @@ def maskable(config: Shape) -> Maskable:
     Raises:
         InputError: the networks of this family have no such halves.
     """
-    if not issubclass(family(config.architecture), Maskable):
+    network = build(config)
+    if not isinstance(network, Maskable):
         raise InputError(
             f"a network of the family {config.architecture!r} cannot be pre-trained by Masked Scene Modeling, which "
             f"needs an encoder and a decoder; give a configuration of {DEFAULT!r}, or make the family a Maskable."
         )
-    network = build(config)
-    assert isinstance(network, Maskable)
     return network
 
 
@@ -41,14 +40,7 @@ class MaskedBackbone(nn.Module):
         self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in self.unet.skip_widths)
 
     def forward(self, x: Tensor, masked: Masked, ops: Backend, generator: torch.Generator) -> list[Tensor]:
-        """Return per level the decoder's features (m_l, c_l) of the whole crop.
-
-        Args:
-            x: (m, c) of the visible voxels; nothing of the hidden ones is given.
-            masked: the crop and what of it is visible.
-            ops: the backend.
-            generator: of stochastic depth and dropout.
-        """
+        """Return per level the decoder's features (m_l, c_l) of the whole crop; `x` (m, c) is of visible voxels."""
         encoded = self.unet.encode(x, masked.visible, ops, generator)
         skips = [
             token.expand(len(grid), -1).index_copy(0, seen, visible)
@@ -101,11 +93,10 @@ class Student(nn.Module):
 
     def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
-        widths = config.widths
         self.backbone = MaskedBackbone(config)
-        self.predictor = Heads(widths, predictor, widths)
-        self.clusters = Clusters(widths, prototypes) if prototypes else None
-        self.classifiers = Classifiers(widths, classes) if classes else None
+        self.predictor = Heads(config.widths, predictor, config.widths)
+        self.clusters = Clusters(config.widths, prototypes) if prototypes else None
+        self.classifiers = Classifiers(config.widths, classes) if classes else None
 
 
 class Teacher(nn.Module):

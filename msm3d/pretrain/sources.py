@@ -28,6 +28,8 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
         FileError: there is no such folder, no scan in it, or the list is missing.
         InputError: `where` names no number of rooms.
     """
+    from ..io import KINDS, read
+
     if is_rooms(where):
         from ..rooms import write
 
@@ -43,12 +45,7 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
     for layout in layouts():
         if found := layout.scans(folder, labels):
             return list(found)
-    return _files(learning_root(folder))
-
-
-def _files(root: Path) -> list[Scan]:
-    from ..io import KINDS, read
-
+    root = learning_root(folder)
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in KINDS and path.is_file())
     if not found:
         raise FileError(f"{root}: holds no scans; give a folder of {', '.join(KINDS[:3])}, … files, or rooms:{ROOMS}.")

@@ -1,8 +1,14 @@
-"""What the student's predictions are compared with, and how."""
+"""What the student's predictions are compared with, and how: the loss of one level of one crop."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .config import PretrainConfig
+from .networks import Student, Teacher
+from .views import Counterparts
 
 RATE = 0.05  # of the running moments: about the last twenty steps count
 
@@ -77,3 +83,60 @@ def assignments(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
 def disagreement(scores: Tensor, assigned: Tensor, temperature: float) -> Tensor:
     """Return the mean cross entropy of the student's `scores` (m, k) against assignments (m, k)."""
     return -(assigned * F.log_softmax(scores / temperature, 1)).sum(1).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A level of a crop, with what the teacher has at the same places."""
+
+    level: int
+    """0 is the finest."""
+    features: Tensor
+    """(m, c): the student's of the crop, before they are scaled up."""
+    teacher_features: Tensor
+    """(k, c): the teacher's of the whole view that the targets come from."""
+    cells: Tensor
+    """(k, 3): the voxels of that view."""
+    counterparts: Counterparts
+    """Of the crop in that view."""
+    hidden: Tensor
+    """(r,): the rows that count as hidden; where nothing is hidden, all of them, the objective without its mask."""
+    visible: Tensor
+    """(s,): the rows that the student has seen."""
+
+    def at_crop(self, features: Tensor) -> Tensor:
+        """Return features (k, d) of the view at the voxels of the crop (m, d)."""
+        return self.counterparts.mean(self.level, features, len(self.features))
+
+
+def level_loss(at: Level, config: PretrainConfig, student: Student, teacher: Teacher, moments: Moments) -> Tensor:
+    """Return the loss at a level, 0 where a mask leaves nothing to learn from.
+
+    With prototypes, hidden voxels are assigned to them as the teacher assigns their counterparts; else the predictor's
+    output is to point where the teacher's normalised features do, which visible voxels may be asked for in both cases.
+    """
+    result, level = at.features.sum() * 0, at.level
+    if student.clusters is not None and teacher.clusters is not None and len(at.hidden):
+        with torch.no_grad():
+            projected = at.at_crop(teacher.clusters.heads[level](at.teacher_features))[at.hidden]
+            assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
+        scores = student.clusters.scores(level, student.clusters.heads[level](at.features[at.hidden]))
+        result = result + config.prototype_weight * disagreement(scores, assigned, config.temperatures[0])
+    weights = (at.hidden, 0.0 if config.prototypes else 1.0), (at.visible, config.visible)
+    weighted = [(rows, weight) for rows, weight in weights if weight and len(rows)]
+    if weighted:
+        targets, predicted = _targets(at, config, moments), student.predictor[level](at.features)
+        for rows, weight in weighted:
+            result = result + weight * distance(predicted[rows], targets[rows])
+    return result
+
+
+@torch.no_grad()
+def _targets(at: Level, config: PretrainConfig, moments: Moments) -> Tensor:
+    """Return what the predictor is to say (m, c) at the voxels of the crop."""
+    features = at.teacher_features
+    if config.target == "centred":
+        features = moments.standardized(at.level, features)
+    if config.placeless:
+        features = placeless(features, at.cells)
+    return at.at_crop(F.layer_norm(features, features.shape[1:]))
