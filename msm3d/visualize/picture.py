@@ -62,7 +62,7 @@ def render(
         normals = np.asarray(normals, np.float32)
         if normals.shape != points.shape:
             raise InputError(f"normals has shape {normals.shape}; give {points.shape}, one row per point.")
-        facing = np.einsum("nd,nd->n", unit((eye - points).astype(np.float32))[0], normals)
+        facing = np.einsum("nd,nd->n", unit((eye - points).astype(np.float32)), normals)
         kept &= ~(outside(points, normals) & (facing < 0))
         apart *= np.sqrt(np.clip(np.abs(facing), 0.35, 1))  # seen edge-on, points are closer together
     width, height = size[0] * _FINE, size[1] * _FINE
