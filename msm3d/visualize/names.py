@@ -2,10 +2,9 @@
 
 import os
 import re
-from itertools import islice
 from pathlib import Path
 
-_COMMENT = re.compile(rb"comment label (\d{1,4}) (\S.*)")
+_COMMENT = re.compile(rb"^comment label (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 
 
 def label_names(text: str) -> tuple[str, ...]:
@@ -31,7 +30,6 @@ def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
     if Path(scan).suffix.lower() != ".ply":
         return ()
     with open(scan, "rb") as file:
-        head = [line.rstrip() for line in islice(iter(lambda: file.readline(4096), b""), 10_000)]
-    head = head[: head.index(b"end_header")] if b"end_header" in head else head
-    found = {int(match[1]): match[2].decode("utf-8", "replace") for match in map(_COMMENT.fullmatch, head) if match}
+        head = file.read(1 << 20).partition(b"\nend_header")[0]
+    found = {int(number): name.decode("utf-8", "replace") for number, name in _COMMENT.findall(head)}
     return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))
