@@ -9,15 +9,11 @@ from torch import Tensor, nn
 from ..backbones import DEFAULT, Maskable, Shape, build
 from ..errors import InputError
 from ..ops import Backend
-from .masking import Masked
+from .views import Masked
 
 
 def maskable(config: Shape) -> Maskable:
-    """Return a new network whose encoder and decoder may be given different voxels.
-
-    Raises:
-        InputError: the networks of this family have no such halves.
-    """
+    """Return a new network whose encoder and decoder may be given different voxels; other families are refused."""
     network = build(config)
     if not isinstance(network, Maskable):
         raise InputError(

@@ -14,10 +14,9 @@ from ..scan.augment import cropped
 from ..scan.cloud import PointCloud
 from ..scan.rescan import rescanned
 from .config import PretrainConfig
-from .masking import Masked, crop, mask
 from .networks import Classifiers, Student, Teacher
-from .targets import Level, Moments, level_loss
-from .views import Counterparts, View, view_of
+from .targets import Moments, level_loss
+from .views import Counterparts, Masked, View, crop, mask, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +25,7 @@ class Sample:
 
     views: list[View]
     masked: list[Masked]
-    counterparts: list[Counterparts]
-    """Of each student's crop, in the view that its targets come from."""
+    counterparts: list[Counterparts]  # of each student's crop, in the view that its targets come from
     labels: list[Tensor]
     """Class (k,) of each finest voxel of the crops, -1 for none; empty unless labels count and the scene has some."""
 
@@ -37,14 +35,10 @@ class Outcome:
     """What a scene gives: something to learn from, and something to log."""
 
     loss: Tensor
-    per_level: list[float]
-    """The loss of each supervised level, fine to coarse."""
-    labelled: float
-    """The mean cross entropy of the classifiers; 0 where no label counts."""
-    moments: list[Tensor]
-    """Of the teacher's features, for `Moments.update`."""
-    teacher: list[Tensor]
-    """The teacher's features of the first view, for the monitors."""
+    per_level: list[float]  # the loss of each supervised level, fine to coarse
+    labelled: float  # the mean cross entropy of the classifiers; 0 where no label counts
+    moments: list[Tensor]  # of the teacher's features, for `Moments.update`
+    teacher: list[Tensor]  # the teacher's features of the first view, for the monitors
 
 
 def prepare(
@@ -93,24 +87,16 @@ def loss(
         pairs = [(view.features, view.hierarchy) for view in sample.views]
         teacher_features = [functional_call(teacher.unet, weights, (*pair, ops)) for pair in pairs]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
+    run: dict[str, Any] = {"config": config, "student": student, "teacher": teacher, "moments": moments}
     total, per_level, labelled = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels), 0.0
     for i in range(2):
         view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
         visible = view.features[masked.rows[0][masked.seen[0]]]
         weights = rounded(student.backbone, config.precision)
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
+        places = masked, sample.counterparts[i], sample.views[other]
         for level in levels:  # every level before it is scaled up
-            hidden = masked.hidden(level)
-            at = Level(
-                level,
-                features[level],
-                teacher_features[other][level],
-                sample.views[other].hierarchy.grids[level].cells[:, 1:],
-                sample.counterparts[i],
-                hidden=(hidden | masked.whole).nonzero()[:, 0],
-                visible=(~hidden).nonzero()[:, 0],
-            )
-            part = level_loss(at, config, student, teacher, moments)
+            part = level_loss(level, features[level], teacher_features[other][level], *places, **run)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
         if sample.labels and student.classifiers is not None:

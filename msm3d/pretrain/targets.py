@@ -1,14 +1,12 @@
 """What the student's predictions are compared with, and how: the loss of one level of one crop."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import PretrainConfig
 from .networks import Student, Teacher
-from .views import Counterparts
+from .views import Counterparts, Masked, View
 
 RATE = 0.05  # of the running moments: about the last twenty steps count
 
@@ -85,58 +83,44 @@ def disagreement(scores: Tensor, assigned: Tensor, temperature: float) -> Tensor
     return -(assigned * F.log_softmax(scores / temperature, 1)).sum(1).mean()
 
 
-@dataclass(frozen=True, eq=False)
-class Level:
-    """A level of a crop, with what the teacher has at the same places."""
-
-    level: int
-    """0 is the finest."""
-    features: Tensor
-    """(m, c): the student's of the crop, before they are scaled up."""
-    teacher_features: Tensor
-    """(k, c): the teacher's of the whole view that the targets come from."""
-    cells: Tensor
-    """(k, 3): the voxels of that view."""
-    counterparts: Counterparts
-    """Of the crop in that view."""
-    hidden: Tensor
-    """(r,): the rows that count as hidden; where nothing is hidden, all of them, the objective without its mask."""
-    visible: Tensor
-    """(s,): the rows that the student has seen."""
-
-    def at_crop(self, features: Tensor) -> Tensor:
-        """Return features (k, d) of the view at the voxels of the crop (m, d)."""
-        return self.counterparts.mean(self.level, features, len(self.features))
-
-
-def level_loss(at: Level, config: PretrainConfig, student: Student, teacher: Teacher, moments: Moments) -> Tensor:
-    """Return the loss at a level, 0 where a mask leaves nothing to learn from.
+def level_loss(
+    level: int,
+    features: Tensor,
+    teacher_features: Tensor,
+    masked: Masked,
+    linked: Counterparts,
+    view: View,
+    *,
+    config: PretrainConfig,
+    student: Student,
+    teacher: Teacher,
+    moments: Moments,
+) -> Tensor:
+    """Return the loss of a level of a crop, 0 where a mask leaves nothing to learn from.
 
     With prototypes, hidden voxels are assigned to them as the teacher assigns their counterparts; else the predictor's
     output is to point where the teacher's normalised features do, which visible voxels may be asked for in both cases.
+
+    `features` (m, c) are the student's of the crop, before they are scaled up; `teacher_features` (k, c) are of the
+    whole `view` in which the targets are, at places that `linked` knows.
     """
-    result, level = at.features.sum() * 0, at.level
-    if student.clusters is not None and teacher.clusters is not None and len(at.hidden):
+    result, hidden = features.sum() * 0, masked.hidden(level)
+    whole = len(masked.seen[0]) == len(masked.crop.grids[0])  # then all counts: the objective without its mask
+    rows, seen = (hidden | whole).nonzero()[:, 0], (~hidden).nonzero()[:, 0]
+    if student.clusters is not None and teacher.clusters is not None and len(rows):
         with torch.no_grad():
-            projected = at.at_crop(teacher.clusters.heads[level](at.teacher_features))[at.hidden]
+            projected = linked.mean(level, teacher.clusters.heads[level](teacher_features), len(features))[rows]
             assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
-        scores = student.clusters.scores(level, student.clusters.heads[level](at.features[at.hidden]))
+        scores = student.clusters.scores(level, student.clusters.heads[level](features[rows]))
         result = result + config.prototype_weight * disagreement(scores, assigned, config.temperatures[0])
-    weights = (at.hidden, 0.0 if config.prototypes else 1.0), (at.visible, config.visible)
-    weighted = [(rows, weight) for rows, weight in weights if weight and len(rows)]
-    if weighted:
-        targets, predicted = _targets(at, config, moments), student.predictor[level](at.features)
-        for rows, weight in weighted:
-            result = result + weight * distance(predicted[rows], targets[rows])
+    weights = (rows, 0.0 if config.prototypes else 1.0), (seen, config.visible)
+    if weighted := [(some, weight) for some, weight in weights if weight and len(some)]:
+        with torch.no_grad():
+            wanted = moments.standardized(level, teacher_features) if config.target == "centred" else teacher_features
+            if config.placeless:
+                wanted = placeless(wanted, view.hierarchy.grids[level].cells[:, 1:])
+            wanted = linked.mean(level, F.layer_norm(wanted, wanted.shape[1:]), len(features))
+        predicted = student.predictor[level](features)
+        for some, weight in weighted:
+            result = result + weight * distance(predicted[some], wanted[some])
     return result
-
-
-@torch.no_grad()
-def _targets(at: Level, config: PretrainConfig, moments: Moments) -> Tensor:
-    """Return what the predictor is to say (m, c) at the voxels of the crop."""
-    features = at.teacher_features
-    if config.target == "centred":
-        features = moments.standardized(at.level, features)
-    if config.placeless:
-        features = placeless(features, at.cells)
-    return at.at_crop(F.layer_norm(features, features.shape[1:]))

@@ -1,9 +1,9 @@
 """The log of a run: a JSON line now and then, TensorBoard's files where that is installed, and a live bar."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -14,7 +14,7 @@ from .._util.stages import hidden
 _FIRST = 10  # step of the first line of the log at the latest: whoever starts a run wants to see one
 
 
-class Record:
+class Record(AbstractContextManager["Record"]):
     """The log of a run in `folder`; one that goes on drops what was written after its checkpoint.
 
     Args:
@@ -43,10 +43,7 @@ class Record:
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
         self.clock, self.timed = perf_counter(), start
 
-    def __enter__(self) -> "Record":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.close()
         self.file.close()
         if self.board is not None:

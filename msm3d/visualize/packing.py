@@ -26,24 +26,15 @@ _PAIRS = 48, 4096  # points and other points that the loss is measured on
 class Cells:
     """Which points are in which cell of a grid. Cells are in Morton order, and so are the points."""
 
-    edge: float
-    """Metres."""
-    corner: np.ndarray
-    """(3,) float64, metres: where cell (0, 0, 0) begins."""
-    cells: np.ndarray
-    """(m, 3) int64."""
-    counts: np.ndarray
-    """(m,) int64: points in each."""
-    rows: np.ndarray
-    """(n,) int64: the point at each place."""
+    edge: float  # metres
+    corner: np.ndarray  # (3,) float64, metres: where cell (0, 0, 0) begins
+    cells: np.ndarray  # (m, 3) int64
+    counts: np.ndarray  # (m,) int64: points in each
+    rows: np.ndarray  # (n,) int64: the point at each place
 
     @classmethod
     def of(cls, coord: np.ndarray, most: int = MOST_CELLS, finest: float = FINEST) -> "Cells":
-        """Return the finest grid of at most `most` occupied cells.
-
-        Raises:
-            InputError: the points are further apart than the grid can hold.
-        """
+        """Return the finest grid of at most `most` occupied cells."""
         corner = coord.min(0)
         edge = max(finest, float(np.ptp(coord, axis=0).max()) / ((1 << curves.BITS) - 2))
         while True:
@@ -67,16 +58,11 @@ class Cells:
 class Packed:
     """Features of cells in int8, such that cosines can be read from them."""
 
-    channels: tuple[int, ...]
-    """Numbers kept of each level."""
-    values: np.ndarray
-    """(m, sum of channels) int8."""
-    scales: np.ndarray
-    """(sum of channels,) float32: what one step of each number is worth."""
-    weights: np.ndarray
-    """(m, levels) uint8: the share of each level in a descriptor's length."""
-    colors: np.ndarray
-    """(m, groups, 3) uint8: principal components as colours, of all levels and then of each."""
+    channels: tuple[int, ...]  # numbers kept of each level
+    values: np.ndarray  # (m, sum of channels) int8
+    scales: np.ndarray  # (sum of channels,) float32: what one step of each number is worth
+    weights: np.ndarray  # (m, levels) uint8: the share of each level in a descriptor's length
+    colors: np.ndarray  # (m, groups, 3) uint8: principal components as colours, of all levels and then of each
 
     def similarity(self, cell: np.ndarray, others: np.ndarray, level: int | None = None) -> np.ndarray:
         """Return cosines of the cells (k,) with others (j,), over all levels or one, as the page computes them."""

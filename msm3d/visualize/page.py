@@ -33,18 +33,13 @@ _GREY = (150, 152, 158)
 class Page:
     """What was written."""
 
-    path: Path
-    """The file."""
-    points: int
-    """Points in the page."""
-    cells: int
-    """Cells that have features."""
-    edge: float
-    """Of a cell, metres."""
+    path: Path  # the file
+    points: int  # points in the page
+    cells: int  # cells that have features
+    edge: float  # of a cell, metres
     loss: tuple[float, float]
     """How much a similarity in the page differs from the descriptors': on average, and for 95 of 100 pairs at most."""
-    bytes: int
-    """Size of the file."""
+    bytes: int  # size of the file
 
 
 def write_page(

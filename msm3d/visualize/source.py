@@ -24,12 +24,9 @@ class Described(NamedTuple):
     """Scans with their features."""
 
     clouds: list[PointCloud]
-    features: list[np.ndarray]
-    """(n, c) of each scan, row i of point i; may be a memory map."""
-    levels: list[LevelInfo]
-    """Of the features, with their columns; empty where a file does not say."""
-    maker: str
-    """The model in words, or who wrote the files."""
+    features: list[np.ndarray]  # (n, c) of each scan, row i of point i; may be a memory map
+    levels: list[LevelInfo]  # of the features, with their columns; empty where a file does not say
+    maker: str  # the model in words, or who wrote the files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +35,10 @@ class Source:
 
     load: Callable[[], Model]
     """Gives the model, once everything else has been checked; not called where there are files."""
-    files: Sequence[str] | None = None
-    """A file of `msm3d extract` for each scan, in their order, instead of the model."""
-    levels: Sequence[int] | None = None
-    """Of the descriptor; all by default."""
-    max_memory: str | None = None
-    """As for `Model.extract`."""
-    options: ReadOptions = field(default_factory=ReadOptions)
-    """How the scans are to be understood."""
+    files: Sequence[str] | None = None  # a file of `msm3d extract` for each scan, in their order, instead of the model
+    levels: Sequence[int] | None = None  # of the descriptor; all by default
+    max_memory: str | None = None  # as for `Model.extract`
+    options: ReadOptions = field(default_factory=ReadOptions)  # how the scans are to be understood
 
     @contextmanager
     def opened(self, scans: Sequence[str], folder: Path) -> Iterator[Described]:

@@ -1,5 +1,7 @@
 """What `msm3d pca` and `msm3d view` do; each yields the lines that are shown."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,11 @@ from ..errors import InputError
 from .colors import ColorBasis, label_colors
 from .height import Height
 from .kinds import Kinds
-from .names import label_names, names_with
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
 from .source import Described, Source
 
+_COMMENT = re.compile(rb"^comment label (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 PCA_FORMATS = (".png", ".ply", ".html")
 MODES = ("components", "clusters", "no-height")  # what colours of `pca` are
 
@@ -159,3 +161,28 @@ def _said(page: Page, start: float) -> str:
         f"{page.edge * 100:.1f} cm, similarities off by {mean:.3f} on average and by less than {most:.3f} in 95 "
         f"of 100 cases, in {perf_counter() - start:.1f} s"
     )
+
+
+def label_names(text: str) -> tuple[str, ...]:
+    """Return the names that somebody asked for: a benchmark's, those in a file, or a list with commas.
+
+    >>> label_names("wall, floor, chair")
+    ('wall', 'floor', 'chair')
+    """
+    from ..datasets.classes import class_list
+
+    if "," in text:
+        return tuple(part.strip() for part in text.split(","))
+    if os.path.isfile(text):
+        return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
+    return (*class_list(text).names, *(["other"] if text == "rooms" else []))
+
+
+def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
+    if Path(scan).suffix.lower() != ".ply":
+        return ()
+    with open(scan, "rb") as file:
+        head = file.read(1 << 20).partition(b"\nend_header")[0]
+    found = {int(number): name.decode("utf-8", "replace") for number, name in _COMMENT.findall(head)}
+    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))
