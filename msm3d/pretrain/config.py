@@ -136,11 +136,10 @@ class PretrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PretrainConfig":
         """Build from `to_dict`'s values; a name that is not a field is an error."""
-        values = dict(values)
-        backbone = BackboneConfig.from_dict(values.pop("backbone", {}))
-        parts = {"augmentation": Augmentation, "rescan": Rescan}
-        made = {name: kind(**values.pop(name, {})) for name, kind in parts.items()}
-        return cls(**values, backbone=backbone, **made)
+        made: dict[str, Any] = {"backbone": BackboneConfig.from_dict(values.get("backbone", {}))}
+        for name, kind in (("augmentation", Augmentation), ("rescan", Rescan)):
+            made[name] = kind(**values.get(name, {}))
+        return cls(**values | made)
 
 
 ROOMS = PretrainConfig(

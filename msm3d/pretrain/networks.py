@@ -45,14 +45,12 @@ class MaskedBackbone(nn.Module):
         return self.unet.decode(skips, masked.crop, ops, generator)
 
 
-class Heads(nn.ModuleList):
-    """One small network per level: linear, norm, GELU, linear."""
-
-    def __init__(self, widths: Sequence[int], hidden: int, out: Sequence[int]) -> None:
-        super().__init__(
-            nn.Sequential(nn.Linear(c, hidden * c), nn.LayerNorm(hidden * c), nn.GELU(), nn.Linear(hidden * c, d))
-            for c, d in zip(widths, out, strict=True)
-        )
+def heads(widths: Sequence[int], hidden: int, out: Sequence[int]) -> nn.ModuleList:
+    """Return one small network per level: linear, norm, GELU, linear."""
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(c, hidden * c), nn.LayerNorm(hidden * c), nn.GELU(), nn.Linear(hidden * c, d))
+        for c, d in zip(widths, out, strict=True)
+    )
 
 
 class Clusters(nn.Module):
@@ -62,7 +60,7 @@ class Clusters(nn.Module):
 
     def __init__(self, widths: Sequence[int], prototypes: int) -> None:
         super().__init__()
-        self.heads = Heads(widths, 2, [self.WIDTH] * len(widths))
+        self.heads = heads(widths, 2, [self.WIDTH] * len(widths))
         self.prototypes = nn.ParameterList(F.normalize(torch.randn(prototypes, self.WIDTH), dim=1) for _ in widths)
 
     def scores(self, level: int, projected: Tensor) -> Tensor:
@@ -73,8 +71,7 @@ class Clusters(nn.Module):
 class Classifiers(nn.ParameterList):
     """One direction per class and level: features of a class are to point that way."""
 
-    SHARPNESS = 12.0
-    """What cosines are multiplied with before the softmax."""
+    SHARPNESS = 12.0  # what cosines are multiplied with before the softmax
 
     def __init__(self, widths: Sequence[int], classes: int) -> None:
         super().__init__(torch.randn(classes, width) * width**-0.5 for width in widths)
@@ -90,7 +87,7 @@ class Student(nn.Module):
     def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
         self.backbone = MaskedBackbone(config)
-        self.predictor = Heads(config.widths, predictor, config.widths)
+        self.predictor = heads(config.widths, predictor, config.widths)
         self.clusters = Clusters(config.widths, prototypes) if prototypes else None
         self.classifiers = Classifiers(config.widths, classes) if classes else None
 

@@ -87,7 +87,7 @@ def loss(
         pairs = [(view.features, view.hierarchy) for view in sample.views]
         teacher_features = [functional_call(teacher.unet, weights, (*pair, ops)) for pair in pairs]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
-    run: dict[str, Any] = {"config": config, "student": student, "teacher": teacher, "moments": moments}
+    run = config, student, teacher, moments
     total, per_level, labelled = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels), 0.0
     for i in range(2):
         view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
@@ -96,7 +96,7 @@ def loss(
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
         places = masked, sample.counterparts[i], sample.views[other]
         for level in levels:  # every level before it is scaled up
-            part = level_loss(level, features[level], teacher_features[other][level], *places, **run)
+            part = level_loss(level, features[level], teacher_features[other][level], *places, *run)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
         if sample.labels and student.classifiers is not None:

@@ -9,8 +9,7 @@ from ..datasets.layout import learning_root
 from ..datasets.synthetic import is_rooms, numbers
 from ..errors import FileError, InputError
 
-ROOMS = 400
-"""How many rooms are made where no number is given; seeds count up from 0."""
+ROOMS = 400  # that are made where no number is given; seeds count up from 0
 
 
 def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[Scan]:

@@ -90,7 +90,6 @@ def level_loss(
     masked: Masked,
     linked: Counterparts,
     view: View,
-    *,
     config: PretrainConfig,
     student: Student,
     teacher: Teacher,

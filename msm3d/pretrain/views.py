@@ -72,9 +72,6 @@ class Counterparts:
         return total / torch.bincount(group, minlength=cells)[:, None]
 
 
-# --- what the student sees ---
-
-
 @dataclass(frozen=True, eq=False)
 class Masked:
     """A crop of a view, part of it hidden."""

@@ -16,8 +16,7 @@ from ..errors import InputError, Msm3dError
 from .processes import ALONE, Group
 
 B = TypeVar("B")
-FORMAT = 1
-"""Version of the checkpoints' format."""
+FORMAT = 1  # version of the checkpoints' format
 
 
 class DivergedError(Msm3dError, RuntimeError):

@@ -86,10 +86,7 @@ def _means(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _spread(rows: torch.Tensor, count: int, chance: torch.Generator) -> torch.Tensor:
-    """Return rows far from each other to start from.
-
-    Source: D. Arthur and S. Vassilvitskii, k-means++, 2007.
-    """
+    """Return rows far from each other to start from: k-means++ of D. Arthur and S. Vassilvitskii, 2007."""
     chosen = [int(torch.randint(len(rows), (1,), generator=chance))]
     apart = torch.full((len(rows),), torch.inf)
     while len(chosen) < count:

@@ -10,12 +10,9 @@ from ..errors import InputError
 from ..ops import curves
 from .colors import ColorBasis, axes, bytes_of, lengths, product, spaced, unit
 
-CHANNELS = 64
-"""Numbers that a cell's features are packed into, over all levels."""
-MOST_CELLS = 250_000
-"""Cells of a packed scene; they are made larger until there are no more."""
-FINEST = 0.02
-"""Edge of the smallest cells where nothing is known of the network, metres."""
+CHANNELS = 64  # numbers that a cell's features are packed into, over all levels
+MOST_CELLS = 250_000  # of a packed scene; they are made larger until there are no more
+FINEST = 0.02  # edge of the smallest cells where nothing is known of the network, metres
 _LEAST = 4  # numbers for each level
 _ROWS = 40_000  # that the packing is fitted to, evenly spaced
 _CHUNK = 32_768
@@ -77,11 +74,7 @@ class Packed:
 
 
 def pack(
-    features: np.ndarray,
-    cells: Cells,
-    levels: Sequence[slice],
-    bases: Sequence[ColorBasis],
-    channels: int = CHANNELS,
+    features: np.ndarray, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
 ) -> Packed:
     """Return the features (n, c) of the points, averaged over each cell and reduced to `channels` numbers.
 

@@ -19,7 +19,7 @@ from .height import Height
 from .kinds import Kinds
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
-from .source import Described, Source
+from .source import Source
 
 _COMMENT = re.compile(rb"^comment label (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 PCA_FORMATS = (".png", ".ply", ".html")
@@ -64,17 +64,20 @@ def pca(scans: Sequence[str], output: str, source: Source, look: Look) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
         points, channels = sum(map(len, found.clouds)), found.features[0].shape[1]
         yield f"{points:,} points x {channels} channels in {perf_counter() - start:.1f} s"
-        if look.mode == "components":
-            share = 100 * _height(found).share
-            others = " or ".join(MODES[1:])
-            yield f"height alone explains {share:.0f} % of the features' variance; see also --mode {others}"
-            bases = level_bases(found.features, [info.slice for info in found.levels] if suffix == ".html" else [])
-            bases[0] = known or bases[0]
+        coords, levels, bases = [cloud.coord for cloud in found.clouds], [info.slice for info in found.levels], []
+        if look.mode == "clusters":
+            kinds = Kinds.fit(found.features, levels=levels)
+            colors = [label_colors(kinds(rows)) for rows in found.features]
+        elif look.mode == "no-height":
+            colors = Height.fit(found.features, coords).colors(found.features, coords)
         else:
-            bases = []
-        if look.save_basis is not None:
-            bases[0].save(look.save_basis)
-        colors = _colors(look.mode, found, bases)
+            share, others = 100 * Height.fit(found.features, coords).share, " or ".join(MODES[1:])
+            yield f"height alone explains {share:.0f} % of the features' variance; see also --mode {others}"
+            bases = level_bases(found.features, levels if suffix == ".html" else [])
+            bases[0] = known or bases[0]
+            if look.save_basis is not None:
+                bases[0].save(look.save_basis)
+            colors = [bases[0](rows) for rows in found.features]
         shown = list(zip(scans, found.clouds, found.features, colors, strict=True))
         for target, parts in zip(targets, [shown] if len(targets) == 1 else [[part] for part in shown], strict=True):
             start, (scan, cloud, rows, color) = perf_counter(), parts[0]
@@ -103,20 +106,6 @@ def view(scan: str, output: str, source: Source, *, names: str | None = None, mo
         start, named = perf_counter(), names_with(scan) if named is None else named
         settings = {"title": Path(scan).name, "model": maker, "levels": levels, "names": named, "most": most}
         yield _said(write_page(target, cloud, rows, **settings), start)
-
-
-def _height(found: Described) -> Height:
-    return Height.fit(found.features, [cloud.coord for cloud in found.clouds])
-
-
-def _colors(mode: str, found: Described, bases: Sequence[ColorBasis]) -> list[np.ndarray]:
-    """Return the colours (n, 3) uint8 of each scan."""
-    if mode == "clusters":
-        kinds = Kinds.fit(found.features, levels=[info.slice for info in found.levels])
-        return [label_colors(kinds(rows)) for rows in found.features]
-    if mode == "no-height":
-        return _height(found).colors(found.features, [cloud.coord for cloud in found.clouds])
-    return [bases[0](rows) for rows in found.features]
 
 
 def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
