@@ -13,12 +13,11 @@ from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.errors import FileError, InputError
 from msm3d.ops import reference
 from msm3d.pretrain import CollapseError, PretrainConfig, named
-from msm3d.pretrain.masking import Masked, crop, mask
 from msm3d.pretrain.monitor import PATIENCE, Monitor, effective_rank, spread
 from msm3d.pretrain.networks import Student, Teacher
 from msm3d.pretrain.objective import _middles, loss, prepare
 from msm3d.pretrain.targets import Moments, assignments, disagreement, distance, placeless
-from msm3d.pretrain.views import Counterparts, view_of
+from msm3d.pretrain.views import Counterparts, Masked, crop, mask, view_of
 from msm3d.scan.augment import Augmentation
 from msm3d.scan.cloud import PointCloud
 from tests.conftest import make_scene

@@ -667,7 +667,7 @@ def test_names_of_labels_come_with_the_scan(place):
 
 
 def test_names_may_have_gaps_and_a_header_may_be_anything(tmp_path):
-    from msm3d.visualize.names import names_with
+    from msm3d.visualize.verbs import names_with
 
     head = b"ply\ncomment label 2 shower curtain\ncomment label x\r\nend_header\ncomment label 9 data\n"
     (tmp_path / "a.ply").write_bytes(head + bytes(range(256)) * 40)

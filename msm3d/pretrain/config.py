@@ -10,10 +10,6 @@ from ..errors import InputError, require
 from ..scan.augment import Augmentation
 from ..scan.rescan import Rescan
 
-MASKINGS = ("bottom-up", "top-down", "none")
-TARGETS = ("layernorm", "centred")
-SUPERVISED = ("all", "finest")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig:
@@ -120,7 +116,8 @@ class PretrainConfig:
         require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
         for name in ("mask", "warmup"):
             require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "within 0 to 1, below 1")
-        choices = {"masking": MASKINGS, "target": TARGETS, "levels": SUPERVISED, "precision": ("fp32", "bf16")}
+        choices = {"masking": ("bottom-up", "top-down", "none"), "target": ("layernorm", "centred")}
+        choices |= {"levels": ("all", "finest"), "precision": ("fp32", "bf16")}
         for name, good in choices.items():
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
 
@@ -139,11 +136,10 @@ class PretrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PretrainConfig":
         """Build from `to_dict`'s values; a name that is not a field is an error."""
-        values = dict(values)
-        backbone = BackboneConfig.from_dict(values.pop("backbone", {}))
-        parts = {"augmentation": Augmentation, "rescan": Rescan}
-        made = {name: kind(**values.pop(name, {})) for name, kind in parts.items()}
-        return cls(**values, backbone=backbone, **made)
+        made: dict[str, Any] = {"backbone": BackboneConfig.from_dict(values.get("backbone", {}))}
+        for name, kind in (("augmentation", Augmentation), ("rescan", Rescan)):
+            made[name] = kind(**values.get(name, {}))
+        return cls(**values | made)
 
 
 ROOMS = PretrainConfig(
@@ -176,15 +172,7 @@ ROOMS = PretrainConfig(
     momentum=(0.99, 1.0),
     precision="bf16",
     augmentation=Augmentation(
-        lean=0.05,
-        brightness=0.3,
-        tint=0.1,
-        shade=25.0,
-        grey=0.2,
-        swap=0.1,
-        no_color=0.1,
-        no_normal=0.1,
-        tremble=0.05,
+        lean=0.05, brightness=0.3, tint=0.1, shade=25.0, grey=0.2, swap=0.1, no_color=0.1, no_normal=0.1, tremble=0.05
     ),
 )
 """For synthetic rooms on a CPU: one scene of two views per step."""

@@ -46,11 +46,7 @@ class Monitor:
         self.bad = 0
 
     def look(self, step: int, features: list[Tensor]) -> dict[str, list[float]]:
-        """Return rank and spread per level, fine to coarse.
-
-        Raises:
-            CollapseError: some level has been one direction or one feature for several looks in a row.
-        """
+        """Return rank and spread per level, or fail where one has been too low for several looks in a row."""
         ranks, spreads = [effective_rank(f) for f in features], [spread(f) for f in features]
         level = next((i for i in range(len(ranks)) if ranks[i] < LEAST_RANK or spreads[i] < LEAST_STD), None)
         self.bad = 0 if level is None else self.bad + 1

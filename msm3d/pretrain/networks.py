@@ -6,25 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import DEFAULT, Maskable, Shape, build, family
+from ..backbones import DEFAULT, Maskable, Shape, build
 from ..errors import InputError
 from ..ops import Backend
-from .masking import Masked
+from .views import Masked
 
 
 def maskable(config: Shape) -> Maskable:
-    """Return a new network whose encoder and decoder may be given different voxels.
-
-    Raises:
-        InputError: the networks of this family have no such halves.
-    """
-    if not issubclass(family(config.architecture), Maskable):
+    """Return a new network whose encoder and decoder may be given different voxels; other families are refused."""
+    network = build(config)
+    if not isinstance(network, Maskable):
         raise InputError(
             f"a network of the family {config.architecture!r} cannot be pre-trained by Masked Scene Modeling, which "
             f"needs an encoder and a decoder; give a configuration of {DEFAULT!r}, or make the family a Maskable."
         )
-    network = build(config)
-    assert isinstance(network, Maskable)
     return network
 
 
@@ -41,14 +36,7 @@ class MaskedBackbone(nn.Module):
         self.tokens = nn.ParameterList(torch.randn(channels) * 0.02 for channels in self.unet.skip_widths)
 
     def forward(self, x: Tensor, masked: Masked, ops: Backend, generator: torch.Generator) -> list[Tensor]:
-        """Return per level the decoder's features (m_l, c_l) of the whole crop.
-
-        Args:
-            x: (m, c) of the visible voxels; nothing of the hidden ones is given.
-            masked: the crop and what of it is visible.
-            ops: the backend.
-            generator: of stochastic depth and dropout.
-        """
+        """Return per level the decoder's features (m_l, c_l) of the whole crop; `x` (m, c) is of visible voxels."""
         encoded = self.unet.encode(x, masked.visible, ops, generator)
         skips = [
             token.expand(len(grid), -1).index_copy(0, seen, visible)
@@ -57,14 +45,12 @@ class MaskedBackbone(nn.Module):
         return self.unet.decode(skips, masked.crop, ops, generator)
 
 
-class Heads(nn.ModuleList):
-    """One small network per level: linear, norm, GELU, linear."""
-
-    def __init__(self, widths: Sequence[int], hidden: int, out: Sequence[int]) -> None:
-        super().__init__(
-            nn.Sequential(nn.Linear(c, hidden * c), nn.LayerNorm(hidden * c), nn.GELU(), nn.Linear(hidden * c, d))
-            for c, d in zip(widths, out, strict=True)
-        )
+def heads(widths: Sequence[int], hidden: int, out: Sequence[int]) -> nn.ModuleList:
+    """Return one small network per level: linear, norm, GELU, linear."""
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(c, hidden * c), nn.LayerNorm(hidden * c), nn.GELU(), nn.Linear(hidden * c, d))
+        for c, d in zip(widths, out, strict=True)
+    )
 
 
 class Clusters(nn.Module):
@@ -74,7 +60,7 @@ class Clusters(nn.Module):
 
     def __init__(self, widths: Sequence[int], prototypes: int) -> None:
         super().__init__()
-        self.heads = Heads(widths, 2, [self.WIDTH] * len(widths))
+        self.heads = heads(widths, 2, [self.WIDTH] * len(widths))
         self.prototypes = nn.ParameterList(F.normalize(torch.randn(prototypes, self.WIDTH), dim=1) for _ in widths)
 
     def scores(self, level: int, projected: Tensor) -> Tensor:
@@ -85,8 +71,7 @@ class Clusters(nn.Module):
 class Classifiers(nn.ParameterList):
     """One direction per class and level: features of a class are to point that way."""
 
-    SHARPNESS = 12.0
-    """What cosines are multiplied with before the softmax."""
+    SHARPNESS = 12.0  # what cosines are multiplied with before the softmax
 
     def __init__(self, widths: Sequence[int], classes: int) -> None:
         super().__init__(torch.randn(classes, width) * width**-0.5 for width in widths)
@@ -101,11 +86,10 @@ class Student(nn.Module):
 
     def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0) -> None:
         super().__init__()
-        widths = config.widths
         self.backbone = MaskedBackbone(config)
-        self.predictor = Heads(widths, predictor, widths)
-        self.clusters = Clusters(widths, prototypes) if prototypes else None
-        self.classifiers = Classifiers(widths, classes) if classes else None
+        self.predictor = heads(config.widths, predictor, config.widths)
+        self.clusters = Clusters(config.widths, prototypes) if prototypes else None
+        self.classifiers = Classifiers(config.widths, classes) if classes else None
 
 
 class Teacher(nn.Module):

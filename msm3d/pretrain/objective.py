@@ -1,10 +1,4 @@
-"""Masked Scene Modeling: the loss of one scene, step by step as in the paper's Figures 4 and 5.
-
-Two augmented views of a scene are voxelised apart. The student sees a crop of each with patches missing: its encoder
-is given the visible voxels alone, its decoder the crop with a token where a voxel is hidden, and from coarse to fine
-every level predicts, before it is scaled up, the teacher's features at the same places in the *other* view, which the
-teacher sees whole. The teacher is a slow average of the student.
-"""
+"""Masked Scene Modeling: the loss of one scene, step by step as in the paper's Figures 4 and 5; see docs/how.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,23 +14,20 @@ from ..scan.augment import cropped
 from ..scan.cloud import PointCloud
 from ..scan.rescan import rescanned
 from .config import PretrainConfig
-from .masking import Masked, crop, mask
 from .networks import Classifiers, Student, Teacher
-from .targets import Moments
-from .terms import Level, level_loss, terms
-from .views import Counterparts, View, view_of
+from .targets import Moments, level_loss
+from .views import Counterparts, Masked, View, crop, mask, view_of
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A scene made ready for a step: everything random about its data is drawn."""
 
-    views: tuple[View, View]
-    masked: tuple[Masked, Masked]
-    counterparts: tuple[Counterparts, Counterparts]
-    """Of each student's crop, in the view that its targets come from."""
-    labels: tuple[Tensor, Tensor] | None = None
-    """Class (k,) of each finest voxel of the crops, -1 for none, where labels count and the scene has some."""
+    views: list[View]
+    masked: list[Masked]
+    counterparts: list[Counterparts]  # of each student's crop, in the view that its targets come from
+    labels: list[Tensor]
+    """Class (k,) of each finest voxel of the crops, -1 for none; empty unless labels count and the scene has some."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +35,10 @@ class Outcome:
     """What a scene gives: something to learn from, and something to log."""
 
     loss: Tensor
-    per_level: list[float]
-    """The loss of each supervised level, fine to coarse."""
-    labelled: float
-    """The mean cross entropy of the classifiers; 0 where no label counts."""
-    moments: list[Tensor]
-    """Of the teacher's features, for `Moments.update`."""
-    teacher: list[Tensor]
-    """The teacher's features of the first view, for the monitors."""
+    per_level: list[float]  # the loss of each supervised level, fine to coarse
+    labelled: float  # the mean cross entropy of the classifiers; 0 where no label counts
+    moments: list[Tensor]  # of the teacher's features, for `Moments.update`
+    teacher: list[Tensor]  # the teacher's features of the first view, for the monitors
 
 
 def prepare(
@@ -62,19 +49,12 @@ def prepare(
     device: torch.device,
     generator: torch.Generator,
 ) -> Sample:
-    """Return two views of a scene, a crop and a mask of each, and how they are linked.
+    """Return two views of a scene with colour and normal, a crop of each, `share` of it hidden, and their links.
 
-    Args:
-        cloud: with colour and normal.
-        config: of the run.
-        share: of the patches to hide, `config.hidden_share(step)`.
-        ops: the backend that builds the tables.
-        device: where the networks are.
-        generator: of everything random here.
+    Everything random here is drawn from `generator`; the networks are on `device`.
     """
     cloud = cropped(rescanned(cloud, config.rescan, generator), config.view, generator)
-    shape = config.backbone
-    views = [view_of(cloud, config.augmentation, shape, ops, device, generator) for _ in range(2)]
+    views = [view_of(cloud, config.augmentation, config.backbone, ops, device, generator) for _ in range(2)]
     masked = []
     for view, middle in zip(views, _middles(cloud, config.apart, generator), strict=True):
         keep = crop(view, middle, config.crop, config.crop_voxels, generator)
@@ -86,8 +66,7 @@ def prepare(
         if config.labels and cloud.segment is not None:
             labels.append(torch.from_numpy(cloud.segment).to(device)[points])
         linked.append(Counterparts.of(points, masked[i].crop.ancestors(), views[1 - i if config.cross_view else i]))
-    known = (labels[0], labels[1]) if labels else None
-    return Sample((views[0], views[1]), (masked[0], masked[1]), (linked[0], linked[1]), known)
+    return Sample(views, masked, linked, labels)
 
 
 def loss(
@@ -99,45 +78,28 @@ def loss(
     ops: Backend,
     generator: torch.Generator,
 ) -> Outcome:
-    """Return the loss of a scene, with gradients to the student alone.
+    """Return the loss of a scene, with gradients to the student alone; the teacher is in evaluation mode.
 
-    Args:
-        sample: of `prepare`.
-        student: what learns, in training mode.
-        teacher: what it learns from, in evaluation mode: no dropout, no dropped paths.
-        moments: of the teacher's features in the steps before.
-        config: of the run.
-        ops: the backend.
-        generator: of the student's stochastic depth and dropout.
+    `moments` are those of the steps before; `generator` is of the student's stochastic depth and dropout.
     """
     with torch.no_grad():  # the teacher sees whole views
         weights = rounded(teacher.unet, config.precision)
-        teacher_features = [
-            functional_call(teacher.unet, weights, (v.features, v.hierarchy, ops)) for v in sample.views
-        ]
+        pairs = [(view.features, view.hierarchy) for view in sample.views]
+        teacher_features = [functional_call(teacher.unet, weights, (*pair, ops)) for pair in pairs]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
-    parts, device = terms(config, student, teacher, moments), teacher_features[0][0].device
-    total, per_level, labelled = torch.zeros((), device=device), [0.0] * len(levels), 0.0
+    run = config, student, teacher, moments
+    total, per_level, labelled = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels), 0.0
     for i in range(2):
         view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
         visible = view.features[masked.rows[0][masked.seen[0]]]
         weights = rounded(student.backbone, config.precision)
         features = functional_call(student.backbone, weights, (visible, masked, ops, generator))
+        places = masked, sample.counterparts[i], sample.views[other]
         for level in levels:  # every level before it is scaled up
-            hidden = masked.hidden(level)
-            at = Level(
-                level,
-                features[level],
-                teacher_features[other][level],
-                sample.views[other].hierarchy.grids[level].cells[:, 1:],
-                sample.counterparts[i],
-                hidden=(hidden | masked.whole).nonzero()[:, 0],
-                visible=(~hidden).nonzero()[:, 0],
-            )
-            part = level_loss(at, parts)
+            part = level_loss(level, features[level], teacher_features[other][level], *places, *run)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
-        if sample.labels is not None and student.classifiers is not None:
+        if sample.labels and student.classifiers is not None:
             named = _label_loss(features, masked.crop.ancestors(), sample.labels[i], student.classifiers)
             total = total + config.labels * named / 2
             labelled += float(named.detach()) / 2
@@ -166,9 +128,8 @@ def rounded(network: torch.nn.Module, precision: str) -> Mapping[str, Any]:
 
     Gradients flow to the float32 parameters, which is where small updates are not lost.
     """
-    if precision == "fp32":
-        return dict(network.named_parameters())
-    return {name: p.bfloat16() if p.dim() > 1 else p for name, p in network.named_parameters()}
+    bf16 = precision == "bf16"
+    return {name: p.bfloat16() if bf16 and p.dim() > 1 else p for name, p in network.named_parameters()}
 
 
 def _middles(cloud: PointCloud, apart: float, generator: torch.Generator) -> tuple[int, int]:

@@ -9,8 +9,7 @@ from ..datasets.layout import learning_root
 from ..datasets.synthetic import is_rooms, numbers
 from ..errors import FileError, InputError
 
-ROOMS = 400
-"""How many rooms are made where no number is given; seeds count up from 0."""
+ROOMS = 400  # that are made where no number is given; seeds count up from 0
 
 
 def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[Scan]:
@@ -28,6 +27,8 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
         FileError: there is no such folder, no scan in it, or the list is missing.
         InputError: `where` names no number of rooms.
     """
+    from ..io import KINDS, read
+
     if is_rooms(where):
         from ..rooms import write
 
@@ -43,12 +44,7 @@ def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) 
     for layout in layouts():
         if found := layout.scans(folder, labels):
             return list(found)
-    return _files(learning_root(folder))
-
-
-def _files(root: Path) -> list[Scan]:
-    from ..io import KINDS, read
-
+    root = learning_root(folder)
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in KINDS and path.is_file())
     if not found:
         raise FileError(f"{root}: holds no scans; give a folder of {', '.join(KINDS[:3])}, … files, or rooms:{ROOMS}.")

@@ -1,8 +1,12 @@
-"""What the student's predictions are compared with, and how."""
+"""What the student's predictions are compared with, and how: the loss of one level of one crop."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .config import PretrainConfig
+from .networks import Student, Teacher
+from .views import Counterparts, Masked, View
 
 RATE = 0.05  # of the running moments: about the last twenty steps count
 
@@ -77,3 +81,45 @@ def assignments(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
 def disagreement(scores: Tensor, assigned: Tensor, temperature: float) -> Tensor:
     """Return the mean cross entropy of the student's `scores` (m, k) against assignments (m, k)."""
     return -(assigned * F.log_softmax(scores / temperature, 1)).sum(1).mean()
+
+
+def level_loss(
+    level: int,
+    features: Tensor,
+    teacher_features: Tensor,
+    masked: Masked,
+    linked: Counterparts,
+    view: View,
+    config: PretrainConfig,
+    student: Student,
+    teacher: Teacher,
+    moments: Moments,
+) -> Tensor:
+    """Return the loss of a level of a crop, 0 where a mask leaves nothing to learn from.
+
+    With prototypes, hidden voxels are assigned to them as the teacher assigns their counterparts; else the predictor's
+    output is to point where the teacher's normalised features do, which visible voxels may be asked for in both cases.
+
+    `features` (m, c) are the student's of the crop, before they are scaled up; `teacher_features` (k, c) are of the
+    whole `view` in which the targets are, at places that `linked` knows.
+    """
+    result, hidden = features.sum() * 0, masked.hidden(level)
+    whole = len(masked.seen[0]) == len(masked.crop.grids[0])  # then all counts: the objective without its mask
+    rows, seen = (hidden | whole).nonzero()[:, 0], (~hidden).nonzero()[:, 0]
+    if student.clusters is not None and teacher.clusters is not None and len(rows):
+        with torch.no_grad():
+            projected = linked.mean(level, teacher.clusters.heads[level](teacher_features), len(features))[rows]
+            assigned = assignments(teacher.clusters.scores(level, projected), config.temperatures[1])
+        scores = student.clusters.scores(level, student.clusters.heads[level](features[rows]))
+        result = result + config.prototype_weight * disagreement(scores, assigned, config.temperatures[0])
+    weights = (rows, 0.0 if config.prototypes else 1.0), (seen, config.visible)
+    if weighted := [(some, weight) for some, weight in weights if weight and len(some)]:
+        with torch.no_grad():
+            wanted = moments.standardized(level, teacher_features) if config.target == "centred" else teacher_features
+            if config.placeless:
+                wanted = placeless(wanted, view.hierarchy.grids[level].cells[:, 1:])
+            wanted = linked.mean(level, F.layer_norm(wanted, wanted.shape[1:]), len(features))
+        predicted = student.predictor[level](features)
+        for some, weight in weighted:
+            result = result + weight * distance(predicted[some], wanted[some])
+    return result

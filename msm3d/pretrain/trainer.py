@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def pretrain(
     run = Pretraining(scenes, config, data, device_of(device), backend, start)
     trainer = run.trainer(Path(folder), resume, every)
     if run.group.first:
-        watch = Watch(run, Path(folder), judge, judge_every)
-        with Record(watch.folder, trainer.resume(), config.steps, look_every, progress) as watch.record:
+        with Record(Path(folder), trainer.resume(), config.steps, look_every, progress) as record:
+            watch = Watch(run, Path(folder), record, judge, judge_every)
             trainer.run(watch.seen, watch.after)
     else:
         trainer.run()
@@ -131,12 +132,7 @@ class Pretraining:
                 folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / "config.json") as partial:
                 partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-        state = {
-            "student": self.student,
-            "teacher": self.teacher,
-            "moments": self.moments,
-            "optimizer": self.descent,
-        }
+        state = {name: getattr(self, name) for name in ("student", "teacher", "moments")} | {"optimizer": self.descent}
         kept: dict[str, Any] = {"checkpoint": folder / CHECKPOINT, "every": every, "group": self.group}
         return Trainer(self.step, state, identity, steps=self.config.steps, batch=self.samples, **kept)
 
@@ -188,16 +184,16 @@ class Pretraining:
         return torch.Generator().manual_seed((self.config.seed << 40) + (turn << 1) + use)
 
 
+@dataclass
 class Watch:
     """What the first process does beside the steps: the log, a look for collapse, the models, and the judge's view."""
 
+    run: Pretraining
+    folder: Path
     record: Record
-
-    def __init__(
-        self, run: Pretraining, folder: Path, judge: Callable[[Model], dict[str, float]] | None, judge_every: int
-    ) -> None:
-        self.run, self.folder, self.judge, self.judge_every = run, folder, judge, judge_every
-        self.monitor = Monitor()
+    judge: Callable[[Model], dict[str, float]] | None
+    judge_every: int
+    monitor: Monitor = field(default_factory=Monitor)
 
     def seen(self, step: int, outcome: dict[str, Any]) -> None:
         """Write a line of the log where one is due."""

@@ -3,15 +3,15 @@
 `Trainer` is the place to begin; pre-training and training with labels are a step and a state each on top of it.
 """
 
-from .checkpoints import resume as resume
-from .checkpoints import save as save
 from .descent import Descent as Descent
 from .descent import optimizer as optimizer
 from .descent import schedule as schedule
-from .order import scene_at as scene_at
-from .order import turns as turns
 from .processes import ALONE as ALONE
 from .processes import Group as Group
+from .processes import scene_at as scene_at
+from .processes import turns as turns
 from .record import Record as Record
 from .trainer import DivergedError as DivergedError
 from .trainer import Trainer as Trainer
+from .trainer import resume as resume
+from .trainer import save as save

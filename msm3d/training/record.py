@@ -1,9 +1,9 @@
 """The log of a run: a JSON line now and then, TensorBoard's files where that is installed, and a live bar."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -11,11 +11,10 @@ from tqdm import tqdm
 from .._util.atomic import refusals, replacing
 from .._util.stages import hidden
 
-_FIRST = 10
-"""The step of the first line of the log at the latest: whoever starts a run wants to see one."""
+_FIRST = 10  # step of the first line of the log at the latest: whoever starts a run wants to see one
 
 
-class Record:
+class Record(AbstractContextManager["Record"]):
     """The log of a run in `folder`; one that goes on drops what was written after its checkpoint.
 
     Args:
@@ -35,14 +34,16 @@ class Record:
         self.path, self.every, self.steps = path, every, steps
         with refusals(path):
             self.file = path.open("a", encoding="utf-8")
-        self.board = _board(folder / "tensorboard", start)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.board = None
+        else:
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
         self.clock, self.timed = perf_counter(), start
 
-    def __enter__(self) -> "Record":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.close()
         self.file.close()
         if self.board is not None:
@@ -56,9 +57,8 @@ class Record:
 
     def rate(self, step: int) -> float:
         """Return how many steps a second have been taken since the last time that this was asked."""
-        now, taken = perf_counter(), step + 1 - self.timed
-        rate, self.clock, self.timed = taken / (now - self.clock), now, step + 1
-        return round(rate, 3)
+        clock, timed, self.clock, self.timed = self.clock, self.timed, perf_counter(), step + 1
+        return round((self.timed - timed) / (self.clock - clock), 3)
 
     def line(self, step: int, **values: Any) -> None:
         """Write one line, at once: numbers, lists of one number per level, or dictionaries of numbers."""
@@ -85,12 +85,3 @@ def _numbers(name: str, value: Any) -> list[tuple[str, float]]:
     if isinstance(value, list):
         return [(f"{name}/level {level}", part) for level, part in enumerate(value)]
     return [(name, value)]
-
-
-def _board(folder: Path, start: int) -> Any:
-    """Return a writer for TensorBoard, or None where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=start)

@@ -1,5 +1,7 @@
 """`Trainer`: the loop of every training, which any break may interrupt."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -7,11 +9,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import Msm3dError
-from .checkpoints import resume, save
+import torch
+
+from .._util.atomic import replacing
+from ..errors import InputError, Msm3dError
 from .processes import ALONE, Group
 
 B = TypeVar("B")
+FORMAT = 1  # version of the checkpoints' format
 
 
 class DivergedError(Msm3dError, RuntimeError):
@@ -132,10 +137,41 @@ class Trainer:
 def ahead(make: Callable[[int], B], start: int, stop: int) -> Iterator[tuple[int, B]]:
     """Yield steps with their batches, the next one being made ready meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        # in a copy of this thread's context, so that warnings speak of options on the command line there, too
-        coming = pool.submit(copy_context().run, make, start) if start < stop else None
+        coming = None
         for step in range(start, stop):
-            assert coming is not None
-            ready = coming.result()
+            # in a copy of this thread's context, so that warnings speak of options on the command line there, too
+            ready = (coming or pool.submit(copy_context().run, make, step)).result()
             coming = pool.submit(copy_context().run, make, step + 1) if step + 1 < stop else None
             yield step, ready
+
+
+def save(path: Path, run: Mapping[str, Any], step: int, state: Mapping[str, Any]) -> None:
+    """Write what is needed to go on at `step`, or nothing; `run` is what must be the same to go on.
+
+    Raises:
+        FileError: it cannot be written, for example since the disk is full.
+    """
+    with replacing(path) as partial:
+        try:
+            torch.save({"format": FORMAT, "step": step, "run": dict(run), **state}, partial)
+        except RuntimeError as error:  # its writer's word for a full disk
+            if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
+def resume(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `save` wrote, on the CPU, with the step to go on with under "step".
+
+    Raises:
+        InputError: the file is not a checkpoint of this version, or of a run in which something differs.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        there = state["run"] if state["format"] == FORMAT else None
+    except Exception as error:
+        raise InputError(f"{path} is not a checkpoint of this version; give another name, or delete it.") from error
+    if there != run:
+        other = "its version" if there is None else next(k for k in {**run, **there} if there.get(k) != run.get(k))
+        raise InputError(f"{path} is of another run, {other} differs; give another name, or delete it.")
+    return state

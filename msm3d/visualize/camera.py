@@ -124,10 +124,6 @@ def outside(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Return which points (n,) are on an outer surface: behind them, as seen from their normals, is nothing.
 
     Those that face away from a camera hide the room from it: the walls in front.
-
-    Args:
-        points: (n, 3) metres.
-        normals: (n, 3) unit, towards the inside.
     """
     low, high = np.percentile(points[spaced(len(points), _SAMPLE)], [0.2, 99.8], axis=0)
     edge = max(float(np.linalg.norm(high - low)) / 100, 1e-6)

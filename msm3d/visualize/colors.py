@@ -1,6 +1,7 @@
 """Features to colours: principal components on a basis that scenes can share, and similarity to one of the points."""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ _ROWS = 50_000  # that a basis is fitted to, evenly spaced
 _CHUNK = 65_536  # rows that are worked on at once
 _ENDS = 1.0, 99.0  # percentiles of a component that become the two colours below
 _RANGE = 28.0, 236.0  # neither black nor glaring, so that shading is seen on every colour
-
 _RANKS = 20_000  # similarities, evenly spaced, in which a threshold is looked for
 
 _HEAT = np.array(
@@ -64,28 +64,25 @@ class ColorBasis:
         Raises:
             InputError: the features are no (n, c) numbers, hold NaN, or differ in width.
         """
-        scenes = [checked(f) for f in (features if isinstance(features, (list, tuple)) else [features])]
-        if not scenes or len({scene.shape[1] for scene in scenes}) > 1:
-            widths = ", ".join(str(scene.shape[1]) for scene in scenes) or "nothing"
+        rows = sample(features, _ROWS)
+        if len({part.shape[1] for part in rows}) != 1:
+            widths = ", ".join(str(part.shape[1]) for part in rows) or "nothing"
             raise InputError(f"the scenes have features of {widths} channels; give at least one, all of one width.")
-        share = max(_ROWS // len(scenes), 1)
-        rows = [np.asarray(scene[spaced(len(scene), share)], np.float32) for scene in scenes]
         bad = sum(int((~np.isfinite(part)).any(1).sum()) for part in rows)
         if bad:
             raise InputError(f"features has {bad} rows with NaN or infinity; drop them, and the same points.")
-        weights = [np.full(len(part), 1 / (len(part) * len(rows))) for part in rows]
-        stacked, weight = np.concatenate(rows), np.concatenate(weights)
-        mean = sum(part.mean(0, dtype=np.float64) for part in rows) / len(rows)
-        mean = np.asarray(mean, np.float32)
+        mean = np.asarray(sum(part.mean(0, dtype=np.float64) for part in rows) / len(rows), np.float32)
+        stacked = np.concatenate(rows)
         stacked -= mean
-        stacked *= np.sqrt(weight * len(stacked)).astype(np.float32)[:, None]
+        weight = np.concatenate([np.full(len(part), 1 / (len(part) * len(rows))) for part in rows])
+        weight = np.sqrt(weight * len(stacked)).astype(np.float32)[:, None]
+        stacked *= weight
         vectors = axes(product(stacked.T, stacked))[1].T[:3]
         if len(vectors) < 3:  # fewer than three channels: the others stay empty
             vectors = np.concatenate([vectors, np.zeros((3 - len(vectors), vectors.shape[1]))])
-        largest = np.abs(vectors).argmax(1)
-        vectors = vectors * np.where(vectors[np.arange(3), largest] < 0, -1, 1)[:, None]
-        components = vectors.astype(np.float32)
-        stacked /= np.sqrt(weight * len(stacked)).astype(np.float32)[:, None]
+        largest = vectors[np.arange(3), np.abs(vectors).argmax(1)]
+        components = (vectors * np.where(largest < 0, -1, 1)[:, None]).astype(np.float32)
+        stacked /= weight
         scores = product(stacked, components.T)
         low, high = np.percentile(scores, _ENDS, axis=0).astype(np.float32)
         return cls(mean, components, low, high)
@@ -99,11 +96,7 @@ class ColorBasis:
                 "fit it to features of the same model and levels."
             )
         turn, shift = self.linear()
-        colors = np.empty((len(rows), 3), np.uint8)
-        for start in range(0, len(rows), _CHUNK):
-            part = product(np.asarray(rows[start : start + _CHUNK], np.float32), turn) + shift
-            colors[start : start + _CHUNK] = np.rint(np.clip(np.nan_to_num(part), 0, 255))
-        return colors
+        return by_parts(lambda part: bytes_of(product(part, turn) + shift), rows)
 
     def linear(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the matrix (c, 3) and the shift (3,) that turn features into colours, before they are clipped."""
@@ -208,12 +201,7 @@ def similarity(features: Any, index_or_point: Any, coord: Any = None) -> np.ndar
         index = int(((positions - point) ** 2).sum(1).argmin())
     query = np.asarray(rows[index], np.float32)
     query = query / max(float(np.linalg.norm(query)), 1e-20)
-    found = np.empty(n, np.float32)
-    for start in range(0, n, _CHUNK):
-        part = np.asarray(rows[start : start + _CHUNK], np.float32)
-        length = np.sqrt(np.einsum("nc,nc->n", part, part))
-        found[start : start + _CHUNK] = part @ query / np.maximum(length, 1e-20)
-    return np.clip(found, -1, 1)
+    return np.clip(by_parts(lambda part: part @ query / np.maximum(lengths(part), 1e-20), rows), -1, 1)
 
 
 def threshold(similar: Any) -> float:
@@ -276,10 +264,19 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
-def unit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows scaled to length one, and their lengths."""
-    length = np.sqrt(np.einsum("nc,nc->n", rows, rows))
-    return rows / np.maximum(length, 1e-20)[:, None], length
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """Return the length (n,) of each row (n, c)."""
+    return np.sqrt(np.einsum("nc,nc->n", rows, rows))
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Return rows scaled to length one."""
+    return rows / np.maximum(lengths(rows), 1e-20)[:, None]
+
+
+def bytes_of(colors: np.ndarray) -> np.ndarray:
+    """Return colours as uint8, 0 to 255."""
+    return np.rint(np.clip(np.nan_to_num(colors), 0, 255)).astype(np.uint8)
 
 
 def axes(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -291,6 +288,24 @@ def axes(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def spaced(n: int, most: int) -> np.ndarray:
     """Return at most `most` of the rows 0 to n - 1, evenly spaced."""
     return np.arange(n) if n <= most else (np.arange(most) * n) // most
+
+
+def sample(features: Any, most: int) -> list[np.ndarray]:
+    """Return `evenly` spaced rows, float32, of one scene's features or of several scenes', given as a list."""
+    scenes = [checked(f) for f in (features if isinstance(features, (list, tuple)) else [features])]
+    return [np.asarray(part, np.float32) for part in evenly(scenes, most)]
+
+
+def evenly(scenes: Sequence[np.ndarray], most: int) -> list[np.ndarray]:
+    """Return rows of each scene, evenly spaced and as many of each: `most` in all."""
+    return [scene[spaced(len(scene), max(most // len(scenes), 1))] for scene in scenes]
+
+
+def by_parts(made: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """Return what is made of arrays of as many rows, of which the first is taken as float32: part by part."""
+    starts = range(0, len(arrays[0]), _CHUNK)
+    parts = [[array[start : start + _CHUNK] for array in arrays] for start in starts]
+    return np.concatenate([made(np.asarray(first, np.float32), *others) for first, *others in parts])
 
 
 def checked(features: Any) -> np.ndarray:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .colors import ColorBasis, product, spaced
+from .colors import ColorBasis, by_parts, evenly, product, sample
 
 _ROWS = 50_000  # that it is fitted to, evenly spaced
-_CHUNK = 65_536  # rows that are worked on at once
 _KNOTS = 12
 
 
@@ -37,10 +36,8 @@ class Height:
             features: (n, c) of each scene.
             coords: (n, 3) metres, z up, of each scene.
         """
-        share = max(_ROWS // len(features), 1)
-        some = [spaced(len(scene), share) for scene in features]
-        rows = np.concatenate([np.asarray(f[at], np.float32) for f, at in zip(features, some, strict=True)])
-        z = np.concatenate([_above_floor(c)[at] for c, at in zip(coords, some, strict=True)])
+        rows = np.concatenate(sample(list(features), _ROWS))
+        z = np.concatenate(evenly([_above_floor(coord) for coord in coords], _ROWS))
         knots = np.unique(np.quantile(z, np.linspace(0, 1, _KNOTS)))
         hats = _hats(z, knots)
         normal = product(hats.T.copy(), hats).astype(np.float64)
@@ -53,19 +50,12 @@ class Height:
     def colors(self, features: Sequence[np.ndarray], coords: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the colours (n, 3) uint8 of each scene's features less those of their height, on one basis."""
         heights = [_above_floor(coord) for coord in coords]
-        share = max(_ROWS // len(features), 1)
-        some = [spaced(len(scene), share) for scene in features]
-        rest = [self._rest(f[at], z[at]) for f, z, at in zip(features, heights, some, strict=True)]
-        basis = ColorBasis.fit(rest)
-        shown = []
-        for scene, z in zip(features, heights, strict=True):
-            starts = range(0, len(scene), _CHUNK)
-            parts = [basis(self._rest(scene[s : s + _CHUNK], z[s : s + _CHUNK])) for s in starts]
-            shown.append(np.concatenate(parts))
-        return shown
+        basis = ColorBasis.fit(list(map(self._rest, sample(list(features), _ROWS), evenly(heights, _ROWS))))
+        pairs = zip(features, heights, strict=True)
+        return [by_parts(lambda part, above: basis(self._rest(part, above)), rows, z) for rows, z in pairs]
 
     def _rest(self, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return np.asarray(rows, np.float32) - _hats(z, self.knots) @ self.values
+        return rows - _hats(z, self.knots) @ self.values
 
 
 def _above_floor(coord: np.ndarray) -> np.ndarray:

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .colors import checked, product, spaced, unit
+from .colors import by_parts, checked, product, sample, unit
 
 _ROWS = 20_000  # that the kinds are found in, evenly spaced
-_CHUNK = 65_536  # rows that are worked on at once
 _STARTS, _STEPS = 4, 30  # of k-means
 
 
@@ -49,9 +48,7 @@ class Kinds:
         Raises:
             InputError: the features are no (n, c) numbers, hold NaN, or there are fewer rows than kinds.
         """
-        scenes = [checked(f) for f in (features if isinstance(features, (list, tuple)) else [features])]
-        share = max(_ROWS // len(scenes), 1)
-        rows = np.concatenate([np.asarray(scene[spaced(len(scene), share)], np.float32) for scene in scenes])
+        rows = np.concatenate(sample(features, _ROWS))
         if not np.isfinite(rows).all():
             raise InputError("features has rows with NaN or infinity; drop them, and the same points.")
         if not 1 <= count <= len(rows):
@@ -60,17 +57,12 @@ class Kinds:
         for columns in levels or [slice(None)]:
             scale[columns] = 1 / max(float(rows[:, columns].std()), 1e-9)
         mean = rows.mean(0)
-        places = unit((rows - mean) * scale)[0]
-        return cls(mean, scale, _means(torch.from_numpy(places), count).numpy())
+        return cls(mean, scale, _means(torch.from_numpy(unit((rows - mean) * scale)), count).numpy())
 
     def __call__(self, features: Any) -> np.ndarray:
         """Return the kind (n,) int64 of each feature vector (n, c)."""
-        rows = checked(features)
-        found, turn = np.empty(len(rows), np.int64), (self.centres * self.scale).T.copy()
-        for start in range(0, len(rows), _CHUNK):
-            part = np.asarray(rows[start : start + _CHUNK], np.float32) - self.mean
-            found[start : start + _CHUNK] = product(part, turn).argmax(1)
-        return found
+        turn = (self.centres * self.scale).T.copy()
+        return by_parts(lambda part: product(part - self.mean, turn).argmax(1), checked(features))
 
 
 def _means(rows: torch.Tensor, count: int) -> torch.Tensor:
@@ -94,10 +86,7 @@ def _means(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _spread(rows: torch.Tensor, count: int, chance: torch.Generator) -> torch.Tensor:
-    """Return rows far from each other to start from.
-
-    Source: D. Arthur and S. Vassilvitskii, k-means++, 2007.
-    """
+    """Return rows far from each other to start from: k-means++ of D. Arthur and S. Vassilvitskii, 2007."""
     chosen = [int(torch.randint(len(rows), (1,), generator=chance))]
     apart = torch.full((len(rows),), torch.inf)
     while len(chosen) < count:

@@ -8,14 +8,11 @@ import torch
 
 from ..errors import InputError
 from ..ops import curves
-from .colors import ColorBasis, axes, checked, product, spaced, unit
+from .colors import ColorBasis, axes, bytes_of, lengths, product, spaced, unit
 
-CHANNELS = 64
-"""Numbers that a cell's features are packed into, over all levels."""
-MOST_CELLS = 250_000
-"""Cells of a packed scene; they are made larger until there are no more."""
-FINEST = 0.02
-"""Edge of the smallest cells where nothing is known of the network, metres."""
+CHANNELS = 64  # numbers that a cell's features are packed into, over all levels
+MOST_CELLS = 250_000  # of a packed scene; they are made larger until there are no more
+FINEST = 0.02  # edge of the smallest cells where nothing is known of the network, metres
 _LEAST = 4  # numbers for each level
 _ROWS = 40_000  # that the packing is fitted to, evenly spaced
 _CHUNK = 32_768
@@ -26,24 +23,15 @@ _PAIRS = 48, 4096  # points and other points that the loss is measured on
 class Cells:
     """Which points are in which cell of a grid. Cells are in Morton order, and so are the points."""
 
-    edge: float
-    """Metres."""
-    corner: np.ndarray
-    """(3,) float64, metres: where cell (0, 0, 0) begins."""
-    cells: np.ndarray
-    """(m, 3) int64."""
-    counts: np.ndarray
-    """(m,) int64: points in each."""
-    rows: np.ndarray
-    """(n,) int64: the point at each place."""
+    edge: float  # metres
+    corner: np.ndarray  # (3,) float64, metres: where cell (0, 0, 0) begins
+    cells: np.ndarray  # (m, 3) int64
+    counts: np.ndarray  # (m,) int64: points in each
+    rows: np.ndarray  # (n,) int64: the point at each place
 
     @classmethod
     def of(cls, coord: np.ndarray, most: int = MOST_CELLS, finest: float = FINEST) -> "Cells":
-        """Return the finest grid of at most `most` occupied cells.
-
-        Raises:
-            InputError: the points are further apart than the grid can hold.
-        """
+        """Return the finest grid of at most `most` occupied cells."""
         corner = coord.min(0)
         edge = max(finest, float(np.ptp(coord, axis=0).max()) / ((1 << curves.BITS) - 2))
         while True:
@@ -67,89 +55,62 @@ class Cells:
 class Packed:
     """Features of cells in int8, such that cosines can be read from them."""
 
-    channels: tuple[int, ...]
-    """Numbers kept of each level."""
-    values: np.ndarray
-    """(m, sum of channels) int8."""
-    scales: np.ndarray
-    """(sum of channels,) float32: what one step of each number is worth."""
-    weights: np.ndarray
-    """(m, levels) uint8: the share of each level in a descriptor's length."""
-    colors: np.ndarray
-    """(m, groups, 3) uint8: principal components as colours, of all levels and then of each."""
+    channels: tuple[int, ...]  # numbers kept of each level
+    values: np.ndarray  # (m, sum of channels) int8
+    scales: np.ndarray  # (sum of channels,) float32: what one step of each number is worth
+    weights: np.ndarray  # (m, levels) uint8: the share of each level in a descriptor's length
+    colors: np.ndarray  # (m, groups, 3) uint8: principal components as colours, of all levels and then of each
 
     def similarity(self, cell: np.ndarray, others: np.ndarray, level: int | None = None) -> np.ndarray:
         """Return cosines of the cells (k,) with others (j,), over all levels or one, as the page computes them."""
         total = np.zeros((len(cell), len(others)), np.float32)
         stop = np.cumsum(self.channels)
-        (share, shares) = (unit(self.weights[rows].astype(np.float32))[0] for rows in (cell, others))
+        share, shares = (unit(self.weights[rows].astype(np.float32)) for rows in (cell, others))
         for k, (first, last) in enumerate(zip(stop - self.channels, stop, strict=True)):
-            if level is not None and k != level:
-                continue
-            mine, theirs = (unit(self.values[r, first:last] * self.scales[first:last])[0] for r in (cell, others))
-            weight = 1 if level is not None else share[:, k, None] * shares[:, k]
-            total += weight * (mine @ theirs.T)
+            if level in (None, k):
+                mine, theirs = (unit(self.values[r, first:last] * self.scales[first:last]) for r in (cell, others))
+                total += (share[:, k, None] * shares[:, k] if level is None else 1) * (mine @ theirs.T)
         return total
 
 
 def pack(
-    features: np.ndarray,
-    cells: Cells,
-    levels: Sequence[slice],
-    bases: Sequence[ColorBasis],
-    channels: int = CHANNELS,
+    features: np.ndarray, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
 ) -> Packed:
-    """Return the features of the points, averaged over each cell and reduced to `channels` numbers.
+    """Return the features (n, c) of the points, averaged over each cell and reduced to `channels` numbers.
 
-    Each level is a direction, for which the principal components that keep cosines best are kept, and a length.
-
-    Args:
-        features: (n, c), row i of point i; may be a memory map.
-        cells: of the n points, or of some of them.
-        levels: the columns of each level.
-        bases: for colours of all columns, and of each level's where there are several.
-        channels: numbers to keep in all.
+    Each level, some of the columns, is a direction, for which the principal components that keep cosines best are kept,
+    and a length. The `bases` are for colours of all columns, and of each level's where there are several.
     """
-    sample = np.asarray(features[np.sort(cells.rows[spaced(len(cells.rows), _ROWS)])], np.float32)
-    kept = _kept([unit(sample[:, level])[0] for level in levels], channels)
-    del sample
-    colored = [slice(0, checked(features).shape[1]), *(levels if len(levels) > 1 else [])]
-    widths = [basis.shape[1] for basis in kept]
-    first, turns, shifts = 0, np.zeros((features.shape[1], sum(widths) + 3 * len(colored)), np.float32), []
-    for columns, basis in zip(levels, kept, strict=True):
-        turns[columns, first : first + basis.shape[1]] = basis
-        first += basis.shape[1]
-    for columns, basis in zip(colored, bases, strict=True):
-        turns[columns, first : first + 3], shift = basis.linear()
-        shifts.append(shift)
-        first += 3
+    some = np.asarray(features[np.sort(cells.rows[spaced(len(cells.rows), _ROWS)])], np.float32)
+    kept = _kept([unit(some[:, level]) for level in levels], channels)
+    del some
+    linear, widths = [basis.linear() for basis in bases], [part.shape[1] for part in kept]
+    columns = [*levels, slice(None), *(levels if len(levels) > 1 else [])]
+    turns, first = np.zeros((features.shape[1], sum(widths) + 3 * len(bases)), np.float32), 0
+    for where, part in zip(columns, [*kept, *(turn for turn, _ in linear)], strict=True):
+        turns[where, first : first + part.shape[1]] = part
+        first += part.shape[1]
     means = _means(features, cells, levels, widths, turns)
-    values, colors, lengths = np.split(means, [sum(widths), sum(widths) + 3 * len(colored)], axis=1)
-    colors = np.clip(np.nan_to_num(colors + np.concatenate(shifts)), 0, 255)
-    colors = np.rint(colors).astype(np.uint8).reshape(len(means), -1, 3)
+    values, colors, length = np.split(means, [sum(widths), first], axis=1)
+    colors = bytes_of(colors + np.concatenate([shift for _, shift in linear])).reshape(len(means), -1, 3)
     scales = np.maximum(np.abs(values).max(0) / 127, 1e-9).astype(np.float32)
-    share = unit(lengths)[0]
-    quantised = np.rint(values / scales).astype(np.int8)
-    return Packed(tuple(widths), quantised, scales, np.rint(share * 255).astype(np.uint8), colors)
+    weights = np.rint(unit(length) * 255).astype(np.uint8)
+    return Packed(tuple(widths), np.rint(values / scales).astype(np.int8), scales, weights, colors)
 
 
 def _means(
     features: np.ndarray, cells: Cells, levels: Sequence[slice], widths: Sequence[int], turns: np.ndarray
 ) -> np.ndarray:
     """Return what `turns` makes of features, levels as directions, and their lengths: the mean of each cell."""
-    m, starts = len(cells.cells), np.cumsum(cells.counts) - cells.counts
+    m, ends, first = len(cells.cells), np.append(0, np.cumsum(cells.counts)), 0
     means = np.empty((m, turns.shape[1] + len(levels)), np.float32)
-    stops = np.cumsum(widths)
-    first = 0
     while first < m:  # whole cells at a time
-        last = max(int(np.searchsorted(starts, starts[first] + _CHUNK)), first + 1)
-        stop = starts[last] if last < m else len(cells.rows)
-        rows = np.asarray(features[cells.rows[starts[first] : stop]], np.float32)
+        last = max(int(np.searchsorted(ends[:-1], ends[first] + _CHUNK)), first + 1)
+        rows = np.asarray(features[cells.rows[ends[first] : ends[last]]], np.float32)
+        length = np.stack([lengths(rows[:, level]) for level in levels], 1)
         made = product(rows, turns)
-        lengths = np.stack([np.sqrt(np.einsum("nc,nc->n", rows[:, k], rows[:, k])) for k in levels], 1)
-        for k, (width, until) in enumerate(zip(widths, stops, strict=True)):
-            made[:, until - width : until] /= np.maximum(lengths[:, k : k + 1], 1e-20)
-        means[first:last] = np.add.reduceat(np.concatenate([made, lengths], 1), starts[first:last] - starts[first])
+        made[:, : sum(widths)] /= np.maximum(np.repeat(length, widths, axis=1), 1e-20)
+        means[first:last] = np.add.reduceat(np.concatenate([made, length], 1), ends[first:last] - ends[first])
         first = last
     means /= cells.counts[:, None]
     return means
@@ -166,7 +127,7 @@ def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[sl
     result = []
     for level in [None, *range(len(levels) if len(levels) > 1 else 0)]:
         columns = slice(None) if level is None else levels[level]
-        exact = unit(query[:, columns])[0] @ unit(rows[:, columns])[0].T
+        exact = unit(query[:, columns]) @ unit(rows[:, columns]).T
         difference = np.abs(exact - packed.similarity(cell[some], cell[others], level))
         result.append((float(difference.mean()), float(np.percentile(difference, 95))))
     return result
@@ -176,13 +137,9 @@ def _kept(directions: Sequence[np.ndarray], channels: int) -> list[np.ndarray]:
     """Return for each level the axes (c, k) to keep: the strongest of all levels, and at least four of each."""
     if channels < _LEAST * len(directions):
         raise InputError(f"channels is {channels}; give at least {_LEAST} for each of {len(directions)} levels.")
-    strength, found = [], []
-    for rows in directions:
-        value, vector = axes(product(rows.T, rows) / len(rows))
-        strength.append(value)
-        found.append(vector)
-    least = [min(_LEAST, len(value)) for value in strength]
-    rest = [(-v, k) for k, value in enumerate(strength) for v in value[least[k] :]]
-    chosen = [k for _, k in sorted(rest)[: channels - sum(least)]]
-    counts = [least[k] + chosen.count(k) for k in range(len(found))]
-    return [np.ascontiguousarray(a[:, :count], np.float32) for a, count in zip(found, counts, strict=True)]
+    found = [axes(product(rows.T, rows) / len(rows)) for rows in directions]
+    rest = sorted((-value, k) for k, (strength, _) in enumerate(found) for value in strength[_LEAST:])
+    least = [min(_LEAST, len(strength)) for strength, _ in found]
+    chosen = [k for _, k in rest[: channels - sum(least)]]
+    counts = [count + chosen.count(k) for k, count in enumerate(least)]
+    return [np.ascontiguousarray(a[:, :count], np.float32) for (_, a), count in zip(found, counts, strict=True)]

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ from .picture import spacing
 HERE = Path(__file__).parent / "page"
 SCRIPTS = ("decode.js", "similarity.js", "camera.js", "scene.js", "panel.js", "main.js")
 MODES = ("color", "pca", "similarity", "label")
-MOST_POINTS = 1_000_000
-"""Points in a page; of larger scans some are left out, evenly."""
+MOST_POINTS = 1_000_000  # in a page; of larger scans some are left out, evenly
 _GREY = (150, 152, 158)
 
 
@@ -33,18 +33,13 @@ _GREY = (150, 152, 158)
 class Page:
     """What was written."""
 
-    path: Path
-    """The file."""
-    points: int
-    """Points in the page."""
-    cells: int
-    """Cells that have features."""
-    edge: float
-    """Of a cell, metres."""
+    path: Path  # the file
+    points: int  # points in the page
+    cells: int  # cells that have features
+    edge: float  # of a cell, metres
     loss: tuple[float, float]
     """How much a similarity in the page differs from the descriptors': on average, and for 95 of 100 pairs at most."""
-    bytes: int
-    """Size of the file."""
+    bytes: int  # size of the file
 
 
 def write_page(
@@ -88,15 +83,14 @@ def write_page(
     if len(features) != len(cloud):
         raise InputError(f"there are {len(features)} features for {len(cloud)} points; give one row per point.")
     slices = [level.slice for level in levels] if len(levels) > 1 else [slice(0, features.shape[1])]
-    if bases is None:
-        bases = level_bases([features], slices)
+    bases = level_bases([features], slices) if bases is None else bases
     grid = _grid(cloud.coord, cells, levels[0].voxel_size / 2 if len(levels) else FINEST, most)
     packed = pack(features, grid, slices, bases, channels)
     lost = loss(features, grid, packed, slices)
     points, labels = _points(cloud, grid, names)
     meta = {"title": title, "model": model, "mode": mode, "total": len(cloud), "channels": features.shape[1]}
     meta |= {"loss": lost, "labels": labels, **_described(cloud.coord, grid, packed, levels)}
-    html = _html(meta, {"points": _block(points), "features": _block(_features(packed))})
+    html = _html(meta, {"POINTS": _block(points), "FEATURES": _block(_features(packed))})
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return Page(path, len(grid.rows), len(grid.cells), grid.edge, lost[0], path.stat().st_size)
@@ -114,10 +108,7 @@ def level_bases(scenes: Sequence[np.ndarray], levels: Sequence[slice]) -> list[C
 
 
 def _grid(coord: np.ndarray, cells: int, finest: float, most: int) -> Cells:
-    """Return the cells of at most `most` of the points, evenly spaced, none finer than `finest`.
-
-    A descriptor changes little within half a voxel.
-    """
+    """Return the cells of at most `most` of the points, evenly spaced, none finer than `finest`."""
     grid = Cells.of(coord, cells, finest)
     if len(coord) <= most:
         return grid
@@ -141,9 +132,6 @@ def _described(coord: np.ndarray, grid: Cells, packed: Packed, levels: Sequence[
         "scales": packed.scales.tolist(),
         "levels": [{"level": info.level, "size": info.voxel_size, "channels": info.channels} for info in several],
     }
-
-
-# --- arrays to text -------------------------------------------------------------------------------------------------
 
 
 def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -174,15 +162,11 @@ def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[
     if len(values) > 256:  # no classes but something else, such as one number for each object
         return arrays, []
     arrays["label"] = label.astype(np.uint8).tobytes()
-    described = [
-        {
-            "name": names[v] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}",
-            "color": label_colors(np.array([v]))[0].tolist(),
-            "points": int(count),
-        }
-        for v, count in zip(values.tolist(), counts, strict=True)
+    called = [
+        names[v] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}" for v in values
     ]
-    return arrays, described
+    each = zip(called, label_colors(values).tolist(), counts.tolist(), strict=True)
+    return arrays, [{"name": name, "color": color, "points": points} for name, color, points in each]
 
 
 def _features(packed: Packed) -> dict[str, bytes]:
@@ -209,17 +193,10 @@ def _block(arrays: dict[str, bytes]) -> str:
 
 
 def _html(meta: dict[str, Any], blocks: dict[str, str]) -> str:
-    from html import escape
-
-    scripts = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    parts = {
-        "TITLE": escape(meta["title"]),
-        "STYLE": (HERE / "style.css").read_text(encoding="utf-8"),
-        "LICENSE": (HERE / "three.LICENSE").read_text(encoding="utf-8").strip(),
-        "THREE": (HERE / "three.min.js").read_text(encoding="utf-8").strip(),
-        "VIEWER": f'(() => {{\n"use strict";\n{scripts}\n}})();',
-        "META": json.dumps(meta).replace("<", "\\u003c"),
-        **{name.upper(): text for name, text in blocks.items()},
-    }
-    pieces = (HERE / "template.html").read_text(encoding="utf-8").split("%%")
+    names = ("style.css", "three.LICENSE", "three.min.js", "template.html", *SCRIPTS)
+    style, licence, three, template, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in names)
+    parts = {"TITLE": escape(meta["title"]), "STYLE": style, "LICENSE": licence.strip(), "THREE": three.strip()}
+    parts["VIEWER"] = '(() => {\n"use strict";\n' + "\n".join(scripts) + "\n})();"
+    parts |= {"META": json.dumps(meta).replace("<", "\\u003c"), **blocks}
+    pieces = template.split("%%")
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))

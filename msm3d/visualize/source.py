@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,19 +18,15 @@ from ..model import LevelInfo, Model
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated
 from ..scan.options import ReadOptions
-from .saved import as_made, placed, rows_of, saved
 
 
 class Described(NamedTuple):
     """Scans with their features."""
 
     clouds: list[PointCloud]
-    features: list[np.ndarray]
-    """(n, c) of each scan, row i of point i; may be a memory map."""
-    levels: list[LevelInfo]
-    """Of the features, with their columns; empty where a file does not say."""
-    maker: str
-    """The model in words, or who wrote the files."""
+    features: list[np.ndarray]  # (n, c) of each scan, row i of point i; may be a memory map
+    levels: list[LevelInfo]  # of the features, with their columns; empty where a file does not say
+    maker: str  # the model in words, or who wrote the files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +35,10 @@ class Source:
 
     load: Callable[[], Model]
     """Gives the model, once everything else has been checked; not called where there are files."""
-    files: Sequence[str] | None = None
-    """A file of `msm3d extract` for each scan, in their order, instead of the model."""
-    levels: Sequence[int] | None = None
-    """Of the descriptor; all by default."""
-    max_memory: int | str | None = None
-    """As for `Model.extract`."""
-    options: ReadOptions = field(default_factory=ReadOptions)
-    """How the scans are to be understood."""
+    files: Sequence[str] | None = None  # a file of `msm3d extract` for each scan, in their order, instead of the model
+    levels: Sequence[int] | None = None  # of the descriptor; all by default
+    max_memory: int | str | None = None  # as for `Model.extract`
+    options: ReadOptions = field(default_factory=ReadOptions)  # how the scans are to be understood
 
     @contextmanager
     def opened(self, scans: Sequence[str], folder: Path) -> Iterator[Described]:
@@ -59,7 +51,9 @@ class Source:
         with ExitStack() as stack:
             for i, scan in enumerate(scans):
                 with stages.of(scan):
-                    cloud = self._scan(scan, model)
+                    _tell_of_features(scan)
+                    cloud = completed(as_cloud(scan, replace(self.options, spacing=model.config.inputs.voxel_size)))
+                    cloud = replace(cloud, total=None)  # only what is there can be shown
                     if len(cloud) * width * 2 < memory.available() // 4:
                         out = np.empty((len(cloud), width), np.float16)
                     else:
@@ -68,14 +62,9 @@ class Source:
                     features.append(model.extract(cloud, out=out, progress=True, **kept))
                 clouds.append(cloud)
             known = model.feature_info
-            levels = placed([known[level] for level in (range(len(known)) if self.levels is None else self.levels)])
+            levels = placed(known if self.levels is None else [known[level] for level in self.levels])
             name = model.meta.get("name") or "untrained"
             yield Described(clouds, features, levels, f"{name}, {model.config.descriptor_channels} channels")
-
-    def _scan(self, scan: str, model: Model) -> PointCloud:
-        _tell_of_features(scan)
-        cloud = completed(as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size)))
-        return replace(cloud, total=None)  # only what is there can be shown
 
     def _read(self, scans: Sequence[str], files: Sequence[str]) -> Described:
         """Return scans with the features in files."""
@@ -83,27 +72,113 @@ class Source:
             raise InputError(
                 f"there are {len(files)} files of features for {count(len(scans), 'scan')}; give one for each scan."
             )
-        kept = [saved(file, self.levels) for file in files]
-        if len({tuple(info.channels for info in infos) for _, infos, _ in kept}) > 1:
+        kept = [Saved.of(file, self.levels) for file in files]
+        if len({tuple(info.channels for info in one.levels) for one in kept}) > 1:
             raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
         clouds, features = [], []
-        for scan, file, (rows, _, _) in zip(scans, files, kept, strict=True):
-            cloud = as_cloud(scan, options=as_made(file, scan, self.options))
-            features.append(rows_of(cloud, scan, rows, file))
+        for scan, one in zip(scans, kept, strict=True):
+            cloud = as_cloud(scan, one.options(scan, self.options))
+            features.append(one.rows_of(cloud, scan))
             # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
             normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal
             clouds.append(replace(cloud, normal=normal, total=None))
-        return Described(clouds, features, *kept[0][1:])
+        return Described(clouds, features, kept[0].levels, kept[0].maker)
 
 
 def _tell_of_features(scan: str) -> None:
     """Warn where a scan's file holds features, which are about to be computed once more."""
     try:
-        meta = results.metadata(scan)
+        meta = results.metadata(scan) or {}
     except InputError:  # it is of a kind that holds none, or reading it says what is wrong
         return
-    if meta is not None and meta.get("sha256"):
+    if meta.get("sha256"):
         warn(
             f"the file holds features of {meta.get('model')} already, which are computed again; to use them, pass "
             f"{option('features', scan)}."
         )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The features in a file, of some levels or of all, and what the file says of them."""
+
+    file: str
+    rows: np.ndarray
+    levels: list[LevelInfo]
+    meta: dict[str, Any]
+
+    @classmethod
+    def of(cls, file: str, levels: Sequence[int] | None = None) -> "Saved":
+        """Open a file; it must have the levels."""
+        rows, meta = results.features(file), results.metadata(file) or {}
+        known = _levels(meta, rows.shape[1])
+        if levels is not None:
+            places = {info.level: info for info in known}
+            wanted = [level + max(places, default=-1) + 1 if level < 0 else level for level in levels]
+            if not set(wanted) <= set(places):
+                there = f"the levels {', '.join(map(str, places))}" if places else "no levels that it names"
+                raise InputError(f"{file} holds {there}; leave out {option('levels')}, or choose among those.")
+            known = [places[level] for level in wanted]
+            rows = rows[:, np.concatenate([np.arange(info.slice.start, info.slice.stop) for info in known])]
+        return cls(file, rows, placed(known), meta)
+
+    @property
+    def maker(self) -> str:
+        """Who made them."""
+        name = self.meta.get("model")
+        return f"{name}, {self.rows.shape[1]} channels" if name else Path(self.file).name
+
+    def options(self, scan: str, options: ReadOptions) -> ReadOptions:
+        """Return how `scan` was read when these features were made of it, where that is not given otherwise.
+
+        Points without a position have a row of their own or none, which the number of rows tells.
+        """
+        options, read = replace(options, invalid="nan"), self.meta.get("read")
+        own = self.meta.get("source") == Path(scan).name and not Path(scan).samefile(self.file)
+        if not own or not isinstance(read, dict):
+            return options
+        plain, names = ReadOptions(), ("up", "units", "mesh", "min_opacity", "spacing")
+        left = [name for name in names if name in read and getattr(options, name) == getattr(plain, name)]
+        try:
+            return replace(options, **{name: read[name] for name in left})
+        except InputError:  # it says nothing that can be used
+            return options
+
+    def rows_of(self, cloud: PointCloud, scan: str) -> np.ndarray:
+        """Return the features of a cloud's points: all, or of a file with rows of NaN those that have a position."""
+        file, rows, there = self.file, self.rows, results.coord(self.file)
+        if cloud.rows is not None and len(rows) == cloud.total:
+            rows, there = rows[cloud.rows], None if there is None else there[cloud.rows]
+        if len(rows) != len(cloud):
+            raise InputError(
+                f"{file} has {len(rows):,} rows, {scan} has {len(cloud):,} points; give the features of this scan."
+            )
+        if there is not None and there.shape == cloud.coord.shape:
+            off = np.abs(there.astype(np.float64) - cloud.coord).max()
+            if not off < 1e-3 + 1e-6 * np.abs(cloud.coord).max():
+                raise InputError(
+                    f"{file} has points that are up to {off:.3g} m from those of {scan}; give the features of this "
+                    f"scan, and {option('up')} and {option('units')} as they were made with."
+                )
+        return rows
+
+
+def placed(infos: Sequence[LevelInfo]) -> list[LevelInfo]:
+    """Return levels with columns one after the other."""
+    stops = np.cumsum([info.channels for info in infos]).tolist()
+    return [replace(info, slice=slice(stop - info.channels, stop)) for info, stop in zip(infos, stops, strict=True)]
+
+
+def _levels(meta: dict[str, Any], channels: int) -> list[LevelInfo]:
+    """Return the levels that a file says its columns are, or none where it says nothing that fits them."""
+    found: list[Any] = [meta.get(name) for name in ("levels", "channels", "voxel_size")]
+    levels, widths, size = found
+    for values in (levels, widths):
+        if not isinstance(values, list) or not values or not all(type(v) is int and v >= 0 for v in values):
+            return []
+    if len(levels) != len(widths) or sum(widths) != channels or max(levels) > 30:
+        return []
+    if not isinstance(size, (int, float)) or not 0 < size < 100:
+        return []
+    pairs = zip(levels, widths, strict=True)
+    return placed([LevelInfo(level, width, size * 2.0**level, slice(0)) for level, width in pairs])

@@ -1,5 +1,7 @@
 """What `msm3d pca` and `msm3d view` do; each yields the lines that are shown."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,45 +14,31 @@ from .._util.atomic import apart
 from .._util.output_path import output_path
 from .._util.words import option, require_one_of
 from ..errors import InputError
-from ..scan.cloud import PointCloud
 from .colors import ColorBasis, label_colors
 from .height import Height
 from .kinds import Kinds
-from .names import label_names, names_with
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
-from .source import Described, Source
+from .source import Source
 
+_COMMENT = re.compile(rb"^comment label (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 PCA_FORMATS = (".png", ".ply", ".html")
-MODES = ("components", "clusters", "no-height")
-"""What colours of `pca` are: principal components, a colour for each of eight kinds of features, or components of what
-height does not explain."""
+MODES = ("components", "clusters", "no-height")  # what colours of `pca` are
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How `pca` shows features."""
+    """How `pca` shows features: the options of the command line."""
 
     form: str = "png"
-    """Of the files in a folder: png, ply or html."""
     size: str = "1280x960"
-    """Of a picture in pixels, width x height."""
     background: str = "white"
-    """Of a picture."""
     basis: str | None = None
-    """A file of `ColorBasis.save` to use."""
     save_basis: str | None = None
-    """Where to write the basis."""
     mode: str = "components"
-    """One of `MODES`."""
 
     def checked(self, suffix: str) -> tuple[dict[str, Any], ColorBasis | None]:
-        """Return the settings of a picture and the basis that is given.
-
-        Raises:
-            InputError: a setting is unknown, or does not go with the rest or with files that end in `suffix`.
-            FileError: the basis cannot be read.
-        """
+        """Return the settings of a picture and the basis that is given, if they go together and with the `suffix`."""
         require_one_of("mode", self.mode, MODES)
         if self.mode != "components" and suffix == ".html":
             raise InputError(
@@ -64,62 +52,50 @@ class Look:
 
 
 def pca(scans: Sequence[str], output: str, source: Source, look: Look) -> Iterator[str]:
-    """Colour scans by their features, all on one basis; a picture, a PLY file or a page for each.
-
-    Args:
-        scans: files.
-        output: a .png, .ply or .html file; or a folder, for several scans. Several scans fit into one .png.
-        source: where their features come from.
-        look: what is shown, and how.
-    """
+    """Colour scans by their features, all on one basis: a picture, PLY file or page of each, or a picture of all."""
     targets = _targets(scans, output, look.form)
     suffix = targets[0].suffix.lower()
     given = [path for path in (*scans, *(source.files or []), look.basis) if path]
     picture, known = look.checked(suffix)
     apart([path for path in (*targets, look.save_basis) if path], given)
-    place, start = _existing(targets[0].parent), perf_counter()
-    with source.opened(scans, place) as found:
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
+    folder, start = targets[0].parent, perf_counter()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    with source.opened(scans, existing) as found:
+        folder.mkdir(parents=True, exist_ok=True)
         points, channels = sum(map(len, found.clouds)), found.features[0].shape[1]
         yield f"{points:,} points x {channels} channels in {perf_counter() - start:.1f} s"
-        if look.mode == "components":
-            share = 100 * _height(found).share
-            others = " or ".join(MODES[1:])
+        coords, levels, bases = [cloud.coord for cloud in found.clouds], [info.slice for info in found.levels], []
+        if look.mode == "clusters":
+            kinds = Kinds.fit(found.features, levels=levels)
+            colors = [label_colors(kinds(rows)) for rows in found.features]
+        elif look.mode == "no-height":
+            colors = Height.fit(found.features, coords).colors(found.features, coords)
+        else:
+            share, others = 100 * Height.fit(found.features, coords).share, " or ".join(MODES[1:])
             yield f"height alone explains {share:.0f} % of the features' variance; see also --mode {others}"
-        bases = _bases(found, known, of_levels=suffix == ".html") if look.mode == "components" else []
-        if look.save_basis is not None:
-            bases[0].save(look.save_basis)
-        colors = _colors(look.mode, found, bases)
-        start = perf_counter()
-        if len(targets) == 1 and suffix == ".png":
-            save_picture(
-                targets[0], _side_by_side([_drawn(*pair, picture) for pair in zip(found.clouds, colors, strict=True)])
-            )
-            yield f"{targets[0]}: {_file(targets[0])} in {perf_counter() - start:.1f} s"
-            return
-        for scan, target, cloud, rows, color in zip(scans, targets, found.clouds, found.features, colors, strict=True):
-            start, line = perf_counter(), ""
+            bases = level_bases(found.features, levels if suffix == ".html" else [])
+            bases[0] = known or bases[0]
+            if look.save_basis is not None:
+                bases[0].save(look.save_basis)
+            colors = [bases[0](rows) for rows in found.features]
+        shown = list(zip(scans, found.clouds, found.features, colors, strict=True))
+        for target, parts in zip(targets, [shown] if len(targets) == 1 else [[part] for part in shown], strict=True):
+            start, (scan, cloud, rows, color) = perf_counter(), parts[0]
             if suffix == ".html":
                 settings = {"levels": found.levels, "bases": bases, "mode": "pca", "names": names_with(scan)}
-                line = _page(write_page(target, cloud, rows, title=Path(scan).name, model=found.maker, **settings))
-            elif suffix == ".ply":
+                page = write_page(target, cloud, rows, title=Path(scan).name, model=found.maker, **settings)
+                yield _said(page, start)
+                continue
+            if suffix == ".ply":
                 colored_ply(target, cloud.coord, color)
             else:
-                save_picture(target, _drawn(cloud, color, picture))
-            yield f"{line or f'{target}: {_file(target)}'} in {perf_counter() - start:.1f} s"
+                drawn = [render(one.coord, color, normals=one.normal, **picture) for _, one, _, color in parts]
+                save_picture(target, _side_by_side(drawn))
+            yield f"{target}: {target.stat().st_size / 1e6:.1f} MB in {perf_counter() - start:.1f} s"
 
 
 def view(scan: str, output: str, source: Source, *, names: str | None = None, most: int = MOST_POINTS) -> Iterator[str]:
-    """Write the page of a scan.
-
-    Args:
-        scan: file.
-        output: .html file.
-        source: where its features come from.
-        names: of the labels: scannet20, scannet200, s3dis, rooms, a file with one name a line, or wall,floor,chair; by
-            default those in the scan's own file.
-        most: points to keep in the page.
-    """
+    """Write the page of a scan, with the names of its labels as `label_names` knows them or those in its own file."""
     target, named = check_page(output), None if names is None else label_names(names)
     apart([target], [scan, *(source.files or [])])
     if most < 1:
@@ -129,37 +105,7 @@ def view(scan: str, output: str, source: Source, *, names: str | None = None, mo
         yield f"{len(cloud):,} points x {rows.shape[1]} channels in {perf_counter() - start:.1f} s"
         start, named = perf_counter(), names_with(scan) if named is None else named
         settings = {"title": Path(scan).name, "model": maker, "levels": levels, "names": named, "most": most}
-        yield f"{_page(write_page(target, cloud, rows, **settings))} in {perf_counter() - start:.1f} s"
-
-
-# --- colours --------------------------------------------------------------------------------------------------------
-
-
-def _height(found: Described) -> Height:
-    return Height.fit(found.features, [cloud.coord for cloud in found.clouds])
-
-
-def _bases(found: Described, known: ColorBasis | None, *, of_levels: bool) -> list[ColorBasis]:
-    """Return the basis of whole descriptors, the one that is given if there is one, and those of the levels."""
-    bases = level_bases(found.features, [info.slice for info in found.levels] if of_levels else [])
-    return bases if known is None else [known, *bases[1:]]
-
-
-def _colors(mode: str, found: Described, bases: Sequence[ColorBasis]) -> list[np.ndarray]:
-    """Return the colours (n, 3) uint8 of each scan."""
-    if mode == "clusters":
-        kinds = Kinds.fit(found.features, levels=[info.slice for info in found.levels])
-        return [label_colors(kinds(rows)) for rows in found.features]
-    if mode == "no-height":
-        return _height(found).colors(found.features, [cloud.coord for cloud in found.clouds])
-    return [bases[0](rows) for rows in found.features]
-
-
-def _drawn(cloud: PointCloud, color: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
-    return render(cloud.coord, color, normals=cloud.normal, **settings)
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
+        yield _said(write_page(target, cloud, rows, **settings), start)
 
 
 def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
@@ -181,11 +127,6 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
     return targets
 
 
-def _existing(folder: Path) -> Path:
-    """Return a folder, or where it is not there yet the nearest one above it."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= 8192 for part in parts):
@@ -202,14 +143,35 @@ def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
-def _file(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.1f} MB"
-
-
-def _page(page: Page) -> str:
+def _said(page: Page, start: float) -> str:
     mean, most = page.loss
     return (
         f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.points:,} points, features for {page.cells:,} cells of "
         f"{page.edge * 100:.1f} cm, similarities off by {mean:.3f} on average and by less than {most:.3f} in 95 "
-        "of 100 cases,"
+        f"of 100 cases, in {perf_counter() - start:.1f} s"
     )
+
+
+def label_names(text: str) -> tuple[str, ...]:
+    """Return the names that somebody asked for: a benchmark's, those in a file, or a list with commas.
+
+    >>> label_names("wall, floor, chair")
+    ('wall', 'floor', 'chair')
+    """
+    from ..datasets.classes import class_list
+
+    if "," in text:
+        return tuple(part.strip() for part in text.split(","))
+    if os.path.isfile(text):
+        return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
+    return (*class_list(text).names, *(["other"] if text == "rooms" else []))
+
+
+def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
+    if Path(scan).suffix.lower() != ".ply":
+        return ()
+    with open(scan, "rb") as file:
+        head = file.read(1 << 20).partition(b"\nend_header")[0]
+    found = {int(number): name.decode("utf-8", "replace") for number, name in _COMMENT.findall(head)}
+    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))
