@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 
 from ..errors import BackendError
-from . import forks
+from . import library
 from .contract import Norm as Norm
 from .operations import Backend as Backend
 from .table import Table as Table
@@ -73,7 +73,7 @@ def backend(device: torch.device | str, name: str | None = None) -> Backend:
     Raises:
         BackendError: the name is unknown, or the backend cannot run on `device`; a named one never falls back.
     """
-    forks.expected()
+    library.expect_forks()
     device = torch.device(device)
     if name is not None and name not in BACKENDS:
         _register_installed()

@@ -4,7 +4,7 @@ Whoever computes keeps the same order: the norm before, the product, then bias, 
 while each row is at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple, TypedDict
 
@@ -19,6 +19,10 @@ NORMS = "rmsnorm", "layernorm"
 """The kinds of norm, in the order of `abi.h`."""
 ACTIVATIONS = "gelu", "geglu"
 """The activations, in the order of `abi.h`: x times the normal distribution's share below it, and a gated one."""
+
+Tensors = Sequence[Tensor]
+Levels = list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]
+"""What `octree` returns: each level's keys, parents, children and neighbours."""
 
 
 class Norm(NamedTuple):

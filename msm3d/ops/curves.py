@@ -47,6 +47,18 @@ def cells(keys: Tensor, level: int = 0) -> Tensor:
     return torch.stack([scene, _gather(keys >> 2), _gather(keys >> 1), _gather(keys)], -1).to(torch.int32)
 
 
+def around(keys: Tensor, level: int) -> Tensor:
+    """Return the keys (m, 27) of the cells around those of `keys` (m,) and theirs, z fastest; -1 beyond the range.
+
+    >>> around(morton(torch.tensor([[0, 1, 1, 1]])), 0)[0, :4].tolist(), int(around(torch.tensor([0]), 0)[0, 0])
+    ([0, 1, 8, 2], -1)
+    """
+    steps = torch.cartesian_prod(torch.arange(1), *[torch.arange(-1, 2)] * 3)
+    there = cells(keys, level)[:, None] + steps.to(keys.device)
+    inside = (there[..., 1:] >= 0).all(-1) & (there[..., 1:] < 1 << BITS - level).all(-1)
+    return torch.where(inside, morton(there, level), -1)
+
+
 def curve_keys(cells: Tensor, curve: str) -> Tensor:
     """Return the keys of `cells` (m, 4) along `curve`: "xyz-z", "yxz-z", "xyz-hilbert" or "yxz-hilbert".
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import curves
-from .compiled import uncompiled
 from .contract import (
     PARAMETERS,
     Around,
+    Levels,
     Norm,
     NormLike,
+    Tensors,
     either,
     parted,
     require_integers,
@@ -26,7 +27,7 @@ from .contract import (
 )
 from .kernels import reference
 from .table import Table
-from .values import plain
+from .usual import plain, uncompiled
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -101,7 +102,7 @@ class Backend:
         return self._run(self._computing("lookup", keys.device), "lookup", keys, queries, **options)
 
     @uncompiled
-    def group(self, keys: Tensor, columns: Sequence[Tensor], **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def group(self, keys: Tensor, columns: Tensors, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Put what has the same key together, and pick from each group the row with the smallest `columns`.
 
         >>> Backend("reference", reference).group(torch.tensor([7, 3, 7]), [torch.tensor([0.5, 0.1, 0.2])])
@@ -125,9 +126,7 @@ class Backend:
         return self._run(self._computing("group", keys.device), "group", keys, columns, **options)
 
     @uncompiled
-    def octree(
-        self, keys: Tensor, levels: int, **options: Any
-    ) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+    def octree(self, keys: Tensor, levels: int, **options: Any) -> Levels:
         """Build `levels` voxel sets over ascending Morton `keys`, fine to coarse, with the tables between them.
 
         Returns:
@@ -212,12 +211,7 @@ class Backend:
 
     @uncompiled
     def conv(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        table: Table | Tensor,
-        bias: Tensor | None = None,
-        **around: "Unpack[Around]",
+        self, x: Tensor, weight: Tensor, table: Table | Tensor, bias: Tensor | None = None, **around: "Unpack[Around]"
     ) -> Tensor:
         """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish.
 
@@ -281,9 +275,9 @@ class Backend:
     @uncompiled
     def blend(
         self,
-        features: Sequence[Tensor],
-        rows: Sequence[Tensor],
-        weights: Sequence[Tensor],
+        features: Tensors,
+        rows: Tensors,
+        weights: Tensors,
         owner: Tensor | None = None,
         dtype: torch.dtype | None = None,
         out: Tensor | None = None,
@@ -363,11 +357,7 @@ def _checked(norm: NormLike, x: Tensor) -> Norm:
 
 
 def _checked_blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    owner: Tensor | None,
-    dtype: torch.dtype | None,
+    features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype | None
 ) -> torch.dtype:
     """Return the result's dtype; raise an InputError if the levels do not fit each other."""
     if not features or not len(features) == len(rows) == len(weights):

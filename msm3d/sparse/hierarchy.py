@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,18 +130,15 @@ class Hierarchy:
                 above = keep.new_zeros(len(self.grids[grid.level + 1]))
                 above[grid.parents[rows[-1]].long()] = True
                 keep = above
+
+        def restricted(table: Tensor | None, kept: Tensor, level: int) -> Any:
+            return None if table is None else ranks[level][table[kept].long()]
+
         grids = []
-        for grid, kept in zip(self.grids, rows, strict=True):
-            grids.append(
-                Grid(
-                    grid.level,
-                    grid.keys[kept],
-                    ranks[grid.level][grid.neighbours[kept].long()],
-                    None if grid.parents is None else ranks[grid.level + 1][grid.parents[kept].long()],
-                    None if grid.children is None else ranks[grid.level - 1][grid.children[kept].long()],
-                    grid.scenes,
-                )
-            )
+        for level, (grid, kept) in enumerate(zip(self.grids, rows, strict=True)):
+            neighbours = restricted(grid.neighbours, kept, level)
+            parents, children = restricted(grid.parents, kept, level + 1), restricted(grid.children, kept, level - 1)
+            grids.append(Grid(level, grid.keys[kept], neighbours, parents, children, grid.scenes))
         return Hierarchy(tuple(grids), self.extent), rows
 
     def ancestors(self) -> list[Tensor]:
@@ -155,7 +153,5 @@ class Hierarchy:
 def extents(cells: Tensor, scenes: int = 1) -> Tensor:
     """Return (scenes, 2, 3) int64: the smallest of `cells` (m, 4: scene, x, y, z) along each axis, and the largest."""
     scene, place = cells[:, :1].long().expand(-1, 3), cells[:, 1:].long()
-    ends = [
-        place.new_zeros(scenes, 3).scatter_reduce_(0, scene, place, end, include_self=False) for end in ("amin", "amax")
-    ]
-    return torch.stack(ends, 1)
+    none = place.new_zeros(scenes, 3)
+    return torch.stack([none.scatter_reduce(0, scene, place, e, include_self=False) for e in ("amin", "amax")], 1)

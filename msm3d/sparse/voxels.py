@@ -134,10 +134,7 @@ def _alone(keys: Tensor, level: int, ops: Backend) -> Tensor:
     new = (keys[1:] ^ keys[:-1]) >> 3 != 0  # cells of one parent are each other's neighbours
     edge = torch.ones(1, dtype=torch.bool)
     rows = (torch.cat([edge, new]) & torch.cat([new, edge])).nonzero()[:, 0]
-    steps = torch.cartesian_prod(torch.arange(1), *[torch.arange(-1, 2)] * 3)
-    around = curves.cells(keys[rows], level)[:, None].long() + steps
-    inside = (around[..., 1:] >= 0).all(-1) & (around[..., 1:] < 1 << curves.BITS - level).all(-1)
-    found = ops.lookup(keys, torch.where(inside, curves.morton(around, level), -1)) >= 0
+    found = ops.lookup(keys, curves.around(keys[rows], level)) >= 0
     alone = torch.zeros(len(keys), dtype=torch.bool)
     alone[rows] = found.sum(1) == 1
     return alone

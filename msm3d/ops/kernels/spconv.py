@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..._util.words import warn
 from ..contract import Epilogue, Norm
 from ..derivatives import Closed, once
 from ..table import Table
-from ..values import plainly
+from ..usual import plainly
+from . import gpu
 from .reference.products import finish
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ LIMIT = (1 << 31) - 2
 
 def why_not(device: torch.device) -> str | None:
     """Return None if `device` is a GPU and an spconv is installed that agrees with `reference` there."""
-    if device.type != "cuda":
-        return f"the spconv backend runs on NVIDIA GPUs, not on {device.type}."
-    if not torch.cuda.is_available():
-        return f"there is no CUDA device, or torch {torch.__version__} was built without CUDA; see pytorch.org."
+    if reason := gpu.missing("spconv", device):
+        return reason
     try:
         _spconv()
     except ImportError as e:
@@ -50,31 +48,20 @@ def why_not(device: torch.device) -> str | None:
 
 @functools.cache
 def _why_not_on(index: int) -> str | None:
-    name = torch.cuda.get_device_name(index)
-    try:
-        if _agrees(torch.device("cuda", index)):
-            return None
-        reason = f"spconv computes convolutions wrongly on {name}."
-    except Exception as e:  # whatever its own compiler and assertions may raise
-        reason = f"spconv cannot run on {name}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
-    warn(f"{reason} Use the triton or the reference backend.")
-    return reason
+    cure = "Use the triton or the reference backend."
+    return gpu.unusable("spconv", index, lambda: _wrong(torch.device("cuda", index)), cure)
 
 
-def _agrees(device: torch.device) -> bool:
-    """Return whether a small convolution and its gradients are the reference's."""
-    from .. import reference
+def _wrong(device: torch.device) -> str | None:
+    """Return what differs from `reference` in a small convolution and its gradients."""
     from .. import spconv as ours
 
     random = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(s, generator=random).to(device).requires_grad_() for s in ((90, 32), (27, 32, 48)))
     table = torch.stack([torch.randperm(90, generator=random) for _ in range(27)], 1).int()
     table = torch.where(torch.rand(table.shape, generator=random) < 0.4, table, -1).to(device)
-    way = torch.randn(90, 48, generator=random).to(device)
-    with torch.enable_grad():
-        results = [ours.conv(x, weight, table), reference.conv(x, weight, table)]
-        pairs = [results, *zip(*(torch.autograd.grad(y, (x, weight), way) for y in results), strict=True)]
-    return all(torch.allclose(a, b, rtol=1e-2, atol=1e-2 * float(b.detach().abs().max())) for a, b in pairs)
+    example = (lambda ops: ops.conv(x, weight, table), [x, weight], {}, 1e-2)
+    return gpu.disagreement(ours, {"convolutions": example}, random)
 
 
 @functools.cache
@@ -149,7 +136,7 @@ class _Conv(Closed):
         ctx.dtype = x.dtype
         out = x.new_empty(len(table), weight.shape[2])
         given = filters(weight)
-        with _on(x):
+        with gpu.on(x):
             for part, inputs, own in _parts(rows, weight, table):
                 source = rows if inputs is None else rows[inputs]
                 out[part] = _spconv().indice_conv(source, given, *pairs(own), len(own)).to(x.dtype)
@@ -162,7 +149,7 @@ class _Conv(Closed):
         grad = grad.to(weight.dtype).contiguous()
         grad_x, grad_weight = torch.zeros_like(rows), torch.zeros_like(weight)
         given = filters(weight)
-        with _on(rows):
+        with gpu.on(rows):
             for part, inputs, own in _parts(rows, weight, table):
                 source = rows if inputs is None else rows[inputs]
                 of_x, of_filters = _spconv().indice_conv_backward(source, given, grad[part], *pairs(own))
@@ -172,9 +159,3 @@ class _Conv(Closed):
                     grad_x[inputs] += of_x  # each row once, so in a fixed order
                 grad_weight += of_filters.reshape(len(given), *weight.shape[:2]).permute(1, 2, 0)
         return grad_x.to(ctx.dtype), grad_weight, None
-
-
-def _on(x: Tensor):
-    from contextlib import nullcontext
-
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

@@ -5,11 +5,11 @@ from ctypes import byref
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...derivatives import Operation, first, learning
-from ...library import address
-from .arguments import dense, threads
+from ...library import address, dense
 from .instructions import chosen
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...contract import ACTIVATIONS, NORMS, PARAMETERS, Epilogue, Norm
 from ...derivatives import Operation, first, learning
-from ...library import address
-from .arguments import dense, threads
+from ...library import address, dense
 from .instructions import chosen
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...contract import Epilogue, Norm
 from ...derivatives import Operation, first, learning
-from ...library import ISAS, address
+from ...library import CODES, ISAS, address, dense
 from ...table import Table
-from ...values import plain
-from .arguments import DTYPES, dense, threads
+from ...usual import plain
 from .epilogue import Rule, finish_gradient, prepared
 from .instructions import chosen
 
@@ -112,7 +112,7 @@ def _product(
     strides = (0, weight.stride(1), weight.stride(0)) if table is None else weight.stride()
     pairs, *listed = _pairs(table, len(x))
     arguments = library.Product(
-        *(threads(), len(x), m, k, c, DTYPES[weight.dtype], DTYPES[rows.dtype], rows.shape[1], *strides),
+        *(threads(), len(x), m, k, c, CODES[weight.dtype], CODES[rows.dtype], rows.shape[1], *strides),
         *(address(tensor) for tensor in (rows, weight, rule.factor, rule.scale)),
         pairs,
         *(address(tensor) for tensor in (out, product)),
@@ -133,7 +133,7 @@ def _weight_gradient(rule: Rule, x: Tensor, grad: Tensor, weight: Tensor, table:
     pairs, *listed = _pairs(table, len(a))
     arguments = library.WeightGradient(
         *(threads(), len(a), len(b), 1 if table is None else table.rows.shape[1], a.shape[1], b.shape[1]),
-        *(DTYPES[weight.dtype if rounded else torch.float32], DTYPES[a.dtype], DTYPES[b.dtype]),
+        *(CODES[weight.dtype if rounded else torch.float32], CODES[a.dtype], CODES[b.dtype]),
         *(address(tensor) for tensor in (a, b)),
         pairs,
         address(total),

@@ -16,18 +16,16 @@ Dropout draws other numbers than `reference` does from the same seed.
 """
 
 import functools
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...._util.words import warn
-from ...contract import Epilogue, Norm
+from ...contract import Epilogue, Levels, Norm, Tensors
 from ...table import Table
-from ...values import plainly
-from .. import reference
+from ...usual import plainly
+from .. import gpu, reference
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -38,10 +36,8 @@ def why_not(device: torch.device) -> str | None:
     The example runs once per process and GPU. Where it disagrees or fails there is a warning, once, and a backend that
     was not named falls back to the next.
     """
-    if device.type != "cuda":
-        return f"the triton backend runs on NVIDIA GPUs, not on {device.type}."
-    if not torch.cuda.is_available():
-        return f"there is no CUDA device, or torch {torch.__version__} was built without CUDA; see pytorch.org."
+    if reason := gpu.missing("triton", device):
+        return reason
     if torch.version.cuda is None:
         return "the triton backend is for NVIDIA GPUs, and this torch is built for another maker's."
     if find_spec("triton") is None:
@@ -56,24 +52,17 @@ def why_not(device: torch.device) -> str | None:
 
 @functools.cache
 def _why_not_on(index: int) -> str | None:
-    name = torch.cuda.get_device_name(index)
-    try:
+    def wrong() -> str | None:
         from ... import triton as ops
         from .agreement import disagreement
 
-        wrong = disagreement(ops, torch.device("cuda", index))
-    except Exception as e:  # whatever a compiler or a driver may raise
-        said = (str(e).splitlines() or [""])[0]
-        reason = f"the triton backend cannot run on {name}: {type(e).__name__}: {said}"
-    else:
-        if wrong is None:
-            return None
-        reason = f"the triton backend computes {wrong} wrongly on {name}."
-    warn(f"{reason} It is not used; please report this with the output of `msm3d check`.")
-    return reason
+        return disagreement(ops, torch.device("cuda", index))
+
+    cure = "It is not used; please report this with the output of `msm3d check`."
+    return gpu.unusable("the triton backend", index, wrong, cure)
 
 
-def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def group(keys: Tensor, columns: Tensors) -> tuple[Tensor, Tensor, Tensor]:
     """Group points where they are: on the CPU by the backend that is best there."""
     if keys.device.type == "cpu":
         from ... import backend
@@ -82,7 +71,7 @@ def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
     return reference.group(keys, columns)
 
 
-def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
     from . import geometry
 
@@ -112,13 +101,7 @@ def linear(
 
 @plainly
 def conv(
-    x: Tensor,
-    weight: Tensor,
-    table: Table,
-    pre_norm: Norm | None,
-    epilogue: Epilogue,
-    *,
-    precision: str | None = None,
+    x: Tensor, weight: Tensor, table: Table, pre_norm: Norm | None, epilogue: Epilogue, *, precision: str | None = None
 ) -> Tensor:
     """Return the sums over the slots of x[table] weight, finished."""
     from . import launch, products
@@ -148,12 +131,7 @@ def attend(
 
 @plainly
 def blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    owner: Tensor | None,
-    dtype: torch.dtype,
-    out: Tensor | None,
+    features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype, out: Tensor | None
 ) -> Tensor:
     """Return the sums of each level's rows times their weights, side by side."""
     from . import blending

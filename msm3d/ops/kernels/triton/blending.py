@@ -2,15 +2,15 @@
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...contract import Tensors
 from ...derivatives import Closed, once
-from .launch import on, padded
+from ..gpu import on
+from .launch import padded
 
 ROWS = 16
 
@@ -80,9 +80,7 @@ def summed(
     return out
 
 
-def blended(
-    features: Sequence[Tensor], rows: Sequence[Tensor], weights: Sequence[Tensor], owner: Tensor | None, out: Tensor
-) -> Tensor:
+def blended(features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, out: Tensor) -> Tensor:
     """Fill `out` (n, sum of c_l), contiguous, and return it."""
     n, width = out.shape
     first = 0
@@ -103,12 +101,7 @@ class Blend(Closed):
 
     @staticmethod
     def forward(
-        ctx,
-        rows: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        owner: Tensor | None,
-        dtype: torch.dtype,
-        *features: Tensor,
+        ctx, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype, *features: Tensor
     ) -> Tensor:
         """Return (n, sum of c_l)."""
         n = len(rows[0]) if owner is None else len(owner)

@@ -51,14 +51,6 @@ def _blocks(table: Tensor, rows: int) -> Blocks:
     return Blocks(rows, order, inputs, slots.int().contiguous(), used.sum(1, dtype=torch.int32).contiguous())
 
 
-def turned(table: Tensor, n: int) -> Tensor:
-    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
-    m, k = table.shape
-    back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
-    rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
-    return back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
-
-
 def pairs(table: Tensor) -> tuple[Tensor, Tensor]:
     """Return the output rows (k, m + 1) int32 that have each slot, ascending, and how many (k,) they are."""
     m, k = table.shape
