@@ -14,6 +14,7 @@ from types import ModuleType
 
 import torch
 
+from .._util.plugins import installed
 from ..errors import BackendError
 from . import library
 from .contract import Norm as Norm
@@ -54,9 +55,7 @@ def register(name: str, kernels: str | ModuleType) -> Backend:
 
 @functools.cache
 def _register_installed() -> None:
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="msm3d.backends"):
+    for entry in installed("msm3d.backends"):
         if entry.name not in BACKENDS:
             register(entry.name, entry.module)
 
@@ -77,8 +76,8 @@ def backend(device: torch.device | str, name: str | None = None) -> Backend:
     device = torch.device(device)
     if name is not None and name not in BACKENDS:
         _register_installed()
-    if name is not None and name not in BACKENDS:
-        raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
+        if name not in BACKENDS:
+            raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
     reasons = {}
     for candidate in BACKENDS if name is None else [name]:
         ops = BACKENDS[candidate]

@@ -10,8 +10,7 @@ from torch import Tensor
 BITS = 19
 """Bits per axis. Three more than the published 16, and so the same Hilbert order: each leading zero turns the axes
 once, three turns are none."""
-MAX_SCENES = 64
-"""Scenes in one batch: what is left of 63 bits."""
+MAX_SCENES = 64  # scenes in one batch: what is left of 63 bits
 STRAY = 1 << BITS - 1
 """What is added to the x of a stray's cell: half of the range away, it is nobody's neighbour, and last on its scene's
 z-order curves."""

@@ -24,20 +24,16 @@ from .contract import ACTIVATIONS, NORMS
 from .curves import BITS
 from .usual import plain
 
-ABI = 3
-"""Version of abi.h; raised there and here whenever a function or a structure changes."""
+ABI = 3  # version of abi.h; raised there and here whenever a function or a structure changes
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LARGE = 1 << 20
-"""Bytes from which on memory is used again."""
-PAIR_ROWS = 8
-"""Rows of a table between which a slot's pairs can be found, as in abi.h."""
+LARGE = 1 << 20  # bytes from which on memory is used again
+PAIR_ROWS = 8  # rows of a table between which a slot's pairs can be found, as in abi.h
 DTYPES = torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.uint8
 """In the order of abi.h, as are the instruction sets and the names in `contract`."""
 CODES = {dtype: code for code, dtype in enumerate(DTYPES)}
 ISAS = "portable", "neon", "avx2", "avx512", "avx512bf16", "amx"
 """Instruction sets: a later one is the better choice where the processor has it."""
-PAGE = 4096
-"""Bytes that a piece of memory is a multiple of."""
+PAGE = 4096  # bytes that a piece of memory is a multiple of
 FAILURES = {
     "no_memory": "there is not enough memory for {name}; give it fewer rows at a time.",
     "row_out_of_range": "{name}: a table holds a row beyond the last; build the tables from these voxels.",

@@ -1,6 +1,6 @@
 """Voxels to a hierarchy: every level's voxels and the row tables between them, built once per scene or batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -15,18 +15,13 @@ from ..ops import Backend, Table, curves
 class Grid:
     """A set of voxels of one level, in Morton order, and the rows of what is around, above and below them."""
 
-    level: int
-    """0 is the finest; a voxel's edge doubles with every level."""
-    keys: Tensor
-    """(m,) int64, ascending: `curves.morton` of scene and cell."""
-    neighbours: Tensor
-    """(m, 27) int32: rows of the cells around, x slowest, itself in slot 13; -1 where there is none."""
-    parents: Tensor | None
-    """(m,) int32: row of the cell in the next coarser grid; None at the coarsest."""
-    children: Tensor | None
-    """(m, 8) int32: rows of the octants in the next finer grid, -1 where there is none; None at the finest."""
-    scenes: int
-    """Number of scenes in the batch."""
+    level: int  # 0 is the finest; a voxel's edge doubles with every level
+    keys: Tensor  # (m,) int64, ascending: `curves.morton` of scene and cell
+    neighbours: Tensor  # (m, 27) int32: rows of the cells around, x slowest, itself in slot 13; -1 where there is none
+    parents: Tensor | None  # (m,) int32: row of the cell in the next coarser grid; None at the coarsest
+    children: Tensor | None  # (m, 8) int32: rows of the octants in the next finer grid, or -1; None at the finest
+    scenes: int  # number of scenes in the batch
+    _orders: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         """Return the number of voxels."""
@@ -72,10 +67,6 @@ class Grid:
         """The table of a transposed convolution from the next coarser grid to this one."""
         return Table(self.above)
 
-    @cached_property
-    def _orders(self) -> dict[str, tuple[Tensor, Tensor]]:
-        return {}
-
     def order(self, curve: str) -> tuple[Tensor, Tensor]:
         """Return the rows (m,) along `curve`, scene by scene, and the place (m,) of each row on it."""
         if curve not in self._orders:
@@ -90,8 +81,7 @@ class Hierarchy:
     """Grids of one voxel set, fine to coarse."""
 
     grids: tuple[Grid, ...]
-    extent: Tensor
-    """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
+    extent: Tensor  # (scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it
 
     @classmethod
     def of(cls, keys: Tensor, levels: int, ops: Backend, scenes: int = 1, extent: Tensor | None = None) -> "Hierarchy":

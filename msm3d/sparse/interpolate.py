@@ -8,8 +8,7 @@ from torch import Tensor
 from ..ops import Backend
 from .hierarchy import Hierarchy
 
-Read = tuple[Tensor, Tensor]
-"""Rows (r, 8 or 1) of a level, and their weights."""
+Read = tuple[Tensor, Tensor]  # rows (r, 8 or 1) of a level, and their weights
 
 
 def descriptors(

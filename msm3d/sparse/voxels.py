@@ -28,14 +28,10 @@ _RARE = 50  # at most one voxel in so many is a stray; where more are alone, tha
 class Voxels:
     """The occupied cells of one or more scenes, in Morton order within each scene."""
 
-    keys: Tensor
-    """(m,) int64, ascending: `curves.morton` of scene and cell."""
-    owner: Tensor
-    """(n,) int64: the voxel of each point, scenes one after another."""
-    features: Tensor
-    """(m, c) float32: the attributes of the voxel's point, as the `Inputs` list them."""
-    size: float
-    """Edge of a voxel in metres."""
+    keys: Tensor  # (m,) int64, ascending: `curves.morton` of scene and cell
+    owner: Tensor  # (n,) int64: the voxel of each point, scenes one after another
+    features: Tensor  # (m, c) float32: the attributes of the voxel's point, as the `Inputs` list them
+    size: float  # edge of a voxel in metres
 
     @property
     def cells(self) -> Tensor:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from .. import Backend
 
 DTYPES = (torch.float32, torch.float16)
-LIMIT = (1 << 31) - 2
-"""Bytes of an operand that spconv takes."""
+LIMIT = (1 << 31) - 2  # bytes of an operand that spconv takes
 
 
 def why_not(device: torch.device) -> str | None:

@@ -24,10 +24,8 @@ class Rule:
     activation: str | None = None
     norm: str | None = None
     eps: float = 0.0
-    factor: Tensor | None = None
-    """(n,) of each row of the input."""
-    scale: Tensor | None = None
-    """(c,) of each channel of the input."""
+    factor: Tensor | None = None  # (n,) of each row of the input
+    scale: Tensor | None = None  # (c,) of each channel of the input
 
     @classmethod
     def of(cls, epilogue: Epilogue, isa: str | None, *around: Tensor | None) -> "Rule":

@@ -64,7 +64,8 @@ class _Product(Operation):
 
     @staticmethod
     def backward(ctx, grad: Tensor, _):
-        rule, table, (need_x, need_weight), need_finish = ctx.rule, ctx.table, *_split(ctx.needs_input_grad)
+        rule, table = ctx.rule, ctx.table
+        _, _, need_x, need_weight, _, *need_finish = ctx.needs_input_grad
 
         def compute(grad: Tensor, x: Tensor, weight: Tensor, product: Tensor | None, *finish: Tensor | None):
             bare = Rule(rule.isa)
@@ -83,11 +84,6 @@ class _Product(Operation):
 
         grad_x, grad_weight, *grads = first(compute, grad, *ctx.saved_tensors)
         return None, None, grad_x, grad_weight, None, *grads, grad if need_finish[4] else None
-
-
-def _split(needed: Sequence[bool]) -> tuple[Sequence[bool], Sequence[bool]]:
-    """Return which gradients of x and weight are needed, and which of what follows them."""
-    return needed[2:4], needed[5:]
 
 
 def _product(

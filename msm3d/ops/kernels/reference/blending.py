@@ -7,8 +7,7 @@ from torch import Tensor
 from ...contract import Tensors
 from ...derivatives import learning
 
-BLEND_ROWS = 1 << 11
-"""Rows of descriptors written at a time."""
+BLEND_ROWS = 1 << 11  # rows of descriptors written at a time
 
 
 def blend(

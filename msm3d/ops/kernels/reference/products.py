@@ -10,8 +10,7 @@ from ...contract import Epilogue, Norm
 from ...derivatives import Operation, learning
 from ...table import Table
 
-ROW_BUDGET = 1 << 18
-"""Values of one chunk of rows: what a core's cache holds beside the products."""
+ROW_BUDGET = 1 << 18  # values of one chunk of rows: what a core's cache holds beside the products
 PLAIN = Epilogue()
 
 

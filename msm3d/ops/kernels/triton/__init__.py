@@ -1,15 +1,13 @@
 """The operations on NVIDIA GPUs through Triton, which comes with torch's CUDA builds; forward and backward.
 
-CHECKED BY INTERPRETER AND COMPILER ONLY: every kernel agrees with `reference` in Triton's interpreter and compiles for
-the GPUs of compute capability 8.0 and 9.0, but none has run on a GPU yet, and no speed has been measured. Before its
-first use on a GPU the backend therefore compares itself with `reference` there, see `why_not`.
+CHECKED BY INTERPRETER AND COMPILER ONLY (for compute capability 8.0 and 9.0): no kernel has run on a GPU yet, no speed
+has been measured. Before its first use on a GPU the backend therefore compares itself with `reference`, see `why_not`.
 
 The same input gives the same bits again on one GPU: nothing is added atomically, and block sizes are chosen by the
 sizes of the operands. A batch equals its scenes up to rounding. Weights of float32, float16 or bfloat16 are multiplied
 as they are, with float32 sums; float32 exactly, or as TF32 where torch was told so for its own products
-(`torch.backends.cuda.matmul`) or with `precision="tf32"` ("tf32x3" is three such products, nearly exact). Tables
-are not searched for rows beyond the last, for which the host would have to wait: those
-count as absent.
+(`torch.backends.cuda.matmul`) or with `precision="tf32"` ("tf32x3" is three such products, nearly exact). Rows beyond
+the last count as absent: to search tables for them, the host would have to wait.
 
 The first call in a process compiles the kernels for the network's sizes, which Triton keeps on disk for later ones.
 Dropout draws other numbers than `reference` does from the same seed.
@@ -26,6 +24,7 @@ from ...contract import Epilogue, Levels, Norm, Tensors
 from ...table import Table
 from ...usual import plainly
 from .. import gpu, reference
+from ..reference.geometry import tables
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -73,9 +72,9 @@ def group(keys: Tensor, columns: Tensors) -> tuple[Tensor, Tensor, Tensor]:
 
 def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
-    from . import geometry
+    from .geometry import finer
 
-    return geometry.octree(keys, levels)
+    return tables(keys, levels, finer)
 
 
 @plainly

@@ -57,13 +57,8 @@ def summed(
 ) -> Tensor:
     """Return (size, channels) float32: per row i the sum of those rows of `source` that `rows` sends to i, in order.
 
-    Args:
-        source: contiguous (n, width).
-        rows: (n,) or (n, k) where each row of `source` goes, -1 for nowhere.
-        size: rows of the result.
-        weights: of the shape of `rows`.
-        first: first of the columns that are summed.
-        channels: how many they are; all by default.
+    `rows` (n,) or (n, k) says where each row of `source` (n, width), contiguous, goes, -1 for nowhere, and `weights` of
+    its shape how much of it. Summed are `channels` columns from `first` on, all by default.
     """
     channels = source.shape[1] if channels is None else channels
     out = source.new_zeros(size, channels, dtype=torch.float32)

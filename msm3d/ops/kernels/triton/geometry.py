@@ -7,9 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...contract import Levels
 from ..gpu import on
-from ..reference.geometry import tables
 
 ROWS = 64
 
@@ -32,12 +30,8 @@ def _finer_neighbours(keys, parents, children, neighbours, out, m, ROWS: tl.cons
     tl.store(out + rows[:, None] * 27 + slot, found, inside)
 
 
-def octree(keys: Tensor, levels: int) -> Levels:
-    """Return each level's keys, parents, children and neighbours."""
-    return tables(keys, levels, _finer)
-
-
-def _finer(keys: Tensor, parents: Tensor, children: Tensor, neighbours: Tensor) -> Tensor:
+def finer(keys: Tensor, parents: Tensor, children: Tensor, neighbours: Tensor) -> Tensor:
+    """Return the neighbours (m, 27) of a level from those of the next coarser one."""
     around = torch.empty(len(keys), 27, dtype=torch.int32, device=keys.device)
     if len(keys):
         with on(keys):

@@ -21,8 +21,7 @@ from . import tables
 from .finish import Rule, finished
 from .launch import padded
 
-FUSED = 128
-"""Widest row that a program holds, so that a norm can follow in the same pass."""
+FUSED = 128  # widest row that a program holds, so that a norm can follow in the same pass
 
 
 @triton.jit
@@ -94,13 +93,8 @@ def _weight_gradient(
 def product(x: Tensor, weight: Tensor, table: Table, precision: str, dtype: torch.dtype, epilogue: Epilogue) -> Tensor:
     """Return (m, d): the sums over the slots of `table` (m, k) of rows of `x` (n, c) times `weight` (k, c, d).
 
-    Args:
-        x: contiguous, of the weight's dtype.
-        weight: any view.
-        table: contiguous.
-        precision: of products of float32.
-        dtype: of the result.
-        epilogue: what follows but geglu; a norm of at most `FUSED` channels only.
+    `x`, of the weight's dtype, and the table are contiguous, the weight is any view. What follows is anything but
+    geglu, and a norm of at most `FUSED` channels.
     """
     (m, k), (_, c, d) = table.rows.shape, weight.shape
     out = x.new_empty(m, d, dtype=dtype)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ...table import Table
 
-BITS = 62
-"""Slots that the sorting tells apart; those of one table are 27 at most in the network."""
+BITS = 62  # slots that the sorting tells apart; those of one table are 27 at most in the network
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,10 @@ class Blocks:
     """Output rows in blocks of `rows`, and what each block reads."""
 
     rows: int
-    order: Tensor
-    """(m,) int64: output row of each place."""
-    inputs: Tensor
-    """(blocks, k, rows) int32: input row of each place in the block's i-th slot, or -1."""
-    slots: Tensor
-    """(blocks, k) int32: the block's slots, those that any of its rows has first, ascending."""
-    counts: Tensor
-    """(blocks,) int32: how many those are."""
+    order: Tensor  # (m,) int64: output row of each place
+    inputs: Tensor  # (blocks, k, rows) int32: input row of each place in the block's i-th slot, or -1
+    slots: Tensor  # (blocks, k) int32: the block's slots, those that any of its rows has first, ascending
+    counts: Tensor  # (blocks,) int32: how many those are
 
 
 def blocks(table: Table, rows: int) -> Blocks:
