@@ -24,7 +24,6 @@ class Grid:
     _orders: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
-        """Return the number of voxels."""
         return len(self.keys)
 
     @cached_property

@@ -40,7 +40,7 @@ class Voxels:
 
 
 def voxelize(clouds: Sequence[PointCloud], inputs: Inputs, ops: Backend) -> Voxels:
-    """Put every point into the cubic cell `floor((coord - shift) / voxel_size)` of its scene.
+    """Put every point of scenes, metres, z up, into the cubic cell `floor((coord - shift) / voxel_size)` of its scene.
 
     "published", the shift is the middle of the range in x and y and the lowest z, and cells count from the lowest: one
     stray point moves them all. "anchored", the slab that is the scene's `anchor`, which hardly any single point
@@ -48,11 +48,6 @@ def voxelize(clouds: Sequence[PointCloud], inputs: Inputs, ops: Backend) -> Voxe
     Distances are whole ticks of 10 nm, so that coordinates in whole millimetres fall into the same cells wherever they
     are on a map. A cell is represented by its point nearest to the cell's centre; ties go to the smaller x, y, z,
     colour and normal, so that the order of the points changes nothing. A recipe may ask for the first point instead.
-
-    Args:
-        clouds: scenes that have the attributes of the inputs, metres, z up; at most 64.
-        inputs: which cells and features; the released weights say theirs in `config.inputs`.
-        ops: the backend that groups the points.
 
     Raises:
         InputError: a scene spans more than 2**19 cells along an axis, or there are more than 64 scenes.

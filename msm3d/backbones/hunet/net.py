@@ -8,7 +8,7 @@ every decoder level is an output.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ...ops import Backend, Table
 from ...sparse.hierarchy import Grid, Hierarchy
@@ -50,9 +50,7 @@ class UNet(Maskable):
         """Return the modules that a progress bar counts: the residual blocks."""
         return [module for module in self.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
 
-    def encode(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
-    ) -> list[Tensor]:
+    def encode(self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None) -> list[Tensor]:
         """Return the encoder's features per level, fine to coarse: (m_l, channels[l])."""
         random = noise(self, generator)
         x = self.stem(x, ops, norm=self.stem.norm.spec)
@@ -63,7 +61,7 @@ class UNet(Maskable):
         return encoded
 
     def decode(
-        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return the decoder's features per level, fine to coarse, from the encoder's on the same voxels."""
         random = noise(self, generator)

@@ -1,14 +1,13 @@
 """Convolutions by an installed spconv, the CUDA library of the published network; all else by the best other backend.
 
-NOT RUN ON A GPU YET: the weight's layout, the pairs, the chunks and the gradients agree with `reference` through
-spconv's CPU build on one thread; its CUDA kernels have not been tried here. Before its first use on a GPU the backend
-compares a small convolution with `reference` there.
+NOT RUN ON A GPU YET: all but spconv's CUDA kernels agrees with `reference` through its CPU build on one thread. Before
+its first use on a GPU the backend compares a small convolution with `reference` there.
 
 It is used only where it is named. Each slot of a table is one of spconv's matrix products ("native" algorithm), over
-pairs made from the table, so that all three kinds of convolution are the same call. A bias and whatever else follows
-is added by ours, never by spconv. spconv counts bytes in 32 bits and stops beyond; larger products are computed in
-parts. It has no bfloat16 products in its wheels, and adds the slots' products up in the weight's dtype: float16 is less
-exact than with `triton`. Never on a CPU: with two threads its results are wrong and change from run to run.
+pairs made from the table; what follows is added by ours. spconv counts bytes in 32 bits and stops beyond: larger
+products are computed in parts. It has no bfloat16 products in its wheels, and adds the slots' products up in the
+weight's dtype: float16 is less exact than with `triton`. Never on a CPU: with two threads its results are wrong and
+change from run to run.
 """
 
 import functools

@@ -101,7 +101,7 @@ def product(x: Tensor, weight: Tensor, table: Table, precision: str, dtype: torc
     if not m:
         return out
     sizes = block_sizes(m, c, d, x.dtype, precision)
-    walk, rule = tables.blocks(table, sizes["ROWS"]), Rule.of(epilogue)
+    walk, rule = table.pairs(tables.blocks, sizes["ROWS"]), Rule.of(epilogue)
     parameters = [None if t is None else t.detach().contiguous() for t in epilogue.tensors]
     columns = triton.cdiv(d, sizes["COLS"])
     with on(x):

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...table import Table
-
 BITS = 62  # slots that the sorting tells apart; those of one table are 27 at most in the network
 
 
@@ -29,12 +27,8 @@ class Blocks:
     counts: Tensor  # (blocks,) int32: how many those are
 
 
-def blocks(table: Table, rows: int) -> Blocks:
-    """Return the blocks of `rows` output rows of a table (m, k), made at most once."""
-    return table.pairs(_blocks, rows)
-
-
-def _blocks(table: Tensor, rows: int) -> Blocks:
+def blocks(table: Tensor, rows: int) -> Blocks:
+    """Return the blocks of `rows` output rows of a table (m, k)."""
     m, k = table.shape
     there = table >= 0
     rarity = there.sum(0).argsort(descending=True, stable=True).argsort().clamp_(max=BITS)
