@@ -84,7 +84,7 @@ class BackboneConfig(Shape):
         for names, kind, good in _RANGES:
             for name in names.split():
                 value = getattr(self, name)
-                require(name, value, all(map(good, value)) if isinstance(value, tuple) else good(value), kind)
+                require(name, value, good(value), kind)
         require("bias", self.bias, isinstance(self.bias, bool), "true or false")
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
@@ -194,8 +194,8 @@ def _is_number(value: object) -> bool:
 
 
 _RANGES = (
-    ("channels decoder_channels", "positive integers", lambda value: _is_int(value, 1)),
-    ("conv_blocks attention_blocks heads", "integers >= 0", lambda value: _is_int(value, 0)),
+    ("channels decoder_channels", "positive integers", lambda values: all(_is_int(v, 1) for v in values)),
+    ("conv_blocks attention_blocks heads", "integers >= 0", lambda values: all(_is_int(v, 0) for v in values)),
     ("in_channels mlp_ratio window", "a positive integer", lambda value: _is_int(value, 1)),
     ("voxel_size layer_scale", "a positive number", lambda value: _is_number(value) and value > 0),
     ("drop_path attention_dropout", "a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),

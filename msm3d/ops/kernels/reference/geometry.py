@@ -34,10 +34,10 @@ def group(keys: Tensor, columns: Tensors) -> tuple[Tensor, Tensor, Tensor]:
 
 def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
-    return tables(keys, levels, _finer_neighbours)
+    return grown(keys, levels, _finer_neighbours)
 
 
-def tables(keys: Tensor, levels: int, finer: Callable[..., Tensor]) -> Levels:
+def grown(keys: Tensor, levels: int, finer: Callable[..., Tensor]) -> Levels:
     """Return what `octree` does; `finer` makes the neighbours of a level from those of the coarser one."""
     changed = [keys[1:] >> 3 * level != keys[:-1] >> 3 * level for level in range(1, levels)]
     counts = torch.stack([c.sum() for c in changed]).tolist() if changed else []  # on a GPU the host waits here alone

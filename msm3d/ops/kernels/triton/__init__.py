@@ -24,7 +24,7 @@ from ...contract import Epilogue, Levels, Norm, Tensors
 from ...table import Table
 from ...usual import plainly
 from .. import gpu, reference
-from ..reference.geometry import tables
+from ..reference.geometry import grown
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -74,7 +74,7 @@ def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
     from .geometry import finer
 
-    return tables(keys, levels, finer)
+    return grown(keys, levels, finer)
 
 
 @plainly
