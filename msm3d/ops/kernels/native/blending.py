@@ -2,6 +2,7 @@
 
 import ctypes
 from ctypes import byref, c_void_p
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,9 +13,6 @@ from ...contract import Tensors
 from ...derivatives import Operation, first, learning
 from ...library import CODES, address, dense
 from .instructions import chosen
-
-Corners = tuple[list[Tensor], list[Tensor], Tensor | None]
-"""Which rows are blended with which weights, and the owner, as the library takes them."""
 
 
 def blend(
@@ -27,11 +25,7 @@ def blend(
     isa: str | None = None,
 ) -> Tensor:
     """Return the sums of each level's rows times their weights, side by side."""
-    corners = (
-        [dense("rows", r, torch.int32) for r in rows],
-        [dense("weights", w, torch.float32) for w in weights],
-        None if owner is None else dense("owner", owner, torch.int64),
-    )
+    corners = _Corners.of(rows, weights, owner)
     if out is None:
         return _Blend.run(learning(*features), corners, dtype, isa, *features)
     return _blended(corners, isa, features, out)
@@ -39,10 +33,8 @@ def blend(
 
 class _Blend(Operation):
     @staticmethod
-    def forward(corners: Corners, dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
-        rows, _, owner = corners
-        n = len(rows[0]) if owner is None else len(owner)
-        out = library.empty((n, sum(f.shape[1] for f in features)), dtype)
+    def forward(corners: "_Corners", dtype: torch.dtype, isa: str | None, *features: Tensor) -> Tensor:
+        out = library.empty((len(corners), sum(f.shape[1] for f in features)), dtype)
         return _blended(corners, isa, features, out)
 
     @staticmethod
@@ -67,7 +59,28 @@ class _Blend(Operation):
         return (None,) * 3 + first(compute, grad, *ctx.saved_tensors)
 
 
-def _blended(corners: Corners, isa: str | None, features: Tensors, out: Tensor) -> Tensor:
+@dataclass
+class _Corners:
+    """Which rows are blended, as the library takes them."""
+
+    rows: list[Tensor]
+    weights: list[Tensor]
+    owner: Tensor | None
+
+    @classmethod
+    def of(cls, rows: Tensors, weights: Tensors, owner: Tensor | None) -> "_Corners":
+        return cls(
+            [dense("rows", r, torch.int32) for r in rows],
+            [dense("weights", w, torch.float32) for w in weights],
+            None if owner is None else dense("owner", owner, torch.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows[0]) if self.owner is None else len(self.owner)
+
+
+def _blended(corners: _Corners, isa: str | None, features: Tensors, out: Tensor) -> Tensor:
+    """Fill `out` and return it."""
     wide = [dense("features", f, torch.float32) for f in features]
     arguments, kept = _blend_arguments(wide, corners, out)
     library.call("blend", chosen(isa), byref(arguments))
@@ -75,9 +88,9 @@ def _blended(corners: Corners, isa: str | None, features: Tensors, out: Tensor) 
     return out
 
 
-def _blend_arguments(features: Tensors, corners: Corners, out: Tensor) -> tuple[ctypes.Structure, object]:
+def _blend_arguments(features: Tensors, corners: _Corners, out: Tensor) -> tuple[ctypes.Structure, object]:
     """Return the structure, and what it points to."""
-    rows, weights, owner = corners
+    rows, weights, owner = corners.rows, corners.weights, corners.owner
     sizes = [
         library.integers(part)
         for part in zip(*((*f.shape, r.shape[1]) for f, r in zip(features, rows, strict=True)), strict=True)
