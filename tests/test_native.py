@@ -19,7 +19,7 @@ from torch.testing import assert_close
 import msm3d
 from msm3d.errors import BackendError, InputError, Msm3dWarning
 from msm3d.ops import Table, backend, library, native, reference
-from msm3d.ops.kernels.native import agreement, instructions, products
+from msm3d.ops.kernels.native import instructions, products
 from msm3d.ops.kernels.native.epilogue import Rule
 from msm3d.ops.kernels.reference import products as reference_products
 from msm3d.sparse.hierarchy import Hierarchy
@@ -636,16 +636,16 @@ def test_an_instruction_set_that_is_slow_is_not_chosen(monkeypatch):
 def test_an_instruction_set_that_computes_wrongly_is_not_used(monkeypatch):
     if len(instructions.available()) == 1:
         pytest.skip("this processor has the portable instruction set alone")
-    monkeypatch.setattr(agreement, "disagreement", lambda isa: "attention")
+    monkeypatch.setattr(instructions, "disagreement", lambda isa: "attention")
     with pytest.warns(Msm3dWarning, match="computes attention wrongly on this processor; msm3d uses"):
         assert instructions.ISAS[instructions.best.__wrapped__()] == "portable"
 
 
 def test_the_check_of_an_instruction_set_can_fail(isa, monkeypatch):
-    assert agreement.disagreement(isa) is None
+    assert instructions.disagreement(isa) is None
     true = native.attend
     monkeypatch.setattr(native, "attend", lambda *a, isa: true(*a, isa=isa) + (isa != "portable"))
-    assert agreement.disagreement(isa) == (None if isa == "portable" else "attention")
+    assert instructions.disagreement(isa) == (None if isa == "portable" else "attention")
 
 
 def test_without_its_library_another_backend_is_chosen(monkeypatch):

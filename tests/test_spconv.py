@@ -66,10 +66,10 @@ def test_conv_equals_reference_at_once_and_in_parts(products, rng, monkeypatch, 
 
 
 def test_the_check_on_first_use_passes_and_can_fail(products, monkeypatch):
-    assert spconv._agrees(torch.device("cpu"))
+    assert spconv._wrong(torch.device("cpu")) is None
     true = spconv.filters
     monkeypatch.setattr(spconv, "filters", lambda weight: true(weight.flip(0)))
-    assert not spconv._agrees(torch.device("cpu"))
+    assert spconv._wrong(torch.device("cpu")) == "convolutions"
 
 
 def test_pairs_are_those_of_the_table(rng):

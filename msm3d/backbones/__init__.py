@@ -23,10 +23,8 @@ from .base import Shape as Shape
 
 FAMILIES: dict[str, str | type[Backbone]] = {"hunet": "msm3d.backbones.hunet"}
 """Architecture to its package, or to its class where it was registered."""
-DEFAULT = "hunet"
-"""The architecture of files that name none: they are older than the field."""
-GROUP = "msm3d.backbones"
-"""The entry points of packages that add a family: its architecture and its class."""
+DEFAULT = "hunet"  # the architecture of files that name none: they are older than the field
+GROUP = "msm3d.backbones"  # the entry points of packages that add a family: its architecture and its class
 
 
 def register(backbone: type[Backbone]) -> type[Backbone]:
@@ -65,7 +63,13 @@ def family(architecture: str) -> type[Backbone]:
     """
     if architecture not in FAMILIES:
         for entry in installed(GROUP, name=architecture):
-            _load(entry)
+            try:
+                if register(entry.load()).Config.architecture != entry.name:
+                    raise InputError("its class has another architecture")
+            except Exception as error:  # a stranger's package may raise anything
+                raise InputError(
+                    f"the package that adds the architecture {quoted(entry.name)} fails ({cut(error)}); reinstall it."
+                ) from error
     found = FAMILIES.get(architecture)
     if found is None:
         hint = choices(architecture, families())
@@ -75,24 +79,8 @@ def family(architecture: str) -> type[Backbone]:
     return import_module(found).BACKBONE if isinstance(found, str) else found
 
 
-def _load(entry: Any) -> None:
-    """Register the family of an entry point."""
-    try:
-        if register(entry.load()).Config.architecture != entry.name:
-            raise InputError("its class has another architecture")
-    except Exception as error:  # a stranger's package may raise anything
-        raise InputError(
-            f"the package that adds the architecture {quoted(entry.name)} fails ({cut(error)}); reinstall it."
-        ) from error
-
-
 def build(config: Shape, regularisation: Regularisation | None = None) -> Backbone:
-    """Return the network of a shape, its weights drawn from torch's generator.
-
-    Args:
-        config: the shape.
-        regularisation: for training; what the shape recommends by default.
-    """
+    """Return the network of a shape, its weights drawn from torch's generator; see `Backbone`."""
     return family(config.architecture)(config, regularisation)
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ..ops import Backend
 from ..sparse.hierarchy import Hierarchy
@@ -165,15 +164,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return per level, fine to coarse, (m_l, widths[l]) for the features `x` (m_0, columns of the inputs).
 
-        Args:
-            x: of the finest voxels.
-            hierarchy: over them.
-            ops: the backend.
-            generator: of the noise in training mode, which fails without one.
+        `x` is of the finest voxels; in training mode the noise is the generator's, without which it fails.
         """
 
     @abstractmethod
@@ -195,19 +190,17 @@ class Maskable(Backbone):
         """Width of what goes from the one half to the other at each level, fine to coarse."""
 
     @abstractmethod
-    def encode(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
-    ) -> list[Tensor]:
+    def encode(self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None) -> list[Tensor]:
         """Return per level, fine to coarse, (m_l, skip_widths[l]); the arguments are those of `forward`."""
 
     @abstractmethod
     def decode(
-        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return what `forward` does, from what `encode` returns."""
 
     def forward(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return per level, fine to coarse, (m_l, widths[l]) for `x` (m_0, columns of the inputs)."""
         return self.decode(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)

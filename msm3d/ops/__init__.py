@@ -14,8 +14,9 @@ from types import ModuleType
 
 import torch
 
+from .._util.plugins import installed
 from ..errors import BackendError
-from . import forks
+from . import library
 from .contract import Norm as Norm
 from .operations import Backend as Backend
 from .table import Table as Table
@@ -54,9 +55,7 @@ def register(name: str, kernels: str | ModuleType) -> Backend:
 
 @functools.cache
 def _register_installed() -> None:
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group="msm3d.backends"):
+    for entry in installed("msm3d.backends"):
         if entry.name not in BACKENDS:
             register(entry.name, entry.module)
 
@@ -73,12 +72,12 @@ def backend(device: torch.device | str, name: str | None = None) -> Backend:
     Raises:
         BackendError: the name is unknown, or the backend cannot run on `device`; a named one never falls back.
     """
-    forks.expected()
+    library.expect_forks()
     device = torch.device(device)
     if name is not None and name not in BACKENDS:
         _register_installed()
-    if name is not None and name not in BACKENDS:
-        raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
+        if name not in BACKENDS:
+            raise BackendError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
     reasons = {}
     for candidate in BACKENDS if name is None else [name]:
         ops = BACKENDS[candidate]

@@ -4,7 +4,7 @@ Whoever computes keeps the same order: the norm before, the product, then bias, 
 while each row is at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple, TypedDict
 
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from ..errors import InputError
 
-EPS = 1e-4
-"""What a norm adds to its divisor unless it says otherwise [released code]."""
-NORMS = "rmsnorm", "layernorm"
-"""The kinds of norm, in the order of `abi.h`."""
+EPS = 1e-4  # what a norm adds to its divisor unless it says otherwise [released code]
+NORMS = "rmsnorm", "layernorm"  # the kinds of norm, in the order of `abi.h`
 ACTIVATIONS = "gelu", "geglu"
 """The activations, in the order of `abi.h`: x times the normal distribution's share below it, and a gated one."""
+
+Tensors = Sequence[Tensor]
+Levels = list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]
+"""What `octree` returns: each level's keys, parents, children and neighbours."""
 
 
 class Norm(NamedTuple):
@@ -59,19 +61,13 @@ NormLike = Norm | tuple[str, Tensor, Tensor | None] | tuple[str, Tensor, Tensor 
 class Around(TypedDict, total=False):
     """The keywords of a product: what precedes it, what follows it, and what one backend alone is told."""
 
-    pre_norm: NormLike | None
-    """A norm of the rows that are multiplied."""
-    activation: str | None
-    """"gelu", or "geglu", which halves the channels: gelu of the first half times the second."""
+    pre_norm: NormLike | None  # a norm of the rows that are multiplied
+    activation: str | None  # "gelu", or "geglu", which halves the channels: gelu of the first half times the second
     norm: NormLike | None
-    gamma: Tensor | None
-    """A weight per channel."""
-    residual: Tensor | None
-    """What is added to the result, of its shape."""
-    isa: str | None
-    """native's instruction set, the best one by default."""
-    precision: str | None
-    """triton's products of float32: "ieee", "tf32" or "tf32x3"; as torch was told by default."""
+    gamma: Tensor | None  # a weight per channel
+    residual: Tensor | None  # what is added to the result, of its shape
+    isa: str | None  # native's instruction set, the best one by default
+    precision: str | None  # triton's products of float32: "ieee", "tf32" or "tf32x3"; as torch was told by default
 
 
 PARAMETERS = "bias", "scale", "shift", "gamma", "residual"

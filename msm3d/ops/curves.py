@@ -10,8 +10,7 @@ from torch import Tensor
 BITS = 19
 """Bits per axis. Three more than the published 16, and so the same Hilbert order: each leading zero turns the axes
 once, three turns are none."""
-MAX_SCENES = 64
-"""Scenes in one batch: what is left of 63 bits."""
+MAX_SCENES = 64  # scenes in one batch: what is left of 63 bits
 STRAY = 1 << BITS - 1
 """What is added to the x of a stray's cell: half of the range away, it is nobody's neighbour, and last on its scene's
 z-order curves."""
@@ -45,6 +44,18 @@ def cells(keys: Tensor, level: int = 0) -> Tensor:
     scene = keys >> 3 * (BITS - level)
     keys = keys & (1 << 3 * (BITS - level)) - 1
     return torch.stack([scene, _gather(keys >> 2), _gather(keys >> 1), _gather(keys)], -1).to(torch.int32)
+
+
+def around(keys: Tensor, level: int) -> Tensor:
+    """Return the keys (m, 27) of the cells around those of `keys` (m,) and theirs, z fastest; -1 beyond the range.
+
+    >>> around(morton(torch.tensor([[0, 1, 1, 1]])), 0)[0, :4].tolist(), int(around(torch.tensor([0]), 0)[0, 0])
+    ([0, 1, 8, 2], -1)
+    """
+    steps = torch.cartesian_prod(torch.arange(1), *[torch.arange(-1, 2)] * 3)
+    there = cells(keys, level)[:, None] + steps.to(keys.device)
+    inside = (there[..., 1:] >= 0).all(-1) & (there[..., 1:] < 1 << BITS - level).all(-1)
+    return torch.where(inside, morton(there, level), -1)
 
 
 def curve_keys(cells: Tensor, curve: str) -> Tensor:

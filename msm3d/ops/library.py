@@ -5,6 +5,7 @@ import ctypes
 import functools
 import itertools
 import math
+import os
 import struct
 import sys
 import threading
@@ -19,95 +20,70 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError, InputError
-from . import forks
 from .contract import ACTIVATIONS, NORMS
 from .curves import BITS
-from .values import plain
+from .usual import plain
 
-ABI = 3
-"""Version of abi.h; raised there and here whenever a function or a structure changes."""
+ABI = 3  # version of abi.h; raised there and here whenever a function or a structure changes
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LARGE = 1 << 20
-"""Bytes from which on memory is used again."""
-PAIR_ROWS = 8
-"""Rows of a table between which a slot's pairs can be found, as in abi.h."""
+LARGE = 1 << 20  # bytes from which on memory is used again
+PAIR_ROWS = 8  # rows of a table between which a slot's pairs can be found, as in abi.h
 DTYPES = torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.uint8
 """In the order of abi.h, as are the instruction sets and the names in `contract`."""
+CODES = {dtype: code for code, dtype in enumerate(DTYPES)}
 ISAS = "portable", "neon", "avx2", "avx512", "avx512bf16", "amx"
 """Instruction sets: a later one is the better choice where the processor has it."""
-PAGE = 4096
-"""Bytes that a piece of memory is a multiple of."""
+PAGE = 4096  # bytes that a piece of memory is a multiple of
 FAILURES = {
-    "no_memory": (BackendError, "there is not enough memory for {name}; give it fewer rows at a time."),
-    "row_out_of_range": (
-        InputError,
-        "{name}: a table holds a row beyond the last; build the tables from these voxels.",
-    ),
-    "not_ascending": (
-        InputError,
-        "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys).",
-    ),
-    "no_such_isa": (
-        BackendError,
-        "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has.",
-    ),
-    "bad_argument": (
-        InputError,
-        "{name}: the sizes of its arguments do not fit together; compare them with its documentation.",
-    ),
+    "no_memory": "there is not enough memory for {name}; give it fewer rows at a time.",
+    "row_out_of_range": "{name}: a table holds a row beyond the last; build the tables from these voxels.",
+    "not_ascending": "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys).",
+    "no_such_isa": "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has.",
+    "bad_argument": "{name}: the sizes of its arguments do not fit together; compare them with its documentation.",
 }
-"""Error of abi.h, by code from 1 on → what to raise."""
+"""Error of abi.h, by code from 1 on → what to say."""
 
 
-def _structure(name: str, **fields: Any) -> type[Structure]:
-    return type(name, (Structure,), {"_fields_": list(fields.items())})
-
-
-def _fields(kind: Any, names: str) -> dict[str, Any]:
-    return dict.fromkeys(names.split(), kind)
+def _structure(name: str, *fields: tuple[Any, str]) -> type[Structure]:
+    return type(name, (Structure,), {"_fields_": [(field, kind) for kind, names in fields for field in names.split()]})
 
 
 Finish = _structure(
-    "Finish",
-    **_fields(c_int64, "channels activation norm"),
-    eps=c_float,
-    **_fields(c_void_p, "bias scale shift gamma residual"),
+    "Finish", (c_int64, "channels activation norm"), (c_float, "eps"), (c_void_p, "bias scale shift gamma residual")
 )
-Pairs = _structure("Pairs", **_fields(c_void_p, "slots starts in row"))
+Pairs = _structure("Pairs", (c_void_p, "slots starts in row"))
 Product = _structure(
     "Product",
-    **_fields(c_int64, "threads n m k c dtype input_dtype stride slot_stride c_stride d_stride"),
-    **_fields(c_void_p, "input weight factor scale"),
-    pairs=Pairs,
-    **_fields(c_void_p, "out product"),
-    finish=Finish,
+    (c_int64, "threads n m k c dtype input_dtype stride slot_stride c_stride d_stride"),
+    (c_void_p, "input weight factor scale"),
+    (Pairs, "pairs"),
+    (c_void_p, "out product"),
+    (Finish, "finish"),
 )
 WeightGradient = _structure(
     "WeightGradient",
-    **_fields(c_int64, "threads n m k c d dtype left_dtype right_dtype"),
-    **_fields(c_void_p, "left right"),
-    pairs=Pairs,
-    grad=c_void_p,
+    (c_int64, "threads n m k c d dtype left_dtype right_dtype"),
+    (c_void_p, "left right"),
+    (Pairs, "pairs"),
+    (c_void_p, "grad"),
 )
 FinishGradient = _structure(
     "FinishGradient",
-    **_fields(c_int64, "threads n"),
-    **_fields(c_void_p, "input grad_out grad_input grad_bias grad_scale grad_shift grad_gamma"),
-    finish=Finish,
+    (c_int64, "threads n"),
+    (c_void_p, "input grad_out grad_input grad_bias grad_scale grad_shift grad_gamma"),
+    (Finish, "finish"),
 )
 Attend = _structure(
     "Attend",
-    **_fields(c_int64, "threads n h e scenes window seed"),
-    dropout=c_double,
-    **_fields(c_void_p, "offsets qkv out lse grad_out grad_qkv"),
+    (c_int64, "threads n h e scenes window seed"),
+    (c_double, "dropout"),
+    (c_void_p, "offsets qkv out lse grad_out grad_qkv"),
 )
 Blend = _structure(
     "Blend",
-    **_fields(c_int64, "threads n m levels dtype"),
-    **_fields(c_void_p, "rows channels counts features corners weights owner out grad_out grad_features"),
+    (c_int64, "threads n m levels dtype"),
+    (c_void_p, "rows channels counts features corners weights owner out grad_out grad_features"),
 )
-
-
 STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend
 """In the order in which `msm3d_abi` counts them."""
 
@@ -124,7 +100,7 @@ def load() -> ctypes.CDLL:
     place = next((place for place in places if place.exists()), None)
     if place is None:
         raise OSError(f"there is no {places[0].name} in {places[0].parent}")
-    forks.expected()
+    expect_forks()
     return opened(place)
 
 
@@ -150,17 +126,14 @@ def opened(place: Path) -> ctypes.CDLL:
         raise BackendError(f"{place} is not this version's library; {again}") from None
     ours = [ABI, *map(ctypes.sizeof, STRUCTURES), PAIR_ROWS, BITS]
     theirs = [library.msm3d_abi(c_int64(i)) for i in range(len(ours))]
-    if theirs != ours or _orders(library) != _our_orders():
+    if theirs == ours:
+        library.msm3d_orders.restype = c_char_p
+    if theirs != ours or library.msm3d_orders().decode().lower() != _orders():
         raise BackendError(f"{place} is of another version of msm3d (interface {theirs[0]}, not {ABI}); {again}")
     return library
 
 
-def _orders(library: ctypes.CDLL) -> str:
-    library.msm3d_orders.restype = c_char_p
-    return library.msm3d_orders().decode().lower()
-
-
-def _our_orders() -> str:
+def _orders() -> str:
     """Return the names of all codes as `msm3d_orders` has them."""
     activations, norms = ("none", *ACTIVATIONS), ("no_norm", *NORMS)
     dtypes = (str(dtype).removeprefix("torch.") for dtype in DTYPES)
@@ -199,7 +172,8 @@ def call(function: str, *arguments: Any, name: str | None = None) -> None:
     entry.restype = c_int32
     code = entry(*converted)
     if code:
-        error, sentence = list(FAILURES.values())[code - 1]
+        failure, sentence = list(FAILURES.items())[code - 1]
+        error = BackendError if failure in ("no_memory", "no_such_isa") else InputError
         raise error(sentence.format(name=name or function))
 
 
@@ -296,9 +270,20 @@ def _whole_pages(size: int) -> np.ndarray:
 _POOL = Pool(2 << 30)
 
 
-@forks.anew
-def _another_pool() -> None:
+@functools.cache
+def expect_forks() -> None:
+    """Let children that are forked from now on compute with one thread, as those of a DataLoader do.
+
+    OpenMP's threads stay with the parent, and whoever waits for them waits for ever. Called when the first model asks
+    for its backend: children forked before any work are free to use all threads.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
     global _POOL
+    torch.set_num_threads(1)
     _POOL = Pool(_POOL.limit)  # the parent may have been at work in its own
 
 
@@ -309,6 +294,20 @@ def address(tensor: Tensor | None) -> int | None:
     if plain("a tensor", tensor) is not tensor:
         raise BackendError("a tensor's values are not in memory as they are; resolve it first.")
     return tensor.data_ptr() or 64
+
+
+def dense(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `tensor` as rows of `dtype` side by side.
+
+    Raises:
+        InputError: it is not in this machine's memory, or has no values there.
+    """
+    if tensor.device.type != "cpu":
+        raise InputError(f"{name} is on {tensor.device}; the native backend takes CPU tensors: call .cpu() first.")
+    tensor = plain(name, tensor)
+    if tensor.dtype == dtype and tensor.is_contiguous() and not tensor.requires_grad:
+        return tensor
+    return tensor.detach().to(dtype).contiguous()
 
 
 def integers(values: Sequence[int]) -> ctypes.Array:

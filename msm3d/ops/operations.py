@@ -1,7 +1,7 @@
 """The operations as they are called: each checks its arguments, once for all backends, and runs a bare kernel."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import curves
-from .compiled import uncompiled
 from .contract import (
     PARAMETERS,
     Around,
+    Levels,
     Norm,
     NormLike,
+    Tensors,
     either,
     parted,
     require_integers,
@@ -26,25 +27,19 @@ from .contract import (
 )
 from .kernels import reference
 from .table import Table
-from .values import plain
+from .usual import plain, uncompiled
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FLOATS = torch.float32, torch.bfloat16, torch.float16, torch.float64
 """The dtypes of features and results; which of them a weight may have, the kernels' `DTYPES` say."""
-CORNERS = 8
-"""Rows that one row of a blend reads at most from a level."""
+CORNERS = 8  # rows that one row of a blend reads at most from a level
 OPERATIONS = "lookup", "group", "octree", "corners", "normalize", "linear", "conv", "attend", "blend"
 """What a backend can have kernels for. What it lacks, another one computes."""
 
 _REFERENCE: ModuleType = reference
-_CASTS = {
-    torch.float32: ".float()",
-    torch.bfloat16: ".bfloat16()",
-    torch.float16: ".half()",
-    torch.float64: ".double()",
-}
+_CASTS = dict(zip(FLOATS, (".float()", ".bfloat16()", ".half()", ".double()"), strict=True))
 
 
 class Backend:
@@ -98,10 +93,10 @@ class Backend:
         """
         require_integers("keys", keys, torch.int64, 1)
         require_integers("queries", queries, torch.int64)
-        return self._run(self._computing("lookup", keys.device), "lookup", keys, queries, **options)
+        return self._run("lookup", keys.device, (), keys, queries, **options)
 
     @uncompiled
-    def group(self, keys: Tensor, columns: Sequence[Tensor], **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def group(self, keys: Tensor, columns: Tensors, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Put what has the same key together, and pick from each group the row with the smallest `columns`.
 
         >>> Backend("reference", reference).group(torch.tensor([7, 3, 7]), [torch.tensor([0.5, 0.1, 0.2])])
@@ -122,12 +117,10 @@ class Backend:
         for i, column in enumerate(columns):
             if column.shape != keys.shape:
                 raise InputError(f"columns[{i}] is {shape(column)}; it needs one number per key, {shape(keys)}.")
-        return self._run(self._computing("group", keys.device), "group", keys, columns, **options)
+        return self._run("group", keys.device, (), keys, columns, **options)
 
     @uncompiled
-    def octree(
-        self, keys: Tensor, levels: int, **options: Any
-    ) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+    def octree(self, keys: Tensor, levels: int, **options: Any) -> Levels:
         """Build `levels` voxel sets over ascending Morton `keys`, fine to coarse, with the tables between them.
 
         Returns:
@@ -142,7 +135,7 @@ class Backend:
         if not 1 <= levels <= curves.BITS + 1:
             raise InputError(f"levels is {levels}; it must be from 1 to {curves.BITS + 1}.")
         require_integers("keys", keys, torch.int64, 1)
-        return self._run(self._computing("octree", keys.device), "octree", keys, levels, **options)
+        return self._run("octree", keys.device, (), keys, levels, **options)
 
     @uncompiled
     def corners(
@@ -181,9 +174,7 @@ class Backend:
         if scale is not None:
             require_rows("scale", scale)
             require_shape("scale", scale, len(scale), 3)
-        return self._run(
-            self._computing("corners", cells.device), "corners", cells, ancestors, neighbours, level, scale, **options
-        )
+        return self._run("corners", cells.device, (), cells, ancestors, neighbours, level, scale, **options)
 
     # --- network ----------------------------------------------------------------------------------------------------
 
@@ -195,8 +186,7 @@ class Backend:
             InputError: `x` is not a matrix of floating-point numbers, or the norm does not fit its channels.
         """
         require_rows("x", x)
-        kernels = self._computing("normalize", x.device, x.dtype)
-        return self._run(kernels, "normalize", x, _checked(norm, x), **options)
+        return self._run("normalize", x.device, [x.dtype], x, _checked(norm, x), **options)
 
     @uncompiled
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, **around: "Unpack[Around]") -> Tensor:
@@ -212,12 +202,7 @@ class Backend:
 
     @uncompiled
     def conv(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        table: Table | Tensor,
-        bias: Tensor | None = None,
-        **around: "Unpack[Around]",
+        self, x: Tensor, weight: Tensor, table: Table | Tensor, bias: Tensor | None = None, **around: "Unpack[Around]"
     ) -> Tensor:
         """Sum over the slots of `table` (m, k) the rows of `x` (n, c) times the slot's `weight` (k, c, d), and finish.
 
@@ -275,15 +260,14 @@ class Backend:
             )
         if window < 0 or not 0 <= dropout < 1:
             raise InputError(f"window is {window} and dropout {dropout}; they must be >= 0, and dropout below 1.")
-        kernels = self._computing("attend", qkv.device, qkv.dtype)
-        return self._run(kernels, "attend", qkv, tuple(offsets), window, dropout, seed, **options)
+        return self._run("attend", qkv.device, [qkv.dtype], qkv, tuple(offsets), window, dropout, seed, **options)
 
     @uncompiled
     def blend(
         self,
-        features: Sequence[Tensor],
-        rows: Sequence[Tensor],
-        weights: Sequence[Tensor],
+        features: Tensors,
+        rows: Tensors,
+        weights: Tensors,
         owner: Tensor | None = None,
         dtype: torch.dtype | None = None,
         out: Tensor | None = None,
@@ -316,13 +300,16 @@ class Backend:
                     f"out is {shape(out)} {out.dtype} on {out.device}; "
                     f"it must be contiguous {size} {dtype} on {device}."
                 )
-        kernels = self._computing("blend", features[0].device, dtype, *(f.dtype for f in features))
-        return self._run(kernels, "blend", features, rows, weights, owner, dtype, out, **options)
+        dtypes = [dtype, *(f.dtype for f in features)]
+        return self._run("blend", features[0].device, dtypes, features, rows, weights, owner, dtype, out, **options)
 
     # --- who computes -----------------------------------------------------------------------------------------------
 
-    def _run(self, kernels: ModuleType, operation: str, *arguments: Any, **options: Any) -> Any:
-        """Run a kernel; the options are for this backend's own."""
+    def _run(
+        self, operation: str, device: torch.device, dtypes: Iterable[torch.dtype], *arguments: Any, **options: Any
+    ) -> Any:
+        """Run the kernel for tensors of these dtypes; the options are for this backend's own."""
+        kernels = self._computing(operation, device, *dtypes)
         return getattr(kernels, operation)(*arguments, **(options if kernels is self.kernels else {}))
 
     def _computing(self, operation: str, device: torch.device, *dtypes: torch.dtype) -> ModuleType:
@@ -337,9 +324,8 @@ class Backend:
         self, operation: str, m: int, x: Tensor, weight: Tensor, *table: Table, bias: Tensor | None, around: Around
     ) -> Tensor:
         """Check what is around a product of `m` rows, and run it."""
-        kernels = self._computing(operation, x.device, x.dtype, weight.dtype)
-        if weight.dtype not in (good := _products(kernels)):
-            casts = either([_CASTS[dtype] for dtype in good])
+        if weight.dtype not in (good := _products(self._computing(operation, x.device, x.dtype, weight.dtype))):
+            casts = either(_CASTS[dtype] for dtype in good)
             raise InputError(f"weight is {weight.dtype}; it must be {either(good)}: call {casts}.")
         if weight.numel() == 0:
             raise InputError(f"weight is {shape(weight)}; it needs at least one slot and channel.")
@@ -347,7 +333,8 @@ class Backend:
         pre_norm = pre_norm and _checked(pre_norm, x)
         epilogue.check(m, weight.shape[2 if table else 0])
         _require_device("x", x, weight=weight, **dict(zip(PARAMETERS, epilogue.tensors, strict=True)))
-        return self._run(kernels, operation, x, weight, *table, pre_norm, epilogue, **options)
+        dtypes = x.dtype, weight.dtype
+        return self._run(operation, x.device, dtypes, x, weight, *table, pre_norm, epilogue, **options)
 
 
 def _products(kernels: ModuleType) -> Sequence[torch.dtype]:
@@ -363,11 +350,7 @@ def _checked(norm: NormLike, x: Tensor) -> Norm:
 
 
 def _checked_blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    owner: Tensor | None,
-    dtype: torch.dtype | None,
+    features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype | None
 ) -> torch.dtype:
     """Return the result's dtype; raise an InputError if the levels do not fit each other."""
     if not features or not len(features) == len(rows) == len(weights):

@@ -50,11 +50,9 @@ class Table:
         return self._made[key]
 
     def __len__(self) -> int:
-        """Return the number of output rows."""
         return len(self.rows)
 
     def __repr__(self) -> str:
-        """Say its size."""
         return f"Table({len(self)} rows, {self.rows.shape[1]} slots)"
 
     def __reduce__(self) -> tuple[type["Table"], tuple[Tensor]]:

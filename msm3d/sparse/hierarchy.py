@@ -1,8 +1,9 @@
 """Voxels to a hierarchy: every level's voxels and the row tables between them, built once per scene or batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +15,15 @@ from ..ops import Backend, Table, curves
 class Grid:
     """A set of voxels of one level, in Morton order, and the rows of what is around, above and below them."""
 
-    level: int
-    """0 is the finest; a voxel's edge doubles with every level."""
-    keys: Tensor
-    """(m,) int64, ascending: `curves.morton` of scene and cell."""
-    neighbours: Tensor
-    """(m, 27) int32: rows of the cells around, x slowest, itself in slot 13; -1 where there is none."""
-    parents: Tensor | None
-    """(m,) int32: row of the cell in the next coarser grid; None at the coarsest."""
-    children: Tensor | None
-    """(m, 8) int32: rows of the octants in the next finer grid, -1 where there is none; None at the finest."""
-    scenes: int
-    """Number of scenes in the batch."""
+    level: int  # 0 is the finest; a voxel's edge doubles with every level
+    keys: Tensor  # (m,) int64, ascending: `curves.morton` of scene and cell
+    neighbours: Tensor  # (m, 27) int32: rows of the cells around, x slowest, itself in slot 13; -1 where there is none
+    parents: Tensor | None  # (m,) int32: row of the cell in the next coarser grid; None at the coarsest
+    children: Tensor | None  # (m, 8) int32: rows of the octants in the next finer grid, or -1; None at the finest
+    scenes: int  # number of scenes in the batch
+    _orders: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
-        """Return the number of voxels."""
         return len(self.keys)
 
     @cached_property
@@ -71,10 +66,6 @@ class Grid:
         """The table of a transposed convolution from the next coarser grid to this one."""
         return Table(self.above)
 
-    @cached_property
-    def _orders(self) -> dict[str, tuple[Tensor, Tensor]]:
-        return {}
-
     def order(self, curve: str) -> tuple[Tensor, Tensor]:
         """Return the rows (m,) along `curve`, scene by scene, and the place (m,) of each row on it."""
         if curve not in self._orders:
@@ -89,8 +80,7 @@ class Hierarchy:
     """Grids of one voxel set, fine to coarse."""
 
     grids: tuple[Grid, ...]
-    extent: Tensor
-    """(scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it."""
+    extent: Tensor  # (scenes, 2, 3) int64: see `extents`, of the whole scene where this is a part of it
 
     @classmethod
     def of(cls, keys: Tensor, levels: int, ops: Backend, scenes: int = 1, extent: Tensor | None = None) -> "Hierarchy":
@@ -129,18 +119,15 @@ class Hierarchy:
                 above = keep.new_zeros(len(self.grids[grid.level + 1]))
                 above[grid.parents[rows[-1]].long()] = True
                 keep = above
+
+        def restricted(table: Tensor | None, kept: Tensor, level: int) -> Any:
+            return None if table is None else ranks[level][table[kept].long()]
+
         grids = []
-        for grid, kept in zip(self.grids, rows, strict=True):
-            grids.append(
-                Grid(
-                    grid.level,
-                    grid.keys[kept],
-                    ranks[grid.level][grid.neighbours[kept].long()],
-                    None if grid.parents is None else ranks[grid.level + 1][grid.parents[kept].long()],
-                    None if grid.children is None else ranks[grid.level - 1][grid.children[kept].long()],
-                    grid.scenes,
-                )
-            )
+        for level, (grid, kept) in enumerate(zip(self.grids, rows, strict=True)):
+            neighbours = restricted(grid.neighbours, kept, level)
+            parents, children = restricted(grid.parents, kept, level + 1), restricted(grid.children, kept, level - 1)
+            grids.append(Grid(level, grid.keys[kept], neighbours, parents, children, grid.scenes))
         return Hierarchy(tuple(grids), self.extent), rows
 
     def ancestors(self) -> list[Tensor]:
@@ -155,7 +142,5 @@ class Hierarchy:
 def extents(cells: Tensor, scenes: int = 1) -> Tensor:
     """Return (scenes, 2, 3) int64: the smallest of `cells` (m, 4: scene, x, y, z) along each axis, and the largest."""
     scene, place = cells[:, :1].long().expand(-1, 3), cells[:, 1:].long()
-    ends = [
-        place.new_zeros(scenes, 3).scatter_reduce_(0, scene, place, end, include_self=False) for end in ("amin", "amax")
-    ]
-    return torch.stack(ends, 1)
+    none = place.new_zeros(scenes, 3)
+    return torch.stack([none.scatter_reduce(0, scene, place, e, include_self=False) for e in ("amin", "amax")], 1)

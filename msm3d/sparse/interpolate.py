@@ -8,6 +8,8 @@ from torch import Tensor
 from ..ops import Backend
 from .hierarchy import Hierarchy
 
+Read = tuple[Tensor, Tensor]  # rows (r, 8 or 1) of a level, and their weights
+
 
 def descriptors(
     features: Sequence[Tensor],
@@ -20,57 +22,31 @@ def descriptors(
     rows: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Read `levels` at finest voxels and put them side by side.
+    """Return the `levels` of `features`, (m_l, c_l) fine to coarse, read at finest voxels, side by side: (r, sum c_l).
 
-    Args:
-        features: per level, fine to coarse, (m_l, c_l).
-        hierarchy: the grids of these rows.
-        levels: which to read, in the order of the result's columns.
-        sampling: how levels are read, one of `SAMPLINGS`.
-        ops: the backend.
-        owner: (n,) which of the voxels read each point takes, for one row per point; None for one per voxel.
-        dtype: of the result; that of the features by default.
-        rows: (r,) the finest voxels to read; all by default.
-        out: contiguous tensor to write the result to.
-
-    Returns:
-        (n or r, sum of c_l).
+    `rows` (r,) are the voxels to read, all by default; where there is an `owner` (n,), each point takes the row of the
+    voxel that it names. What `dtype` and `out` are, `Backend.blend` says.
     """
-    read = [corners(hierarchy, level, sampling, ops, rows) for level in levels]
-    chosen, tables, weights = [features[level] for level in levels], [r for r, _ in read], [w for _, w in read]
-    return ops.blend(chosen, tables, weights, owner, dtype, out)
+    tables, weights = zip(*(corners(hierarchy, level, sampling, ops, rows) for level in levels), strict=True)
+    return ops.blend([features[level] for level in levels], tables, weights, owner, dtype, out)
 
 
-def corners(
-    hierarchy: Hierarchy, level: int, sampling: str, ops: Backend, at: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the rows (r, 8 or 1) of `level` that are read at the finest voxels `at` (r,), and their weights.
-
-    Args:
-        hierarchy: the grids.
-        level: to read.
-        sampling: how, one of `SAMPLINGS`.
-        ops: the backend.
-        at: all voxels by default.
-    """
+def corners(hierarchy: Hierarchy, level: int, sampling: str, ops: Backend, at: Tensor | None = None) -> Read:
+    """Return the rows (r, 8 or 1) of `level` that are read at the finest voxels `at` (r,), and their weights."""
     ancestors, cells = hierarchy.ancestors()[level], hierarchy.grids[0].cells
     if at is not None:
         ancestors, cells = ancestors[at], cells[at]
     return SAMPLINGS[sampling](hierarchy, level, ops, ancestors, cells)
 
 
-def _centered(
-    hierarchy: Hierarchy, level: int, ops: Backend, ancestors: Tensor, cells: Tensor
-) -> tuple[Tensor, Tensor]:
+def _centered(hierarchy: Hierarchy, level: int, ops: Backend, ancestors: Tensor, cells: Tensor) -> Read:
     """Read around u - 1/2, where u is the voxel's centre in cells of the level: a cell's value stands at its centre."""
     if level == 0:  # read where the values stand
         return _parent(hierarchy, level, ops, ancestors, cells)
     return ops.corners(cells, ancestors, hierarchy.grids[level].neighbours, level)
 
 
-def _published(
-    hierarchy: Hierarchy, level: int, ops: Backend, ancestors: Tensor, cells: Tensor
-) -> tuple[Tensor, Tensor]:
+def _published(hierarchy: Hierarchy, level: int, ops: Backend, ancestors: Tensor, cells: Tensor) -> Read:
     """Read around u (s - 1) / s, where s is the scene's extent in cells of the level.
 
     That is what the released code does by handing coordinates of one convention to `grid_sample(align_corners=True)`:
@@ -83,9 +59,7 @@ def _published(
     return ops.corners(at, ancestors, hierarchy.grids[level].neighbours, level, (extent - 1) / extent)
 
 
-def _parent(
-    _hierarchy: Hierarchy, _level: int, _ops: Backend, ancestors: Tensor, _cells: Tensor
-) -> tuple[Tensor, Tensor]:
+def _parent(_hierarchy: Hierarchy, _level: int, _ops: Backend, ancestors: Tensor, _cells: Tensor) -> Read:
     """Copy the row of the cell that the voxel is in."""
     return ancestors.int()[:, None], torch.ones(len(ancestors), 1, device=ancestors.device)
 

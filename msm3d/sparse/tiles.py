@@ -18,23 +18,15 @@ from ..ops import curves
 class Tile:
     """A part of a scene's finest voxels, and those around them that are computed with it."""
 
-    rows: Tensor
-    """(k,) int64, ascending: the finest voxels of the tile and its halo."""
-    core: Tensor
-    """(k,) bool: those whose descriptors are kept; every voxel is in the core of one tile."""
+    rows: Tensor  # (k,) int64, ascending: the finest voxels of the tile and its halo
+    core: Tensor  # (k,) bool: those whose descriptors are kept; every voxel is in the core of one tile
 
 
 def tiles(keys: Tensor, levels: int, most: int, halo: int) -> Iterator[Tile]:
     """Cut a scene into tiles of at most `most` voxels, halo included, where one coarsest cell allows it.
 
-    Args:
-        keys: (m,) int64 ascending Morton keys of one scene's finest voxels.
-        levels: of the hierarchy; tiles are made of whole cells of the coarsest.
-        most: voxels in a tile.
-        halo: coarsest cells around a tile.
-
-    Yields:
-        tiles whose cores are all the voxels, each once.
+    `keys` (m,) are the ascending Morton keys of one scene's finest voxels. Tiles are made of whole cells of the
+    coarsest of so many `levels`, the halo of so many around. Their cores are all the voxels, each once.
 
     >>> keys = torch.arange(8) * 64  # eight cells of 4 voxels a side, along the Morton curve
     >>> [(tile.rows.tolist(), tile.core.tolist()) for tile in tiles(keys, 3, 2, halo=0)][0]

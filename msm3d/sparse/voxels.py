@@ -28,14 +28,10 @@ _RARE = 50  # at most one voxel in so many is a stray; where more are alone, tha
 class Voxels:
     """The occupied cells of one or more scenes, in Morton order within each scene."""
 
-    keys: Tensor
-    """(m,) int64, ascending: `curves.morton` of scene and cell."""
-    owner: Tensor
-    """(n,) int64: the voxel of each point, scenes one after another."""
-    features: Tensor
-    """(m, c) float32: the attributes of the voxel's point, as the `Inputs` list them."""
-    size: float
-    """Edge of a voxel in metres."""
+    keys: Tensor  # (m,) int64, ascending: `curves.morton` of scene and cell
+    owner: Tensor  # (n,) int64: the voxel of each point, scenes one after another
+    features: Tensor  # (m, c) float32: the attributes of the voxel's point, as the `Inputs` list them
+    size: float  # edge of a voxel in metres
 
     @property
     def cells(self) -> Tensor:
@@ -44,7 +40,7 @@ class Voxels:
 
 
 def voxelize(clouds: Sequence[PointCloud], inputs: Inputs, ops: Backend) -> Voxels:
-    """Put every point into the cubic cell `floor((coord - shift) / voxel_size)` of its scene.
+    """Put every point of scenes, metres, z up, into the cubic cell `floor((coord - shift) / voxel_size)` of its scene.
 
     "published", the shift is the middle of the range in x and y and the lowest z, and cells count from the lowest: one
     stray point moves them all. "anchored", the slab that is the scene's `anchor`, which hardly any single point
@@ -52,11 +48,6 @@ def voxelize(clouds: Sequence[PointCloud], inputs: Inputs, ops: Backend) -> Voxe
     Distances are whole ticks of 10 nm, so that coordinates in whole millimetres fall into the same cells wherever they
     are on a map. A cell is represented by its point nearest to the cell's centre; ties go to the smaller x, y, z,
     colour and normal, so that the order of the points changes nothing. A recipe may ask for the first point instead.
-
-    Args:
-        clouds: scenes that have the attributes of the inputs, metres, z up; at most 64.
-        inputs: which cells and features; the released weights say theirs in `config.inputs`.
-        ops: the backend that groups the points.
 
     Raises:
         InputError: a scene spans more than 2**19 cells along an axis, or there are more than 64 scenes.
@@ -134,10 +125,7 @@ def _alone(keys: Tensor, level: int, ops: Backend) -> Tensor:
     new = (keys[1:] ^ keys[:-1]) >> 3 != 0  # cells of one parent are each other's neighbours
     edge = torch.ones(1, dtype=torch.bool)
     rows = (torch.cat([edge, new]) & torch.cat([new, edge])).nonzero()[:, 0]
-    steps = torch.cartesian_prod(torch.arange(1), *[torch.arange(-1, 2)] * 3)
-    around = curves.cells(keys[rows], level)[:, None].long() + steps
-    inside = (around[..., 1:] >= 0).all(-1) & (around[..., 1:] < 1 << curves.BITS - level).all(-1)
-    found = ops.lookup(keys, torch.where(inside, curves.morton(around, level), -1)) >= 0
+    found = ops.lookup(keys, curves.around(keys[rows], level)) >= 0
     alone = torch.zeros(len(keys), dtype=torch.bool)
     alone[rows] = found.sum(1) == 1
     return alone

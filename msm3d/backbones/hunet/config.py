@@ -79,37 +79,23 @@ class BackboneConfig(Shape):
         if n == 0:
             raise InputError("channels is empty; give one width per level, fine to coarse.")
         for name in ("decoder_channels", "conv_blocks", "attention_blocks", "heads"):
-            if len(getattr(self, name)) != n:
-                m = len(getattr(self, name))
+            if (m := len(getattr(self, name))) != n:
                 raise InputError(f"channels has {n} levels but {name} has {m}; give one entry per level.")
-        for name in ("channels", "decoder_channels"):
-            require(name, getattr(self, name), all(_is_int(v, 1) for v in getattr(self, name)), "positive integers")
-        for name in ("conv_blocks", "attention_blocks", "heads"):
-            require(name, getattr(self, name), all(_is_int(v, 0) for v in getattr(self, name)), "integers >= 0")
-        for name in ("in_channels", "mlp_ratio", "window"):
-            require(name, getattr(self, name), _is_int(getattr(self, name), 1), "a positive integer")
-        for name in ("voxel_size", "layer_scale"):
-            value = getattr(self, name)
-            require(name, value, _is_number(value) and value > 0, "a positive number")
-        for name in ("drop_path", "attention_dropout"):
-            value = getattr(self, name)
-            require(name, value, _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+        for names, kind, good in _RANGES:
+            for name in names.split():
+                value = getattr(self, name)
+                require(name, value, good(value), kind)
         require("bias", self.bias, isinstance(self.bias, bool), "true or false")
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
-        require(
-            "curves",
-            self.curves,
-            bool(self.curves) and all(curve in CURVES for curve in self.curves),
-            "some of " + ", ".join(CURVES),
-        )
+        known = bool(self.curves) and all(curve in CURVES for curve in self.curves)
+        require("curves", self.curves, known, "some of " + ", ".join(CURVES))
         if self.channels[-1] != self.decoder_channels[-1]:
             raise InputError(
                 f"the coarsest width is {self.channels[-1]} in channels and {self.decoder_channels[-1]} in "
                 "decoder_channels; the decoder starts where the encoder ends, so give the same."
             )
-        for level in range(n):
-            heads = self.heads[level]
+        for level, heads in enumerate(self.heads):
             for name in ("channels", "decoder_channels"):
                 width = getattr(self, name)[level]
                 if self.attention_blocks[level] and (heads == 0 or width % heads):
@@ -174,10 +160,14 @@ class BackboneConfig(Shape):
         Raises:
             InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
         """
+        from difflib import get_close_matches
+
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
-                raise InputError(f"unknown configuration field {quoted(name)}; {_suggest(name, names)}")
+                close = get_close_matches(name, names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(names) + "."
+                raise InputError(f"unknown configuration field {quoted(name)}; {hint}")
         return cls(**values)
 
 
@@ -203,8 +193,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
-def _suggest(name: str, good: list[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, good, n=1)
-    return f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(good) + "."
+_RANGES = (
+    ("channels decoder_channels", "positive integers", lambda values: all(_is_int(v, 1) for v in values)),
+    ("conv_blocks attention_blocks heads", "integers >= 0", lambda values: all(_is_int(v, 0) for v in values)),
+    ("in_channels mlp_ratio window", "a positive integer", lambda value: _is_int(value, 1)),
+    ("voxel_size layer_scale", "a positive number", lambda value: _is_number(value) and value > 0),
+    ("drop_path attention_dropout", "a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
+)
+"""Fields → what they must be, and whether a value is that."""

@@ -8,9 +8,9 @@ every decoder level is an output.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from ...ops import Backend
+from ...ops import Backend, Table
 from ...sparse.hierarchy import Grid, Hierarchy
 from ..base import Maskable, Regularisation
 from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
@@ -31,16 +31,15 @@ class UNet(Maskable):
         blocks = sum(config.conv_blocks) + sum(config.attention_blocks)
         rates = [training.drop_path * i / max(blocks - 1, 1) for i in range(blocks)]  # grows with depth, then falls
         levels = range(config.levels)
-        self.stem = Stem(config)
-        self.encoder = nn.ModuleList()
-        for level in levels:
-            taken = _taken(rates, config, levels[:level], level)
-            self.encoder.append(EncoderStage(config, level, taken, training))
+        self.stem = Linear(config.in_channels, config.channels[0], config.norm)  # no convolution sees the raw input
+        self.encoder = nn.ModuleList(
+            EncoderStage(config, level, _taken(rates, config, levels[:level], level), training) for level in levels
+        )
         self.bottleneck = Norm(config.norm, config.channels[-1])
-        self.decoder = nn.ModuleList()
-        for level in levels:
-            taken = _taken(rates[::-1], config, levels[level + 1 :], level)
-            self.decoder.append(DecoderStage(config, level, taken, training))
+        self.decoder = nn.ModuleList(
+            DecoderStage(config, level, _taken(rates[::-1], config, levels[level + 1 :], level), training)
+            for level in levels
+        )
 
     @property
     def skip_widths(self) -> tuple[int, ...]:
@@ -51,12 +50,10 @@ class UNet(Maskable):
         """Return the modules that a progress bar counts: the residual blocks."""
         return [module for module in self.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
 
-    def encode(
-        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
-    ) -> list[Tensor]:
+    def encode(self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None) -> list[Tensor]:
         """Return the encoder's features per level, fine to coarse: (m_l, channels[l])."""
         random = noise(self, generator)
-        x = self.stem(x, ops)
+        x = self.stem(x, ops, norm=self.stem.norm.spec)
         encoded = []
         for stage, grid in zip(self.encoder, hierarchy.grids, strict=True):
             x = stage(x, grid, ops, random)
@@ -64,7 +61,7 @@ class UNet(Maskable):
         return encoded
 
     def decode(
-        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: torch.Generator | None = None
+        self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return the decoder's features per level, fine to coarse, from the encoder's on the same voxels."""
         random = noise(self, generator)
@@ -76,56 +73,30 @@ class UNet(Maskable):
         return decoded[::-1]
 
 
-class Stem(nn.Module):
-    """A linear layer and a norm: no convolution sees the raw input."""
+class Linear(nn.Module):
+    """A linear layer, and the norm before or after it."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, channels: int, out: int, norm: str, *, first: bool = False) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.in_channels, config.channels[0])
-        self.norm = Norm(config.norm, config.channels[0])
-
-    def forward(self, x: Tensor, ops: Backend) -> Tensor:
-        """Return (m, channels[0]) for `x` (m, in_channels)."""
-        return ops.linear(x, self.linear.weight, self.linear.bias, norm=self.norm.spec)
-
-
-class Down(nn.Module):
-    """Convolution over the eight children, then a norm."""
-
-    def __init__(self, channels: int, out: int, norm: str) -> None:
-        super().__init__()
-        self.conv = SparseConv(8, channels, out)
-        self.norm = Norm(norm, out)
-
-    def forward(self, x: Tensor, grid: Grid, ops: Backend) -> Tensor:
-        """Return (m, out) on the voxels of `grid` for `x` (n, channels) of the next finer level."""
-        return self.conv(x, grid.down, ops, norm=self.norm.spec)
-
-
-class Up(nn.Module):
-    """skip + gamma * conv(norm(x)), with the transposed convolution from the parent."""
-
-    def __init__(self, channels: int, out: int, norm: str) -> None:
-        super().__init__()
-        self.norm = Norm(norm, channels)
-        self.conv = SparseConv(8, channels, out)
-
-    def forward(self, x: Tensor, skip: Tensor, gamma: Tensor, grid: Grid, ops: Backend) -> Tensor:
-        """Return (m, out) on the voxels of `grid` for `x` (n, channels) of the next coarser level, skip (m, out)."""
-        return self.conv(x, grid.up, ops, pre_norm=self.norm.spec, gamma=gamma, residual=skip)
-
-
-class Skip(nn.Module):
-    """A norm and a linear layer from the encoder's width to the decoder's."""
-
-    def __init__(self, channels: int, out: int, norm: str) -> None:
-        super().__init__()
-        self.norm = Norm(norm, channels)
         self.linear = nn.Linear(channels, out)
+        self.norm = Norm(norm, channels if first else out)
 
-    def forward(self, x: Tensor, ops: Backend) -> Tensor:
+    def forward(self, x: Tensor, ops: Backend, **around) -> Tensor:
         """Return (m, out) for `x` (m, channels)."""
-        return ops.linear(x, self.linear.weight, self.linear.bias, pre_norm=self.norm.spec)
+        return ops.linear(x, self.linear.weight, self.linear.bias, **around)
+
+
+class Between(nn.Module):
+    """A convolution from one level to the next, over the eight children or from the parent, and its norm."""
+
+    def __init__(self, channels: int, out: int, norm: str, *, first: bool = False) -> None:
+        super().__init__()
+        self.conv = SparseConv(8, channels, out)
+        self.norm = Norm(norm, channels if first else out)
+
+    def forward(self, x: Tensor, table: Table, ops: Backend, **around) -> Tensor:
+        """Return (m, out) for `table` (m, 8) over `x` (n, channels) of the other level."""
+        return self.conv(x, table, ops, **around)
 
 
 class Stage(nn.Module):
@@ -157,28 +128,31 @@ class EncoderStage(Stage):
 
     def __init__(self, config: BackboneConfig, level: int, rates: Sequence[float], training: Regularisation) -> None:
         super().__init__(config, level, config.channels[level], rates, training)
-        self.down = Down(config.channels[level - 1], config.channels[level], config.norm) if level else None
+        self.down = Between(config.channels[level - 1], config.channels[level], config.norm) if level else None
 
     def forward(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
-        return self.blocks(x if self.down is None else self.down(x, grid, ops), grid, ops, random)
+        if self.down is not None:
+            x = self.down(x, grid.down, ops, norm=self.down.norm.spec)
+        return self.blocks(x, grid, ops, random)
 
 
 class DecoderStage(Stage):
-    """Comes up from the coarser level, if there is one, adds the skip and runs the blocks."""
+    """Comes up from the coarser level, if there is one, skip + gamma * conv(norm(x)), and runs the blocks."""
 
     def __init__(self, config: BackboneConfig, level: int, rates: Sequence[float], training: Regularisation) -> None:
         width = config.decoder_channels[level]
         super().__init__(config, level, width, rates, training)
         coarsest = level == config.levels - 1
-        self.up = None if coarsest else Up(config.decoder_channels[level + 1], width, config.norm)
-        self.skip = None if coarsest else Skip(config.channels[level], width, config.norm)
+        self.up = None if coarsest else Between(config.decoder_channels[level + 1], width, config.norm, first=True)
+        self.skip = None if coarsest else Linear(config.channels[level], width, config.norm, first=True)
         self.gamma = None if coarsest else nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
         """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
         if self.up is not None and self.skip is not None:
-            x = self.up(x, self.skip(encoded, ops), self.gamma, grid, ops)
+            skip = self.skip(encoded, ops, pre_norm=self.skip.norm.spec)
+            x = self.up(x, grid.up, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
         return self.blocks(x, grid, ops, random)
 
 

@@ -1,14 +1,13 @@
 """Convolutions by an installed spconv, the CUDA library of the published network; all else by the best other backend.
 
-NOT RUN ON A GPU YET: the weight's layout, the pairs, the chunks and the gradients agree with `reference` through
-spconv's CPU build on one thread; its CUDA kernels have not been tried here. Before its first use on a GPU the backend
-compares a small convolution with `reference` there.
+NOT RUN ON A GPU YET: all but spconv's CUDA kernels agrees with `reference` through its CPU build on one thread. Before
+its first use on a GPU the backend compares a small convolution with `reference` there.
 
 It is used only where it is named. Each slot of a table is one of spconv's matrix products ("native" algorithm), over
-pairs made from the table, so that all three kinds of convolution are the same call. A bias and whatever else follows
-is added by ours, never by spconv. spconv counts bytes in 32 bits and stops beyond; larger products are computed in
-parts. It has no bfloat16 products in its wheels, and adds the slots' products up in the weight's dtype: float16 is less
-exact than with `triton`. Never on a CPU: with two threads its results are wrong and change from run to run.
+pairs made from the table; what follows is added by ours. spconv counts bytes in 32 bits and stops beyond: larger
+products are computed in parts. It has no bfloat16 products in its wheels, and adds the slots' products up in the
+weight's dtype: float16 is less exact than with `triton`. Never on a CPU: with two threads its results are wrong and
+change from run to run.
 """
 
 import functools
@@ -20,27 +19,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..._util.words import warn
 from ..contract import Epilogue, Norm
 from ..derivatives import Closed, once
 from ..table import Table
-from ..values import plainly
+from ..usual import plainly
+from . import gpu
 from .reference.products import finish
 
 if TYPE_CHECKING:
     from .. import Backend
 
 DTYPES = (torch.float32, torch.float16)
-LIMIT = (1 << 31) - 2
-"""Bytes of an operand that spconv takes."""
+LIMIT = (1 << 31) - 2  # bytes of an operand that spconv takes
 
 
 def why_not(device: torch.device) -> str | None:
     """Return None if `device` is a GPU and an spconv is installed that agrees with `reference` there."""
-    if device.type != "cuda":
-        return f"the spconv backend runs on NVIDIA GPUs, not on {device.type}."
-    if not torch.cuda.is_available():
-        return f"there is no CUDA device, or torch {torch.__version__} was built without CUDA; see pytorch.org."
+    if reason := gpu.missing("spconv", device):
+        return reason
     try:
         _spconv()
     except ImportError as e:
@@ -50,31 +46,20 @@ def why_not(device: torch.device) -> str | None:
 
 @functools.cache
 def _why_not_on(index: int) -> str | None:
-    name = torch.cuda.get_device_name(index)
-    try:
-        if _agrees(torch.device("cuda", index)):
-            return None
-        reason = f"spconv computes convolutions wrongly on {name}."
-    except Exception as e:  # whatever its own compiler and assertions may raise
-        reason = f"spconv cannot run on {name}: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
-    warn(f"{reason} Use the triton or the reference backend.")
-    return reason
+    cure = "Use the triton or the reference backend."
+    return gpu.unusable("spconv", index, lambda: _wrong(torch.device("cuda", index)), cure)
 
 
-def _agrees(device: torch.device) -> bool:
-    """Return whether a small convolution and its gradients are the reference's."""
-    from .. import reference
+def _wrong(device: torch.device) -> str | None:
+    """Return what differs from `reference` in a small convolution and its gradients."""
     from .. import spconv as ours
 
     random = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(s, generator=random).to(device).requires_grad_() for s in ((90, 32), (27, 32, 48)))
     table = torch.stack([torch.randperm(90, generator=random) for _ in range(27)], 1).int()
     table = torch.where(torch.rand(table.shape, generator=random) < 0.4, table, -1).to(device)
-    way = torch.randn(90, 48, generator=random).to(device)
-    with torch.enable_grad():
-        results = [ours.conv(x, weight, table), reference.conv(x, weight, table)]
-        pairs = [results, *zip(*(torch.autograd.grad(y, (x, weight), way) for y in results), strict=True)]
-    return all(torch.allclose(a, b, rtol=1e-2, atol=1e-2 * float(b.detach().abs().max())) for a, b in pairs)
+    example = (lambda ops: ops.conv(x, weight, table), [x, weight], {}, 1e-2)
+    return gpu.disagreement(ours, {"convolutions": example}, random)
 
 
 @functools.cache
@@ -149,7 +134,7 @@ class _Conv(Closed):
         ctx.dtype = x.dtype
         out = x.new_empty(len(table), weight.shape[2])
         given = filters(weight)
-        with _on(x):
+        with gpu.on(x):
             for part, inputs, own in _parts(rows, weight, table):
                 source = rows if inputs is None else rows[inputs]
                 out[part] = _spconv().indice_conv(source, given, *pairs(own), len(own)).to(x.dtype)
@@ -162,7 +147,7 @@ class _Conv(Closed):
         grad = grad.to(weight.dtype).contiguous()
         grad_x, grad_weight = torch.zeros_like(rows), torch.zeros_like(weight)
         given = filters(weight)
-        with _on(rows):
+        with gpu.on(rows):
             for part, inputs, own in _parts(rows, weight, table):
                 source = rows if inputs is None else rows[inputs]
                 of_x, of_filters = _spconv().indice_conv_backward(source, given, grad[part], *pairs(own))
@@ -172,9 +157,3 @@ class _Conv(Closed):
                     grad_x[inputs] += of_x  # each row once, so in a fixed order
                 grad_weight += of_filters.reshape(len(given), *weight.shape[:2]).permute(1, 2, 0)
         return grad_x.to(ctx.dtype), grad_weight, None
-
-
-def _on(x: Tensor):
-    from contextlib import nullcontext
-
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

@@ -5,11 +5,11 @@ from ctypes import byref
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...derivatives import Operation, first, learning
-from ...library import address
-from .arguments import dense, threads
+from ...library import address, dense
 from .instructions import chosen
 
 
@@ -28,7 +28,16 @@ class _Attend(Operation):
     def forward(
         keep: bool, qkv: Tensor, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None
     ) -> tuple[Tensor, Tensor | None]:
-        return _attended(qkv, keep, offsets, window, dropout, seed, isa)
+        """Return the result and, if it is to be kept, what its gradient needs of each row and head."""
+        wide = dense("qkv", qkv, torch.float32)
+        n, _, h, e = wide.shape
+        out = library.empty((n, h, e))
+        lse = library.empty((n, h)) if keep else None
+        if n:
+            arguments, kept = _attend_arguments(wide, out, lse, offsets, window, dropout, seed, isa)
+            library.call("attend", chosen(isa), byref(arguments))
+            del kept
+        return out.to(qkv.dtype), lse
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -44,7 +53,7 @@ class _Attend(Operation):
 
         def compute(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor | None) -> tuple[Tensor]:
             if lse is None:  # nobody knew that it would be needed
-                out, lse = _attended(qkv, True, *arguments)
+                out, lse = _Attend.forward(True, qkv, *arguments)
             wide, grad = dense("qkv", qkv, torch.float32), dense("grad", grad, torch.float32)
             out, grad_qkv = dense("out", out, torch.float32), library.empty(wide.shape)
             if len(wide):
@@ -55,21 +64,6 @@ class _Attend(Operation):
             return (grad_qkv.to(qkv.dtype),)
 
         return None, *first(compute, grad, *ctx.saved_tensors), None, None, None, None, None
-
-
-def _attended(
-    qkv: Tensor, keep: bool, offsets: tuple[int, ...], window: int, dropout: float, seed: int, isa: str | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the result of attention and, if it is to be kept, what its gradient needs of each row and head."""
-    wide = dense("qkv", qkv, torch.float32)
-    n, _, h, e = wide.shape
-    out = library.empty((n, h, e))
-    lse = library.empty((n, h)) if keep else None
-    if n:
-        arguments, kept = _attend_arguments(wide, out, lse, offsets, window, dropout, seed, isa)
-        library.call("attend", chosen(isa), byref(arguments))
-        del kept
-    return out.to(qkv.dtype), lse
 
 
 def _attend_arguments(qkv, out, lse, offsets, window, dropout, seed, isa) -> tuple[ctypes.Structure, object]:

@@ -1,24 +1,24 @@
 """Descriptors: weighted sums of rows of each level, side by side, each computed once and copied to its points."""
 
 import ctypes
-from collections.abc import Sequence
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
+from ...contract import Tensors
 from ...derivatives import Operation, first, learning
-from ...library import address
-from .arguments import DTYPES, dense, threads
+from ...library import CODES, address, dense
 from .instructions import chosen
 
 
 def blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
+    features: Tensors,
+    rows: Tensors,
+    weights: Tensors,
     owner: Tensor | None,
     dtype: torch.dtype,
     out: Tensor | None,
@@ -68,7 +68,7 @@ class _Corners:
     owner: Tensor | None
 
     @classmethod
-    def of(cls, rows: Sequence[Tensor], weights: Sequence[Tensor], owner: Tensor | None) -> "_Corners":
+    def of(cls, rows: Tensors, weights: Tensors, owner: Tensor | None) -> "_Corners":
         return cls(
             [dense("rows", r, torch.int32) for r in rows],
             [dense("weights", w, torch.float32) for w in weights],
@@ -79,7 +79,7 @@ class _Corners:
         return len(self.rows[0]) if self.owner is None else len(self.owner)
 
 
-def _blended(corners: _Corners, isa: str | None, features: Sequence[Tensor], out: Tensor) -> Tensor:
+def _blended(corners: _Corners, isa: str | None, features: Tensors, out: Tensor) -> Tensor:
     """Fill `out` and return it."""
     wide = [dense("features", f, torch.float32) for f in features]
     arguments, kept = _blend_arguments(wide, corners, out)
@@ -88,7 +88,7 @@ def _blended(corners: _Corners, isa: str | None, features: Sequence[Tensor], out
     return out
 
 
-def _blend_arguments(features: Sequence[Tensor], corners: _Corners, out: Tensor) -> tuple[ctypes.Structure, object]:
+def _blend_arguments(features: Tensors, corners: _Corners, out: Tensor) -> tuple[ctypes.Structure, object]:
     """Return the structure, and what it points to."""
     rows, weights, owner = corners.rows, corners.weights, corners.owner
     sizes = [
@@ -97,7 +97,7 @@ def _blend_arguments(features: Sequence[Tensor], corners: _Corners, out: Tensor)
     ]
     arrays = [*sizes, *(library.pointers(part) for part in (features, rows, weights))]
     return library.Blend(
-        *(threads(), len(out), len(rows[0]), len(features), DTYPES[out.dtype]),
+        *(threads(), len(out), len(rows[0]), len(features), CODES[out.dtype]),
         *(ctypes.addressof(array) for array in arrays),
         *(address(owner), address(out)),
     ), (arrays, features, corners)

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...contract import ACTIVATIONS, NORMS, PARAMETERS, Epilogue, Norm
 from ...derivatives import Operation, first, learning
-from ...library import address
-from .arguments import dense, threads
+from ...library import address, dense
 from .instructions import chosen
 
 
@@ -24,10 +24,8 @@ class Rule:
     activation: str | None = None
     norm: str | None = None
     eps: float = 0.0
-    factor: Tensor | None = None
-    """(n,) of each row of the input."""
-    scale: Tensor | None = None
-    """(c,) of each channel of the input."""
+    factor: Tensor | None = None  # (n,) of each row of the input
+    scale: Tensor | None = None  # (c,) of each channel of the input
 
     @classmethod
     def of(cls, epilogue: Epilogue, isa: str | None, *around: Tensor | None) -> "Rule":

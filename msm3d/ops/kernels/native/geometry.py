@@ -1,14 +1,15 @@
 """Tables between voxels; all instruction sets compute them alike."""
 
-from collections.abc import Sequence
 from ctypes import byref, c_int64, c_void_p
 
 import torch
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import curves, library
-from ...values import plain
-from .arguments import DTYPES, dense, threads
+from ...contract import Levels, Tensors
+from ...library import CODES, dense
+from ...usual import plain
 
 
 def lookup(keys: Tensor, queries: Tensor, isa: str | None = None) -> Tensor:
@@ -19,7 +20,7 @@ def lookup(keys: Tensor, queries: Tensor, isa: str | None = None) -> Tensor:
     return rows
 
 
-def group(keys: Tensor, columns: Sequence[Tensor], isa: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def group(keys: Tensor, columns: Tensors, isa: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return the distinct keys, the group of each row and the row picked from each group."""
     keys = dense("keys", keys, torch.int64)
     kept = []
@@ -29,15 +30,13 @@ def group(keys: Tensor, columns: Sequence[Tensor], isa: str | None = None) -> tu
     unique, owner, picks = (library.empty(keys.shape, torch.int64) for _ in range(3))
     groups = c_int64()
     strides = [column.stride(0) * column.element_size() for column in kept]
-    dtypes = [DTYPES[column.dtype] for column in kept]
+    dtypes = [CODES[column.dtype] for column in kept]
     arrays = library.pointers(kept), library.integers(dtypes), library.integers(strides)
     library.call("group", threads(), len(keys), keys, len(kept), *arrays, unique, owner, picks, byref(groups))
     return unique[: groups.value].clone(), owner, picks[: groups.value].clone()
 
 
-def octree(
-    keys: Tensor, levels: int, isa: str | None = None
-) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+def octree(keys: Tensor, levels: int, isa: str | None = None) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
     keys = dense("keys", keys, torch.int64)
     counts = (c_int64 * (curves.BITS + 1))()

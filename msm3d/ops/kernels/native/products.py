@@ -7,14 +7,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch import get_num_threads as threads
 
 from ... import library
 from ...contract import Epilogue, Norm
 from ...derivatives import Operation, first, learning
-from ...library import ISAS, address
+from ...library import CODES, ISAS, address, dense
 from ...table import Table
-from ...values import plain
-from .arguments import DTYPES, dense, threads
+from ...usual import plain
 from .epilogue import Rule, finish_gradient, prepared
 from .instructions import chosen
 
@@ -64,7 +64,8 @@ class _Product(Operation):
 
     @staticmethod
     def backward(ctx, grad: Tensor, _):
-        rule, table, (need_x, need_weight), need_finish = ctx.rule, ctx.table, *_split(ctx.needs_input_grad)
+        rule, table = ctx.rule, ctx.table
+        _, _, need_x, need_weight, _, *need_finish = ctx.needs_input_grad
 
         def compute(grad: Tensor, x: Tensor, weight: Tensor, product: Tensor | None, *finish: Tensor | None):
             bare = Rule(rule.isa)
@@ -83,11 +84,6 @@ class _Product(Operation):
 
         grad_x, grad_weight, *grads = first(compute, grad, *ctx.saved_tensors)
         return None, None, grad_x, grad_weight, None, *grads, grad if need_finish[4] else None
-
-
-def _split(needed: Sequence[bool]) -> tuple[Sequence[bool], Sequence[bool]]:
-    """Return which gradients of x and weight are needed, and which of what follows them."""
-    return needed[2:4], needed[5:]
 
 
 def _product(
@@ -112,7 +108,7 @@ def _product(
     strides = (0, weight.stride(1), weight.stride(0)) if table is None else weight.stride()
     pairs, *listed = _pairs(table, len(x))
     arguments = library.Product(
-        *(threads(), len(x), m, k, c, DTYPES[weight.dtype], DTYPES[rows.dtype], rows.shape[1], *strides),
+        *(threads(), len(x), m, k, c, CODES[weight.dtype], CODES[rows.dtype], rows.shape[1], *strides),
         *(address(tensor) for tensor in (rows, weight, rule.factor, rule.scale)),
         pairs,
         *(address(tensor) for tensor in (out, product)),
@@ -133,7 +129,7 @@ def _weight_gradient(rule: Rule, x: Tensor, grad: Tensor, weight: Tensor, table:
     pairs, *listed = _pairs(table, len(a))
     arguments = library.WeightGradient(
         *(threads(), len(a), len(b), 1 if table is None else table.rows.shape[1], a.shape[1], b.shape[1]),
-        *(DTYPES[weight.dtype if rounded else torch.float32], DTYPES[a.dtype], DTYPES[b.dtype]),
+        *(CODES[weight.dtype if rounded else torch.float32], CODES[a.dtype], CODES[b.dtype]),
         *(address(tensor) for tensor in (a, b)),
         pairs,
         address(total),

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ...derivatives import Operation
 
-QUERIES = 128
-"""Rows of one block: small enough to waste little outside the window."""
+QUERIES = 128  # rows of one block: small enough to waste little outside the window
 
 
 def attend(qkv: Tensor, offsets: Sequence[int], window: int, dropout: float = 0.0, seed: int = 0) -> Tensor:

@@ -1,21 +1,19 @@
 """Descriptors: weighted sums of rows of each level, side by side."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...contract import Tensors
 from ...derivatives import learning
 
-BLEND_ROWS = 1 << 11
-"""Rows of descriptors written at a time."""
+BLEND_ROWS = 1 << 11  # rows of descriptors written at a time
 
 
 def blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
+    features: Tensors,
+    rows: Tensors,
+    weights: Tensors,
     owner: Tensor | None,
     dtype: torch.dtype,
     out: Tensor | None = None,

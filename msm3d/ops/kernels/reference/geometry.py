@@ -1,11 +1,13 @@
 """Tables between voxels by sorting and searching."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ... import curves
+from ...contract import Levels, Tensors
 
 
 def lookup(keys: Tensor, queries: Tensor) -> Tensor:
@@ -16,7 +18,7 @@ def lookup(keys: Tensor, queries: Tensor) -> Tensor:
     return torch.where(keys[rows] == queries, rows, -1).to(torch.int32)
 
 
-def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def group(keys: Tensor, columns: Tensors) -> tuple[Tensor, Tensor, Tensor]:
     """Return the distinct keys, the group of each row and the row picked from each group."""
     unique, owner = torch.unique(keys, return_inverse=True)
     left = torch.arange(len(keys), device=keys.device)
@@ -30,25 +32,33 @@ def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
     return unique, owner, picks
 
 
-def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
+    return grown(keys, levels, _finer_neighbours)
+
+
+def grown(keys: Tensor, levels: int, finer: Callable[..., Tensor]) -> Levels:
+    """Return what `octree` does; `finer` makes the neighbours of a level from those of the coarser one."""
+    changed = [keys[1:] >> 3 * level != keys[:-1] >> 3 * level for level in range(1, levels)]
+    counts = torch.stack([c.sum() for c in changed]).tolist() if changed else []  # on a GPU the host waits here alone
     chain: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
     fine, children = keys, None
-    for _ in range(levels - 1):
-        coarse, parents = torch.unique_consecutive(fine >> 3, return_inverse=True)
-        chain.append((fine, parents.to(torch.int32), children))
-        children = fine.new_full((len(coarse), 8), -1, dtype=torch.int32)
-        children[parents, fine & 7] = torch.arange(len(fine), dtype=torch.int32, device=fine.device)
+    for count in counts:
+        size = count + 1 if len(keys) else 0
+        parents = F.pad((fine[1:] >> 3 != fine[:-1] >> 3).cumsum(0), (min(len(fine), 1), 0))
+        coarse = fine.new_empty(size).scatter_(0, parents, fine >> 3)
+        chain.append((fine, parents.int(), children))
+        rows = torch.arange(len(fine), dtype=torch.int32, device=fine.device)
+        children = fine.new_full((size * 8,), -1, dtype=torch.int32)
+        children = children.scatter_(0, parents * 8 + (fine & 7), rows).view(size, 8)
         fine = coarse
     chain.append((fine, None, children))
-
-    neighbours = root_neighbours(fine, levels - 1)
-    tables = [(*chain[-1], neighbours)]
-    for level in range(levels - 2, -1, -1):
-        keys, parents, _ = chain[level]
-        neighbours = _finer_neighbours(keys, parents, chain[level + 1][2], neighbours)
-        tables.append((*chain[level], neighbours))
-    return tables[::-1]
+    neighbours = lookup(fine, curves.around(fine, levels - 1))
+    found = [(*chain[-1], neighbours)]
+    for (keys, parents, below), (_, _, children) in zip(chain[-2::-1], chain[:0:-1], strict=True):
+        neighbours = finer(keys, parents, children, neighbours)
+        found.append((keys, parents, below, neighbours))
+    return found[::-1]
 
 
 def corners(
@@ -68,15 +78,6 @@ def corners(
     x, y, z = torch.stack([1 - high, high], 2).unbind(1)
     weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
     return neighbours.flatten()[rows[:, None] + steps], weights.flatten(1)
-
-
-def root_neighbours(keys: Tensor, level: int) -> Tensor:
-    """Neighbours (m, 27) of a level that has no coarser one: by search."""
-    cells = curves.cells(keys, level)
-    steps = torch.tensor([(0, x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
-    around = cells[:, None] + steps.to(cells)
-    inside = (around[..., 1:] >= 0).all(-1) & (around[..., 1:] < 1 << curves.BITS - level).all(-1)
-    return lookup(keys, torch.where(inside, curves.morton(around, level), -1))
 
 
 # Around a voxel in octant q of its parent, slot s is octant _OCTANT[q, s] of the parent's neighbour _PARENT[q, s].

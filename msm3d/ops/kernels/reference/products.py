@@ -10,8 +10,7 @@ from ...contract import Epilogue, Norm
 from ...derivatives import Operation, learning
 from ...table import Table
 
-ROW_BUDGET = 1 << 18
-"""Values of one chunk of rows: what a core's cache holds beside the products."""
+ROW_BUDGET = 1 << 18  # values of one chunk of rows: what a core's cache holds beside the products
 PLAIN = Epilogue()
 
 
@@ -82,10 +81,10 @@ def _products(x: Tensor, weight: Tensor, table: Tensor) -> Iterator[tuple[slice,
 
 def turned(table: Tensor, n: int) -> Tensor:
     """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
-    rows, slots = (table >= 0).nonzero(as_tuple=True)
-    back = table.new_full((n, table.shape[1]), -1)
-    back[table[rows, slots].long(), slots] = rows.to(table.dtype)
-    return back
+    m, k = table.shape
+    back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
+    rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
+    return back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
 
 
 class _Conv(Operation):

@@ -1,33 +1,30 @@
 """The operations on NVIDIA GPUs through Triton, which comes with torch's CUDA builds; forward and backward.
 
-CHECKED BY INTERPRETER AND COMPILER ONLY: every kernel agrees with `reference` in Triton's interpreter and compiles for
-the GPUs of compute capability 8.0 and 9.0, but none has run on a GPU yet, and no speed has been measured. Before its
-first use on a GPU the backend therefore compares itself with `reference` there, see `why_not`.
+CHECKED BY INTERPRETER AND COMPILER ONLY (for compute capability 8.0 and 9.0): no kernel has run on a GPU yet, no speed
+has been measured. Before its first use on a GPU the backend therefore compares itself with `reference`, see `why_not`.
 
 The same input gives the same bits again on one GPU: nothing is added atomically, and block sizes are chosen by the
 sizes of the operands. A batch equals its scenes up to rounding. Weights of float32, float16 or bfloat16 are multiplied
 as they are, with float32 sums; float32 exactly, or as TF32 where torch was told so for its own products
-(`torch.backends.cuda.matmul`) or with `precision="tf32"` ("tf32x3" is three such products, nearly exact). Tables
-are not searched for rows beyond the last, for which the host would have to wait: those
-count as absent.
+(`torch.backends.cuda.matmul`) or with `precision="tf32"` ("tf32x3" is three such products, nearly exact). Rows beyond
+the last count as absent: to search tables for them, the host would have to wait.
 
 The first call in a process compiles the kernels for the network's sizes, which Triton keeps on disk for later ones.
 Dropout draws other numbers than `reference` does from the same seed.
 """
 
 import functools
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...._util.words import warn
-from ...contract import Epilogue, Norm
+from ...contract import Epilogue, Levels, Norm, Tensors
 from ...table import Table
-from ...values import plainly
-from .. import reference
+from ...usual import plainly
+from .. import gpu, reference
+from ..reference.geometry import grown
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -38,10 +35,8 @@ def why_not(device: torch.device) -> str | None:
     The example runs once per process and GPU. Where it disagrees or fails there is a warning, once, and a backend that
     was not named falls back to the next.
     """
-    if device.type != "cuda":
-        return f"the triton backend runs on NVIDIA GPUs, not on {device.type}."
-    if not torch.cuda.is_available():
-        return f"there is no CUDA device, or torch {torch.__version__} was built without CUDA; see pytorch.org."
+    if reason := gpu.missing("triton", device):
+        return reason
     if torch.version.cuda is None:
         return "the triton backend is for NVIDIA GPUs, and this torch is built for another maker's."
     if find_spec("triton") is None:
@@ -56,24 +51,17 @@ def why_not(device: torch.device) -> str | None:
 
 @functools.cache
 def _why_not_on(index: int) -> str | None:
-    name = torch.cuda.get_device_name(index)
-    try:
+    def wrong() -> str | None:
         from ... import triton as ops
         from .agreement import disagreement
 
-        wrong = disagreement(ops, torch.device("cuda", index))
-    except Exception as e:  # whatever a compiler or a driver may raise
-        said = (str(e).splitlines() or [""])[0]
-        reason = f"the triton backend cannot run on {name}: {type(e).__name__}: {said}"
-    else:
-        if wrong is None:
-            return None
-        reason = f"the triton backend computes {wrong} wrongly on {name}."
-    warn(f"{reason} It is not used; please report this with the output of `msm3d check`.")
-    return reason
+        return disagreement(ops, torch.device("cuda", index))
+
+    cure = "It is not used; please report this with the output of `msm3d check`."
+    return gpu.unusable("the triton backend", index, wrong, cure)
 
 
-def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def group(keys: Tensor, columns: Tensors) -> tuple[Tensor, Tensor, Tensor]:
     """Group points where they are: on the CPU by the backend that is best there."""
     if keys.device.type == "cpu":
         from ... import backend
@@ -82,11 +70,11 @@ def group(keys: Tensor, columns: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tens
     return reference.group(keys, columns)
 
 
-def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
+def octree(keys: Tensor, levels: int) -> Levels:
     """Return each level's keys, parents, children and neighbours."""
-    from . import geometry
+    from .geometry import finer
 
-    return geometry.octree(keys, levels)
+    return grown(keys, levels, finer)
 
 
 @plainly
@@ -112,13 +100,7 @@ def linear(
 
 @plainly
 def conv(
-    x: Tensor,
-    weight: Tensor,
-    table: Table,
-    pre_norm: Norm | None,
-    epilogue: Epilogue,
-    *,
-    precision: str | None = None,
+    x: Tensor, weight: Tensor, table: Table, pre_norm: Norm | None, epilogue: Epilogue, *, precision: str | None = None
 ) -> Tensor:
     """Return the sums over the slots of x[table] weight, finished."""
     from . import launch, products
@@ -148,12 +130,7 @@ def attend(
 
 @plainly
 def blend(
-    features: Sequence[Tensor],
-    rows: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    owner: Tensor | None,
-    dtype: torch.dtype,
-    out: Tensor | None,
+    features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype, out: Tensor | None
 ) -> Tensor:
     """Return the sums of each level's rows times their weights, side by side."""
     from . import blending

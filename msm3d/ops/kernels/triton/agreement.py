@@ -1,11 +1,10 @@
 """The comparison with `reference` that a GPU has to pass before the backend is used on it."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ... import Backend, reference
+from .. import gpu
 
 
 def disagreement(ops: Backend, device: torch.device) -> str | None:
@@ -26,8 +25,8 @@ def disagreement(ops: Backend, device: torch.device) -> str | None:
     finish = {"activation": "gelu", "norm": ("rmsnorm", scale, None), "gamma": gamma, "residual": residual}
     corners, shares = table[:, 9:17].contiguous(), torch.rand(m, 8, generator=random).to(device)
     owner = torch.randint(0, m, (2 * m,), generator=random).to(device)
-    exact = {"precision": "ieee"}
-    examples: dict[str, tuple[Callable[..., Tensor], list[Tensor], dict[str, str], float]] = {
+    exact, layernorm = {"precision": "ieee"}, ("layernorm", scale[:40], shift[:40])
+    examples: dict[str, gpu.Example] = {
         "convolutions": (
             lambda ops, **how: ops.conv(x, weight, table, bias, **finish, **how),
             [x, weight, bias, scale, gamma],
@@ -36,24 +35,8 @@ def disagreement(ops: Backend, device: torch.device) -> str | None:
         ),
         "bfloat16 convolutions": (lambda ops: ops.conv(x, weight.bfloat16(), table), [x, weight], {}, 2e-2),
         "linear layers": (lambda ops: ops.linear(x, dense, activation="geglu"), [x, dense], {}, 2e-3),
-        "norms": (
-            lambda ops: ops.normalize(x, ("layernorm", scale[:40], shift[:40])),
-            [x, scale, shift],
-            {},
-            2e-3,
-        ),
+        "norms": (lambda ops: ops.normalize(x, layernorm), [x, scale, shift], {}, 2e-3),
         "attention": (lambda ops, **how: ops.attend(qkv, (0, 70, m), 30, **how), [qkv], exact, 2e-3),
         "descriptors": (lambda ops: ops.blend([x], [corners], [shares], owner), [x], {}, 2e-3),
     }
-    for name, (run, leaves, how, tolerance) in examples.items():
-        with torch.enable_grad():
-            theirs = run(reference)
-            ours = run(ops, **how)
-            way = torch.randn(theirs.shape, generator=random).to(device)
-            pairs = [(ours, theirs), *zip(*(torch.autograd.grad(y, leaves, way) for y in (ours, theirs)), strict=True)]
-        with torch.no_grad():
-            pairs.append((run(ops, **how), theirs))  # without gradients all is done in one pass
-        for a, b in ((a.detach(), b.detach()) for a, b in pairs):
-            if not (a - b).abs().max() <= tolerance * max(1.0, float(b.abs().max())):
-                return name
-    return None
+    return gpu.disagreement(ops, examples, random)

@@ -15,10 +15,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ...derivatives import Closed, once
-from .launch import on, padded
+from ..gpu import on
+from .launch import padded
 
-ROWS = 64
-"""Queries of a block, and keys that it looks at in one step; and the other way round on the way back."""
+ROWS = 64  # queries of a block, and keys that it looks at in one step; and the other way round on the way back
 
 
 @triton.jit

@@ -2,15 +2,15 @@
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ...contract import Tensors
 from ...derivatives import Closed, once
-from .launch import on, padded
+from ..gpu import on
+from .launch import padded
 
 ROWS = 16
 
@@ -57,13 +57,8 @@ def summed(
 ) -> Tensor:
     """Return (size, channels) float32: per row i the sum of those rows of `source` that `rows` sends to i, in order.
 
-    Args:
-        source: contiguous (n, width).
-        rows: (n,) or (n, k) where each row of `source` goes, -1 for nowhere.
-        size: rows of the result.
-        weights: of the shape of `rows`.
-        first: first of the columns that are summed.
-        channels: how many they are; all by default.
+    `rows` (n,) or (n, k) says where each row of `source` (n, width), contiguous, goes, -1 for nowhere, and `weights` of
+    its shape how much of it. Summed are `channels` columns from `first` on, all by default.
     """
     channels = source.shape[1] if channels is None else channels
     out = source.new_zeros(size, channels, dtype=torch.float32)
@@ -80,9 +75,7 @@ def summed(
     return out
 
 
-def blended(
-    features: Sequence[Tensor], rows: Sequence[Tensor], weights: Sequence[Tensor], owner: Tensor | None, out: Tensor
-) -> Tensor:
+def blended(features: Tensors, rows: Tensors, weights: Tensors, owner: Tensor | None, out: Tensor) -> Tensor:
     """Fill `out` (n, sum of c_l), contiguous, and return it."""
     n, width = out.shape
     first = 0
@@ -103,12 +96,7 @@ class Blend(Closed):
 
     @staticmethod
     def forward(
-        ctx,
-        rows: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        owner: Tensor | None,
-        dtype: torch.dtype,
-        *features: Tensor,
+        ctx, rows: Tensors, weights: Tensors, owner: Tensor | None, dtype: torch.dtype, *features: Tensor
     ) -> Tensor:
         """Return (n, sum of c_l)."""
         n = len(rows[0]) if owner is None else len(owner)

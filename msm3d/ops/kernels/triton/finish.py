@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...contract import Epilogue
 from ...derivatives import Closed, once
-from .launch import on, padded
+from ..gpu import on
+from .launch import padded
 
 VALUES = 4096  # of one tile of rows
 PROGRAMS = 512  # that sum up the parameters' gradients, each its share of the rows

@@ -1,15 +1,13 @@
-"""Tables on the device of the keys: the host waits once, for the sizes of all levels together."""
+"""Tables on the device of the keys."""
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..reference.geometry import root_neighbours
-from .launch import on
+from ..gpu import on
 
 ROWS = 64
 
@@ -32,31 +30,12 @@ def _finer_neighbours(keys, parents, children, neighbours, out, m, ROWS: tl.cons
     tl.store(out + rows[:, None] * 27 + slot, found, inside)
 
 
-def octree(keys: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None, Tensor | None, Tensor]]:
-    """Return what `reference.octree` does."""
-    changed = [(keys[1:] >> 3 * level != keys[:-1] >> 3 * level) for level in range(1, levels)]
-    counts = torch.stack([c.sum() for c in changed]).tolist() if changed else []
-    chain: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
-    fine, children = keys, None
-    for count in counts:
-        size = count + 1 if len(keys) else 0
-        parents = F.pad((fine[1:] >> 3 != fine[:-1] >> 3).cumsum(0), (min(len(fine), 1), 0))
-        coarse = fine.new_empty(size).scatter_(0, parents, fine >> 3)
-        chain.append((fine, parents.int(), children))
-        rows = torch.arange(len(fine), dtype=torch.int32, device=fine.device)
-        children = fine.new_full((size * 8,), -1, dtype=torch.int32)
-        children = children.scatter_(0, parents * 8 + (fine & 7), rows).view(size, 8)
-        fine = coarse
-    chain.append((fine, None, children))
-    neighbours = root_neighbours(fine, levels - 1)
-    tables = [(*chain[-1], neighbours)]
-    for (keys, parents, below), (_, _, children) in zip(chain[-2::-1], chain[:0:-1], strict=True):
-        around = torch.empty(len(keys), 27, dtype=torch.int32, device=keys.device)
-        if len(keys):
-            with on(keys):
-                _finer_neighbours[(triton.cdiv(len(keys), ROWS),)](
-                    keys, parents, children, neighbours, around, len(keys), ROWS=ROWS
-                )
-        tables.append((keys, parents, below, around))
-        neighbours = around
-    return tables[::-1]
+def finer(keys: Tensor, parents: Tensor, children: Tensor, neighbours: Tensor) -> Tensor:
+    """Return the neighbours (m, 27) of a level from those of the next coarser one."""
+    around = torch.empty(len(keys), 27, dtype=torch.int32, device=keys.device)
+    if len(keys):
+        with on(keys):
+            _finer_neighbours[(triton.cdiv(len(keys), ROWS),)](
+                keys, parents, children, neighbours, around, len(keys), ROWS=ROWS
+            )
+    return around

@@ -2,20 +2,12 @@
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import triton
-from torch import Tensor
 
 from ....errors import InputError
 
 PRECISIONS = ("ieee", "tf32", "tf32x3")
-
-
-def on(tensor: Tensor) -> AbstractContextManager:
-    """Return a context in which kernels start on the device of `tensor`, whichever GPU is the current one."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def padded(size: int, least: int = 16, most: int = 1 << 20) -> int:

@@ -15,12 +15,13 @@ from torch import Tensor
 from ...contract import Epilogue
 from ...derivatives import Closed, once
 from ...table import Table
+from ..gpu import on
+from ..reference.products import turned
 from . import tables
 from .finish import Rule, finished
-from .launch import on, padded
+from .launch import padded
 
-FUSED = 128
-"""Widest row that a program holds, so that a norm can follow in the same pass."""
+FUSED = 128  # widest row that a program holds, so that a norm can follow in the same pass
 
 
 @triton.jit
@@ -89,30 +90,18 @@ def _weight_gradient(
     tl.store(at, total, (channels < c)[:, None] & (cols < d)[None])
 
 
-def product(
-    x: Tensor,
-    weight: Tensor,
-    table: Table,
-    precision: str,
-    dtype: torch.dtype,
-    epilogue: Epilogue,
-) -> Tensor:
+def product(x: Tensor, weight: Tensor, table: Table, precision: str, dtype: torch.dtype, epilogue: Epilogue) -> Tensor:
     """Return (m, d): the sums over the slots of `table` (m, k) of rows of `x` (n, c) times `weight` (k, c, d).
 
-    Args:
-        x: contiguous, of the weight's dtype.
-        weight: any view.
-        table: contiguous.
-        precision: of products of float32.
-        dtype: of the result.
-        epilogue: what follows but geglu; a norm of at most `FUSED` channels only.
+    `x`, of the weight's dtype, and the table are contiguous, the weight is any view. What follows is anything but
+    geglu, and a norm of at most `FUSED` channels.
     """
     (m, k), (_, c, d) = table.rows.shape, weight.shape
     out = x.new_empty(m, d, dtype=dtype)
     if not m:
         return out
     sizes = block_sizes(m, c, d, x.dtype, precision)
-    walk, rule = tables.blocks(table, sizes["ROWS"]), Rule.of(epilogue)
+    walk, rule = table.pairs(tables.blocks, sizes["ROWS"]), Rule.of(epilogue)
     parameters = [None if t is None else t.detach().contiguous() for t in epilogue.tensors]
     columns = triton.cdiv(d, sizes["COLS"])
     with on(x):
@@ -181,8 +170,8 @@ class Conv(Closed):
         grad = grad.to(weight.dtype).contiguous()
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            back, turned = weight.transpose(1, 2), table.transposed(len(x), tables.turned)
-            grad_x = product(grad, back, turned, ctx.precision, ctx.dtype, Epilogue())
+            back, there = weight.transpose(1, 2), table.transposed(len(x), turned)
+            grad_x = product(grad, back, there, ctx.precision, ctx.dtype, Epilogue())
         if ctx.needs_input_grad[1]:
             grad_weight = weight_gradient(x, grad, table, ctx.precision).to(weight.dtype)
         return grad_x, grad_weight, None, None

@@ -13,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...table import Table
-
-BITS = 62
-"""Slots that the sorting tells apart; those of one table are 27 at most in the network."""
+BITS = 62  # slots that the sorting tells apart; those of one table are 27 at most in the network
 
 
 @dataclass(frozen=True)
@@ -24,22 +21,14 @@ class Blocks:
     """Output rows in blocks of `rows`, and what each block reads."""
 
     rows: int
-    order: Tensor
-    """(m,) int64: output row of each place."""
-    inputs: Tensor
-    """(blocks, k, rows) int32: input row of each place in the block's i-th slot, or -1."""
-    slots: Tensor
-    """(blocks, k) int32: the block's slots, those that any of its rows has first, ascending."""
-    counts: Tensor
-    """(blocks,) int32: how many those are."""
+    order: Tensor  # (m,) int64: output row of each place
+    inputs: Tensor  # (blocks, k, rows) int32: input row of each place in the block's i-th slot, or -1
+    slots: Tensor  # (blocks, k) int32: the block's slots, those that any of its rows has first, ascending
+    counts: Tensor  # (blocks,) int32: how many those are
 
 
-def blocks(table: Table, rows: int) -> Blocks:
-    """Return the blocks of `rows` output rows of a table (m, k), made at most once."""
-    return table.pairs(_blocks, rows)
-
-
-def _blocks(table: Tensor, rows: int) -> Blocks:
+def blocks(table: Tensor, rows: int) -> Blocks:
+    """Return the blocks of `rows` output rows of a table (m, k)."""
     m, k = table.shape
     there = table >= 0
     rarity = there.sum(0).argsort(descending=True, stable=True).argsort().clamp_(max=BITS)
@@ -49,14 +38,6 @@ def _blocks(table: Tensor, rows: int) -> Blocks:
     slots = (~used).to(torch.uint8).argsort(dim=1, stable=True)
     inputs = inputs.gather(1, slots[:, :, None].expand(-1, -1, rows)).contiguous()
     return Blocks(rows, order, inputs, slots.int().contiguous(), used.sum(1, dtype=torch.int32).contiguous())
-
-
-def turned(table: Tensor, n: int) -> Tensor:
-    """Return the table (n, k) of the opposite direction: where input row i goes, slot by slot."""
-    m, k = table.shape
-    back = table.new_full((n + 1, k), -1)  # what is absent goes to a last row that is dropped
-    rows = torch.arange(m, dtype=table.dtype, device=table.device)[:, None].expand(m, k)
-    return back.scatter_(0, torch.where(table < 0, n, table.clamp(max=n)).long(), rows)[:n]
 
 
 def pairs(table: Tensor) -> tuple[Tensor, Tensor]:
