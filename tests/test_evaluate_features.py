@@ -11,7 +11,7 @@ import msm3d
 from msm3d import PointCloud
 from msm3d.errors import InputError
 from msm3d.evaluate import FeatureCache, LinearProbe, ModelFeatures, RawFeatures, random_network
-from msm3d.evaluate.hashes import input_hash, model_hash, scene_hash
+from msm3d.tasks.fingerprint import input_hash, model_hash, scene_hash
 from tests.conftest import make_scene
 
 

@@ -16,10 +16,10 @@ from msm3d import backbones, evaluate, weights
 from msm3d.backbones import Inputs, Regularisation, Released, build, families, family, record, shape_of
 from msm3d.backbones.hunet import BackboneConfig
 from msm3d.errors import InputError, WeightsError
-from msm3d.evaluate.hashes import model_hash
 from msm3d.pretrain import PretrainConfig, pretrain
 from msm3d.sparse.hierarchy import Hierarchy
 from msm3d.sparse.interpolate import SAMPLINGS
+from msm3d.tasks.fingerprint import model_hash
 from msm3d.weights.store import CONFIG
 from tests.conftest import make_scene, voxel_keys
 from tests.toy_family import Toy, ToyShape

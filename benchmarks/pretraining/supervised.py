@@ -18,10 +18,10 @@ import torch
 
 from msm3d.evaluate import Dataset, Scene, SupervisedSettings, open_dataset, probe, train_supervised
 from msm3d.evaluate.cache import shuffled
-from msm3d.evaluate.hashes import input_hash, scene_hash
 from msm3d.evaluate.protocols import few_scenes
 from msm3d.pretrain.config import ROOMS
 from msm3d.scan.cloud import PointCloud
+from msm3d.tasks.fingerprint import input_hash, scene_hash
 
 ALL = (1.0, None)
 LIMITS = {

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     """Learn features."""
     from .._util.devices import device_of
     from ..evaluate import open_dataset
-    from ..evaluate.judge import judge
+    from ..evaluate.probing import judge
     from ..model import load
     from ..pretrain import named, pretrain
     from ..pretrain.sources import scenes

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
-from .._util.words import choices
 from ..tasks import TASKS
 from . import arguments
-from .arguments import NUMBERS, several, whole
+from .arguments import NUMBERS, several, typed, whole
 from .display import Display
 from .parser import declared
 
@@ -23,8 +22,8 @@ def add(verbs: Any) -> None:
     verb.option("dataset", about, metavar="DATA")
     verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
     arguments.add_model(verb)
-    about = "what is judged: %(choices)s (default segmentation)"
-    verb.option("--task", about, _task, default="segmentation", choices=TASKS, metavar="TASK")
+    about, task = "what is judged: %(choices)s (default segmentation)", typed(lambda name: TASKS[name].name)
+    verb.option("--task", about, task, default="segmentation", choices=TASKS, metavar="TASK")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
     verb.flag("--levels", "also each level alone, and all but each")
     about = "share to learn from, or several: 1,0.1,0.05"
@@ -39,12 +38,6 @@ def add(verbs: Any) -> None:
     verb.option("--splits", "folder with ScanNet's lists of scenes")
     verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
     verb.quiet()
-
-
-def _task(name: str) -> str:
-    if name not in TASKS:
-        raise argparse.ArgumentTypeError(f"unknown task {name!r}; {choices(name, list(TASKS))}")
-    return name
 
 
 def _spare_data(output: Path, dataset: str) -> None:

@@ -12,8 +12,8 @@ from ..errors import InputError
 from ..scan.cloud import PointCloud
 from ..tasks import Task
 from ..tasks import task as by_name
+from ..tasks.fingerprint import input_hash
 from .features import Features
-from .hashes import input_hash
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..model import Model
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed
-from .hashes import model_hash
+from ..tasks.fingerprint import model_hash
 
 FLOOR = 0.01  # the share of points that lie below the floor of a scan: stray ones
 

@@ -1,9 +1,10 @@
 """`probe`: the whole of an evaluation, from two splits and some models to a report."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
@@ -12,16 +13,16 @@ import numpy as np
 
 from .._util.stages import hidden
 from .._util.words import choices
-from ..datasets import Dataset
+from ..datasets import Dataset, Scene
 from ..errors import InputError
 from ..model import Model
 from ..tasks import Tally, Task
 from ..tasks import task as by_name
+from ..tasks.fingerprint import joined_hash, scene_hash
 from ..tasks.heads.base import Head
 from . import protocols
 from .cache import FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
-from .hashes import joined_hash, scene_hash
 from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
 BASELINES = ("raw", "random")
@@ -261,6 +262,28 @@ class Comparison:
         from tqdm import tqdm
 
         return tqdm(items, desc=what, delay=1, leave=False, dynamic_ncols=True, disable=hidden(self.progress))
+
+
+def judge(train: Dataset, test: Dataset, *, sample: int = 500) -> Callable[[Model], dict[str, float]]:
+    """Return a function from a model to the mIoU, in percent, of its nearest-neighbour probe.
+
+    Scenes are read, or made, once and held, so few of them are best; they are for watching a run, and what chooses by
+    them must be reported on others. Of those of `train`, `sample` points each are learned from.
+    """
+
+    def held(split: Dataset) -> Dataset:
+        clouds = dict(split)
+        return replace(
+            split, scenes=tuple(Scene(one.name, partial(clouds.__getitem__, one.name)) for one in split.scenes)
+        )
+
+    splits = held(train), held(test)
+
+    def judged(model: Model) -> dict[str, float]:
+        report = probe(*splits, {"model": model}, protocol="knn", baselines=[], sample=sample)
+        return {"knn miou": round(100 * report.miou("model", "knn k=20"), 2)}
+
+    return judged
 
 
 def _sources(

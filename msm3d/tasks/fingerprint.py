@@ -1,4 +1,4 @@
-"""Which descriptors a head was fitted on: it may not be given those of another network, or of other levels."""
+"""What descriptors and results were made with: the network and its levels, a scene, its labels."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ import torch
 from ..backbones import record
 from ..errors import InputError, quoted
 from ..model import Model
+from ..scan.cloud import PointCloud
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +88,35 @@ def model_hash(model: Model) -> str:
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def scene_hash(cloud: PointCloud) -> str:
+    """Return 64 hexadecimal digits of positions and labels: two scenes with the same ones are the same scene.
+
+    >>> cloud = PointCloud.of({"coord": np.zeros((1, 3)), "segment": np.array([4])})
+    >>> scene_hash(cloud)[:8]
+    '09ba4ca9'
+    """
+    return _digest(cloud, ("coord", "segment"))
+
+
+def input_hash(cloud: PointCloud) -> str:
+    """Return 64 hexadecimal digits of all that features and their labels come from."""
+    return _digest(cloud, ("coord", "color", "normal", "segment"))
+
+
+def joined_hash(hashes: list[str]) -> str:
+    """Return one hash of several, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def _digest(cloud: PointCloud, fields: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in fields:
+        values = getattr(cloud, name)
+        digest.update(f"{name} {None if values is None else values.shape} ".encode())
+        if values is not None:
+            values = values.astype(np.int64) if name == "segment" else values
+            digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """The log of a run: a JSON line now and then, TensorBoard's files where that is installed, and a live bar."""
 
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,11 +34,10 @@ class Record(AbstractContextManager["Record"]):
         self.path, self.every, self.steps = path, every, steps
         with refusals(path):
             self.file = path.open("a", encoding="utf-8")
-        try:
+        self.board = None
+        with suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.board = None
-        else:
+
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=hidden(shown))
         self.clock, self.timed = perf_counter(), start

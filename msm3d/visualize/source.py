@@ -52,7 +52,9 @@ class Source:
             for i, scan in enumerate(scans):
                 with stages.of(scan):
                     _tell_of_features(scan)
-                    cloud = completed(as_cloud(scan, replace(self.options, spacing=model.config.inputs.voxel_size)))
+                    cloud = completed(
+                        as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size))
+                    )
                     cloud = replace(cloud, total=None)  # only what is there can be shown
                     if len(cloud) * width * 2 < memory.available() // 4:
                         out = np.empty((len(cloud), width), np.float16)
@@ -77,7 +79,7 @@ class Source:
             raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
         clouds, features = [], []
         for scan, one in zip(scans, kept, strict=True):
-            cloud = as_cloud(scan, one.options(scan, self.options))
+            cloud = as_cloud(scan, options=one.options(scan, self.options))
             features.append(one.rows_of(cloud, scan))
             # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
             normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal

@@ -20,7 +20,6 @@ DEFAULT = "rooms"  # the release that comes with the package, and that `load()` 
 _RELEASES = Path(__file__).with_name("releases.json")
 _BUNDLED = Path(__file__).with_name("bundled")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +156,7 @@ def resolve(
         raise WeightsError(f"unknown weights {text!r}; {end}")
     if os.path.isdir(text):
         return _unrevised(Path(text), revision, text)
-    if is_text and _REPO.fullmatch(text):
+    if is_text and hub.names_repository(text):
         return fetch(text, revision, None)
     raise WeightsError(f"there is no directory {text!r}; give one that holds {CONFIG} and {MODEL}.")
 
@@ -210,8 +209,6 @@ def push(
     Raises:
         WeightsError: the directory holds no intact model, or the Hub refuses.
     """
-    if not _REPO.fullmatch(repo):
-        raise InputError(f"{repo!r} cannot name a repository of the Hugging Face Hub; give owner/name.")
     read(directory)
     options = {"private": private, "token": token, "message": commit_message or "Upload a model of msm3d"}
     return hub.upload(Path(directory), repo, files=[CONFIG, MODEL, CARD], **options)
@@ -249,19 +246,17 @@ def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool
     directory = hub.file(repo, CONFIG, revision, refresh=refresh, **options).parent  # named after the commit
     meta = metadata(directory)  # before the large file: other programs' models end here
     expected = pinned or meta["sha256"]
-    model = hub.file(repo, MODEL, directory.name, **options)
-    if (found := sha256(model)) == expected:
-        return directory
-    if options["local_files_only"] or hub.offline():
-        raise WeightsError(
-            f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
-            f"fetch it again with `msm3d download {repo}` while online."
-        )
-    model = hub.file(repo, MODEL, directory.name, force=True, **options)
-    if (found := sha256(model)) != expected:
-        deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
-        raise WeightsError(
-            f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
-            f"download it again, and if that does not help, tell the owner of {repo}."
-        )
-    return directory
+    for force in (False, True):
+        model = hub.file(repo, MODEL, directory.name, force=force, **options)
+        if (found := sha256(model)) == expected:
+            return directory
+        if options["local_files_only"] or hub.offline():
+            raise WeightsError(
+                f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
+                f"fetch it again with `msm3d download {repo}` while online."
+            )
+    deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
+    raise WeightsError(
+        f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
+        f"download it again, and if that does not help, tell the owner of {repo}."
+    )

@@ -11,6 +11,7 @@ from ..errors import InputError, WeightsError, cut, quoted
 
 # a branch, tag or commit; never a way out of the cache
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*")
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+=-]*")  # a commit or the hash of a file, which the client makes a name of
 ONLY_OURS = "only weights of msm3d can be loaded, and `msm3d models` lists what loads by name."
@@ -28,6 +29,11 @@ def offline() -> bool:
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
+
+
+def names_repository(source: str | os.PathLike[str]) -> bool:
+    """Return whether this is `owner/name`."""
+    return isinstance(source, str) and bool(_REPO.fullmatch(source))
 
 
 def file(
@@ -133,6 +139,8 @@ def upload(
     """Upload `files` of `directory` to `repo`, made when it does not exist, in one commit; return the commit's URL."""
     from huggingface_hub import HfApi
 
+    if not names_repository(repo):
+        raise InputError(f"{quoted(repo)} cannot name a repository of the Hugging Face Hub; give owner/name.")
     api = HfApi(token=token)
     try:
         api.create_repo(repo, private=private, exist_ok=True)

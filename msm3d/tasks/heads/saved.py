@@ -99,8 +99,6 @@ class Saved:
     ) -> str:
         """Upload the head to the repository `repo_id`, owner/name, of the Hugging Face Hub, made if it does not exist,
         in one commit, and return its address; raise InputError for other names."""
-        if not _names_repository(repo_id):
-            raise InputError(f"{quoted(repo_id)} cannot name a repository of the Hugging Face Hub; give owner/name.")
         with TemporaryDirectory() as folder:
             where, files = self.save(Path(folder) / "head"), [CONFIG, TENSORS, CARD]
             return hub.upload(where, repo_id, files=files, private=private, token=token, message=commit_message)
@@ -122,7 +120,7 @@ class Saved:
         Raises:
             WeightsError: there is no such head, it cannot be downloaded, or it is damaged.
         """
-        if os.path.isdir(source) or not _names_repository(source):
+        if os.path.isdir(source) or not hub.names_repository(source):
             return cls.load(source, device=device)
         repo = str(source)
         directory = hub.file(repo, CONFIG, revision, **options).parent
@@ -185,11 +183,6 @@ def _tensors(directory: Path, expected: str) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({cut(error)}); {_AGAIN}") from error
-
-
-def _names_repository(source: str | os.PathLike[str]) -> bool:
-    parts = source.split("/") if isinstance(source, str) else []
-    return len(parts) == 2 and all(part and part.strip("~.") == part for part in parts)
 
 
 def _plain(value: Any) -> Any:
