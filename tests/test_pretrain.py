@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from msm3d._util.words import of_the_command_line, option
 from msm3d.errors import FileError, InputError
 from msm3d.pretrain import CollapseError, PretrainConfig, pretrain
 from msm3d.pretrain.sources import scenes as sources
+from msm3d.pretrain.sources import several
 from msm3d.scan.augment import Augmentation
 from msm3d.scan.cloud import PointCloud
 from msm3d.training.trainer import ahead
@@ -271,6 +273,40 @@ def test_labels_are_read_where_they_are_asked_for(tmp_path):
     (bare,), (named,) = (sources(tmp_path, tmp_path / "made", labels=labels) for labels in (False, True))
     assert bare.read().segment is None
     assert named.read().segment.tolist() == np.repeat([0, 1, -1], 50).tolist()
+
+
+def test_several_sources_have_their_shares_and_the_log_says_what_each_gives(tmp_path):
+    for name, number in (("few", 1), ("many", 3)):
+        (tmp_path / name).mkdir()
+        for k in range(number):
+            np.savez(tmp_path / name / f"{k}.npz", **make_scene(k, 200))
+    few, many = str(tmp_path / "few"), str(tmp_path / "many")
+    found = several([f"{few}=0.25", many], tmp_path / "rooms")
+    assert [scan.source for scan in found] == [few, many, many, many]
+    assert Counter(scan.source for scan in several([f"{few}=0.75", many], tmp_path)) == {few: 9, many: 3}
+    assert [scan.name for scan in several([many], tmp_path)] == ["0.npz", "1.npz", "2.npz"]
+    for shares, sentence in (
+        ((0.6, 0.6), "the shares of the sources add up to 1.2; give less than 1 in all"),
+        ((1.5, 0.2), "asks for a share of 1.5; give one within 0 and 1, such as"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            several([f"{few}={shares[0]}", f"{many}={shares[1]}"], tmp_path)
+    arguments = [
+        "--data",
+        f"{few}=0.5",
+        "--data",
+        many,
+        "-o",
+        str(tmp_path / "run"),
+        "--probe",
+        "none",
+        "--set",
+        "steps=6",
+    ]
+    assert pretrain_tiny(*arguments) == 0
+    told = [line["sources"] for line in lines(tmp_path / "run")]
+    assert set().union(*told) <= {few, many}
+    assert all(value > 0 for line in told for value in line.values())
 
 
 def test_any_folder_of_scans_will_do(tmp_path):

@@ -55,7 +55,13 @@ def view(cloud, seed=0, strength=STILL, levels=3):
 
 def networks(config, seed=0):
     torch.manual_seed(seed)
-    student = Student(config.backbone, config.predictor, config.prototypes, config.classes if config.labels else 0)
+    student = Student(
+        config.backbone,
+        config.predictor,
+        config.prototypes,
+        config.classes if config.labels else 0,
+        config.instances > 0,
+    )
     return student, Teacher(student, config.backbone, config.prototypes), Moments(config.backbone.widths)
 
 
@@ -317,6 +323,21 @@ def test_labels_teach_a_classifier_and_scenes_without_any_do_not(cloud, tiny):
         assert float(result.loss.detach()) == pytest.approx(np.mean(result.per_level) + 0.5 * result.labelled, rel=1e-5)
         grads = [direction.grad for direction in student.classifiers]
         assert all((grad is not None and bool(grad.any())) == known for grad in grads)
+
+
+def test_objects_are_told_apart_where_a_scene_has_any(cloud, tiny):
+    """Alone it would be 0: with one object there is nothing to tell."""
+    config, found = replace(tiny, instances=0.5), []
+    for instance in (None, np.zeros(len(cloud), int), np.repeat([7, 3, -1], 400)):
+        result, student, _, _ = outcome(replace(cloud, instance=instance), config)
+        result.loss.backward()
+        found.append(result.objects)
+        assert float(result.loss.detach()) == pytest.approx(np.mean(result.per_level) + 0.5 * result.objects, rel=1e-5)
+        grads = [weight.grad for weight in student.objects.parameters()]
+        assert any(grad is not None and bool(grad.any()) for grad in grads) == (result.objects > 0)
+    assert found[0] == 0
+    assert abs(found[1]) < 1e-5
+    assert found[2] > 0.05
 
 
 def test_labels_count_as_they_are_mixed_in_a_cell(cloud, tiny):

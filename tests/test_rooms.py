@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from plyfile import PlyData
 
 from msm3d.errors import FileError, InputError
-from msm3d.rooms import CLASSES, KINDS, OTHER, make, write
+from msm3d.rooms import CLASSES, KINDS, OTHER, WAYS, make, write
 from msm3d.rooms.camera import FAR, Sensor, Sight, directed
 from msm3d.rooms.sampling import areas, sample
 from msm3d.rooms.scan import fuse
 from msm3d.rooms.scene import Scene, scene
 from msm3d.rooms.shapes import Cells, join, panel
+from msm3d.rooms.ways import resolved
 from msm3d.scan.cloud import PointCloud
 
 ROOMS = 60
@@ -226,6 +228,52 @@ def test_dark_and_shiny_surfaces_have_holes():
 
     assert seen(0.0) > 2 * seen(0.6) > 2 * seen(0.95)
     assert seen(0.0, (2 - FAR * 1.3, 0, 0)) == 0
+
+
+@cache
+def scans(way: str) -> PointCloud:
+    return make(12, points=30_000, way=way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_scans_the_same_room(way):
+    found, bare = scans(way), make(12, points=60_000, scan=False)
+    kinds = dict(zip(bare.instance.tolist(), bare.segment.tolist(), strict=True))
+    assert len(set(found.instance.tolist()) & set(kinds)) > 5
+    assert all(kinds.get(t, s) == s for t, s in zip(found.instance.tolist(), found.segment.tolist(), strict=True))
+    assert 1_000 < len(found) <= 30_000
+    np.testing.assert_allclose(np.linalg.norm(found.normal, axis=1), 1, atol=1e-4)
+    assert digest(make(12, points=30_000, way=way)) == digest(found)
+
+
+def spacing(cloud: PointCloud) -> np.ndarray:
+    """Return the distance (k,) of some points to their nearest neighbour."""
+    coord = torch.from_numpy(cloud.coord)
+    return torch.cdist(coord[:: len(coord) // 1000], coord).topk(2, largest=False).values[:, 1].numpy()
+
+
+def test_ways_differ_as_scanners_do():
+    dense = {way: np.median(spacing(scans(way))) for way in WAYS}
+    assert dense["sparse"] > 1.5 * dense["camera"]
+    assert dense["mesh"] > 1.2 * dense["camera"]
+    gaps = spacing(scans("mesh"))  # about one point a cell
+    assert np.quantile(gaps, 0.9) < 3 * np.median(gaps)
+    area = {way: len(np.unique((scans(way).coord[:, :2] // 0.1).astype(int), axis=0)) for way in WAYS}
+    assert area["frame"] < 0.8 * area["camera"]  # what one picture sees
+    flat = np.abs(scans("camera").normal[scans("camera").segment == FLOOR][:, 2]).mean()
+    bent = np.abs(scans("phone").normal[scans("phone").segment == FLOOR][:, 2]).mean()
+    assert bent > 0.9 * flat  # estimated normals still say where up is
+
+
+def test_mixed_is_one_of_the_ways_and_is_remembered_beside_the_rooms(tmp_path):
+    assert {resolved("mixed", seed) for seed in range(40)} == set(WAYS)
+    one = make(5, points=3_000, way="mixed")
+    assert digest(one) == digest(make(5, points=3_000, way=resolved("mixed", 5)))
+    write(tmp_path, 1, points=1_000, workers=1, way="mixed", progress=False)
+    with pytest.raises(FileError, match="use the same settings"):
+        write(tmp_path, 1, points=1_000, workers=1, progress=False)
+    with pytest.raises(InputError, match="way is 'radar'; choose one of camera, mesh"):
+        make(0, way="radar")
 
 
 @pytest.mark.parametrize("kind", ["office", "living room", "bedroom"])

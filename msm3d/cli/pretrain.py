@@ -17,7 +17,8 @@ def add(verbs: Any) -> None:
     about = "Masked Scene Modeling. A run may be interrupted at any moment and goes on with --resume."
     example = "msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …"
     verb = declared(verbs, "pretrain", run, "learn features from scans without labels", about, example)
-    verb.option("--data", "folder of scans, of ScanNet or S3DIS; or rooms:400 (default)", default="rooms")
+    about = "folder of scans, of ScanNet or S3DIS; or rooms:400 (default); several with =SHARE of the steps: scans=0.2"
+    verb.option("--data", about, action="append", metavar="DATA[=SHARE]")
     verb.option("-o --output", "folder of the run", required=True, metavar="OUT")
     verb.option("--config", "rooms (default), for a CPU, or scannet, the paper's", default="rooms")
     about = "change a setting, such as steps=2000 or backbone.window=512"
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     from ..evaluate.probing import judge
     from ..model import load
     from ..pretrain import named, pretrain
-    from ..pretrain.sources import scenes
+    from ..pretrain.sources import several
     from ..pretrain.trainer import check_folder
 
     folder = Path(options.output)
@@ -54,11 +55,13 @@ def run(options: argparse.Namespace, display: Display) -> None:
     settings |= {"device": device, "backend": options.backend, "progress": None}
     display.quiet |= os.environ.get("RANK", "0") != "0"  # of several processes one speaks
     display.stage("scans to learn from")
-    found = scenes(options.data, folder / "rooms", labels=config.labels > 0)
+    data = options.data or ["rooms"]
+    found = several(data, folder / "rooms", labels=config.labels > 0 or config.instances > 0)
+    name = ", ".join(Path(one).name for one in data)
     network = f"{config.backbone.levels} levels of {', '.join(map(str, config.backbone.channels))} channels"
     display.note(
         f"{folder}: {config.steps:,} steps of {count(config.batch, 'scene')} from {count(len(found), 'scan')} of "
-        f"{options.data}; {network}, {config.backbone.voxel_size:g} m voxels, on {device}; "
+        f"{name}; {network}, {config.backbone.voxel_size:g} m voxels, on {device}; "
         f"look at {folder / 'log.jsonl'}, or: tensorboard --logdir {folder}"
     )
     if options.start is not None:
@@ -67,5 +70,5 @@ def run(options: argparse.Namespace, display: Display) -> None:
         display.stage(f"scans to watch the run by, {options.probe}")
         settings["judge"] = judge(*open_dataset(options.probe))
     display.stage("first step")
-    pretrain(found, config, folder, data=Path(options.data).name, **settings)
+    pretrain(found, config, folder, data=name, **settings)
     display.line(f'{folder}: {config.steps:,} steps; now:  msm3d.load("{folder / "student"}")')

@@ -12,7 +12,7 @@ from .parser import declared
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
-    about = "Write labelled rooms, scanned as with a hand-held camera; the same seed gives the same room."
+    about = "Write labelled rooms as a scanner would see them; the same seed gives the same room."
     verb = declared(verbs, "rooms", run, "make labelled synthetic rooms", about, "msm3d rooms -n 10 -o rooms")
     verb.option("-n --number", "how many", whole(1), required=True)
     verb.option("-o --output", "folder; rooms that are there already are kept", required=True, metavar="OUT")
@@ -22,6 +22,8 @@ def add(verbs: Any) -> None:
     about = "train, val or test for all; by seed otherwise: 8 of 10 train, 1 val, 1 test"
     verb.option("--split", about, one_of("train", "val", "test"))
     verb.option("--kind", "such as kitchen; mixed by default")
+    about = "of scanning: camera (default), mesh, phone, laser, frame, sparse; or mixed, one drawn for each room"
+    verb.option("--way", about, default="camera")
     verb.option("--points", "of each room (default 100000)", whole(1), default=100_000)
     verb.option("--workers", "processes; one for each core by default", whole(1))
     verb.quiet()
@@ -35,6 +37,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     folder, seeds = Path(options.output), range(options.first_seed, options.first_seed + options.number)
     there = sum(complete(target(folder, seed, options.layout, options.split)) for seed in seeds)
     kept = f", {there} of them there already" if there else ""
-    settings = {name: getattr(options, name) for name in ("first_seed", "layout", "split", "kind", "points", "workers")}
+    names = ("first_seed", "layout", "split", "kind", "points", "way", "workers")
+    settings = {name: getattr(options, name) for name in names}
     written = write(options.output, options.number, progress=False if options.quiet else None, **settings)
     display.line(f"{options.output}: {count(len(written), 'room')} of {count(options.points, 'point')}{kept}")

@@ -70,7 +70,7 @@ def _scans(folder: Path, labels: bool) -> list[Scene]:
     """Return all scenes at any depth, but those of S3DIS's area to test on."""
     root = learning_root(folder)
     found = sorted(path.parent for path in root.rglob("coord.npy") if s3dis.TEST_AREA not in path.parts)
-    more = ["segment20"] if labels else []
+    more = ["segment20", "instance"] if labels else []
     return [Scene(path.relative_to(root).as_posix(), partial(read_folder, path, more=more)) for path in found]
 
 

@@ -36,6 +36,8 @@ class Scene:
     on disk to learn from without labels its path below the folder."""
     read: Callable[[], PointCloud] = field(repr=False)
     """Return the cloud; of a labelled scan with `segment`, -1 where nothing is judged, and any `instance`."""
+    source: str = ""
+    """Where it comes from, of scans from several places that are learned from together."""
 
 
 FileScan = LabelledScan = Scene  # by what is expected of it

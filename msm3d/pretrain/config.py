@@ -68,6 +68,9 @@ class PretrainConfig:
     is the paper's objective, which looks at no label."""
     classes: int = 20
     """Number of classes of the labels; it counts only if `labels` is above 0."""
+    instances: float = 0.0
+    """Weight of telling apart the objects of scenes that have instances: per level a voxel's projection is compared
+    with the mean of each object in the crop [ours; supervised contrast as in arXiv 2004.11362]."""
     visible: float = 0.0
     """Weight of the same loss on visible voxels; the paper has it on hidden voxels alone [ours]."""
     prototypes: int = 0
@@ -111,7 +114,16 @@ class PretrainConfig:
             require(name, getattr(self, name), getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
             require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        for name in ("apart", "visible", "prototypes", "prototype_weight", "weight_decay", "seed", "labels"):
+        for name in (
+            "apart",
+            "visible",
+            "prototypes",
+            "prototype_weight",
+            "weight_decay",
+            "seed",
+            "labels",
+            "instances",
+        ):
             require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         require("crop", self.crop, 0 < self.crop <= 1, "above 0, and at most 1")
         for name in ("mask", "warmup"):

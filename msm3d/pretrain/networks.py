@@ -76,20 +76,37 @@ class Classifiers(nn.ParameterList):
     def __init__(self, widths: Sequence[int], classes: int) -> None:
         super().__init__(torch.randn(classes, width) * width**-0.5 for width in widths)
 
-    def scores(self, level: int, features: Tensor) -> Tensor:
-        """Return the scaled cosine (m, classes) of features (m, c) with each class."""
+    def scores(self, level: int, features: Tensor, mix: Tensor) -> Tensor:
+        """Return the scaled cosine (m, classes) of features (m, c) with each class, whatever their own `mix` is."""
         return self.SHARPNESS * F.normalize(features, dim=1) @ F.normalize(self[level], dim=1).T
 
 
-class Student(nn.Module):
-    """All that is trained: the backbone, a predictor, and clusters and classifiers where the configuration has any."""
+class Objects(nn.Module):
+    """Per level, a projection in which the voxels of an object lie together, apart from those of others."""
 
-    def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0) -> None:
+    WIDTH = 32
+    SHARPNESS = 10.0  # as of `Classifiers`
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.heads = heads(widths, 1, [self.WIDTH] * len(widths))
+
+    def scores(self, level: int, features: Tensor, mix: Tensor) -> Tensor:
+        """Return the scaled cosine (m, k) of features (m, c) with the mean of each object, of which they hold `mix`."""
+        projected = F.normalize(self.heads[level](features), dim=1)
+        return self.SHARPNESS * projected @ F.normalize(mix.T @ projected, dim=1).T
+
+
+class Student(nn.Module):
+    """All that is trained: the backbone, a predictor, and what else the configuration asks for."""
+
+    def __init__(self, config: Shape, predictor: int, prototypes: int, classes: int = 0, objects: bool = False) -> None:
         super().__init__()
         self.backbone = MaskedBackbone(config)
         self.predictor = heads(config.widths, predictor, config.widths)
         self.clusters = Clusters(config.widths, prototypes) if prototypes else None
         self.classifiers = Classifiers(config.widths, classes) if classes else None
+        self.objects = Objects(config.widths) if objects else None
 
 
 class Teacher(nn.Module):

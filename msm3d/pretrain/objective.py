@@ -14,7 +14,7 @@ from ..scan.augment import cropped
 from ..scan.cloud import PointCloud
 from ..scan.rescan import rescanned
 from .config import PretrainConfig
-from .networks import Classifiers, Student, Teacher
+from .networks import Classifiers, Objects, Student, Teacher
 from .targets import Moments, level_loss
 from .views import Counterparts, Masked, View, crop, mask, view_of
 
@@ -28,6 +28,7 @@ class Sample:
     counterparts: list[Counterparts]  # of each student's crop, in the view that its targets come from
     labels: list[Tensor]
     """Class (k,) of each finest voxel of the crops, -1 for none; empty unless labels count and the scene has some."""
+    instances: list[Tensor]  # the same of its object
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Outcome:
     loss: Tensor
     per_level: list[float]  # the loss of each supervised level, fine to coarse
     labelled: float  # the mean cross entropy of the classifiers; 0 where no label counts
+    objects: float  # the same of telling objects apart
     moments: list[Tensor]  # of the teacher's features, for `Moments.update`
     teacher: list[Tensor]  # the teacher's features of the first view, for the monitors
 
@@ -60,13 +62,15 @@ def prepare(
         keep = crop(view, middle, config.crop, config.crop_voxels, generator)
         part, _ = view.hierarchy.subset(keep)
         masked.append(Masked.of(view, keep, mask(part, share, config.masking, generator)))
-    linked, labels = [], []
+    linked, labels, instances = list[Counterparts](), list[Tensor](), list[Tensor]()
+    known = (labels, config.labels, cloud.segment), (instances, config.instances, cloud.instance)
     for i in range(2):
         points = views[i].points[masked[i].rows[0]]
-        if config.labels and cloud.segment is not None:
-            labels.append(torch.from_numpy(cloud.segment).to(device)[points])
+        for found, weight, ids in known:
+            if weight and ids is not None:
+                found.append(torch.from_numpy(ids).to(device)[points])
         linked.append(Counterparts.of(points, masked[i].crop.ancestors(), views[1 - i if config.cross_view else i]))
-    return Sample(views, masked, linked, labels)
+    return Sample(views, masked, linked, labels, instances)
 
 
 def loss(
@@ -88,7 +92,9 @@ def loss(
         teacher_features = [functional_call(teacher.unet, weights, (*pair, ops)) for pair in pairs]
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
     run = config, student, teacher, moments
-    total, per_level, labelled = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels), 0.0
+    total, per_level = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels)
+    heads = (sample.labels, student.classifiers, config.labels), (sample.instances, student.objects, config.instances)
+    named = [0.0] * len(heads)
     for i in range(2):
         view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
         visible = view.features[masked.rows[0][masked.seen[0]]]
@@ -99,27 +105,33 @@ def loss(
             part = level_loss(level, features[level], teacher_features[other][level], *places, *run)
             total = total + part / (2 * len(levels))
             per_level[level] += float(part.detach()) / 2
-        if sample.labels and student.classifiers is not None:
-            named = _label_loss(features, masked.crop.ancestors(), sample.labels[i], student.classifiers)
-            total = total + config.labels * named / 2
-            labelled += float(named.detach()) / 2
+        for k, (ids, head, weight) in enumerate(heads):
+            if ids and head is not None:
+                part = _named_loss(features, masked.crop.ancestors(), ids[i], head)
+                total = total + weight * part / 2
+                named[k] += float(part.detach()) / 2
     both = [torch.stack(pair).mean(0) for pair in zip(*map(Moments.of, teacher_features), strict=True)]
-    return Outcome(total, per_level, labelled, both, teacher_features[0])
+    return Outcome(total, per_level, *named, both, teacher_features[0])
 
 
-def _label_loss(features: list[Tensor], ancestors: list[Tensor], labels: Tensor, classifiers: Classifiers) -> Tensor:
-    """Return the mean over levels of the cross entropy of each level's cells with the mix of labels in them."""
-    rows = (labels >= 0).nonzero()[:, 0]
-    result, classes = features[0].sum() * 0, len(classifiers[0])
+def _named_loss(features: list[Tensor], ancestors: list[Tensor], ids: Tensor, head: Classifiers | Objects) -> Tensor:
+    """Return the mean over levels of the cross entropy of each level's cells with the mix of ids (k,) in them."""
+    rows = (ids >= 0).nonzero()[:, 0]
+    result, names = features[0].sum() * 0, ids[rows]
     if not len(rows):
         return result
+    if isinstance(head, Classifiers):
+        count = len(head[0])
+    else:  # objects are told apart within a crop
+        kinds, names = names.unique(return_inverse=True)
+        count = len(kinds)
     for level, (one, cell) in enumerate(zip(features, ancestors, strict=True)):
-        mix = one.new_zeros(len(one) * classes)
-        mix.index_add_(0, cell[rows] * classes + labels[rows], torch.ones_like(rows, dtype=mix.dtype))
-        mix = mix.view(len(one), classes)
+        mix = one.new_zeros(len(one) * count)
+        mix.index_add_(0, cell[rows] * count + names, torch.ones_like(rows, dtype=mix.dtype))
+        mix = mix.view(len(one), count)
         known = mix.sum(1).nonzero()[:, 0]
         mix = mix[known] / mix[known].sum(1, keepdim=True)
-        result = result - (mix * classifiers.scores(level, one[known]).log_softmax(1)).sum(1).mean()
+        result = result - (mix * head.scores(level, one[known], mix).log_softmax(1)).sum(1).mean()
     return result / len(features)
 
 

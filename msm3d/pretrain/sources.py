@@ -1,15 +1,63 @@
 """Scans to learn from: any folder of scans will do, and no label is read unless a run asks for labels."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ..datasets import FileScan, Scan, layouts
+from ..datasets import FileScan, Scan, Scene, layouts
 from ..datasets.layout import learning_root
 from ..datasets.synthetic import is_rooms, numbers
 from ..errors import FileError, InputError
 
 ROOMS = 400  # that are made where no number is given; seeds count up from 0
+
+
+def asked(text: str) -> tuple[str, float | None]:
+    """Return where scans are, and their share of the steps where it is given behind `=`.
+
+    >>> asked("rooms:400"), asked("my/scans=0.2")
+    (('rooms:400', None), ('my/scans', 0.2))
+    """
+    where, equals, share = text.rpartition("=")
+    try:
+        value = float(share) if equals else None
+    except ValueError:  # of the path
+        value = None
+    if value is not None and not 0 < value < 1:
+        raise InputError(f"{text!r} asks for a share of {share}; give one within 0 and 1, such as {where}=0.2.")
+    return (text, None) if value is None else (where, value)
+
+
+def several(data: Sequence[str], rooms: Path, *, labels: bool = False) -> list[Scan]:
+    """Return the scans of one place, as `scenes` does, or of several with their shares, see `asked` and `mixture`."""
+    parts = [(where, scenes(where, rooms, labels=labels), share) for where, share in map(asked, data)]
+    return parts[0][1] if len(parts) == 1 else mixture(parts)
+
+
+def mixture(sources: Sequence[tuple[str, Sequence[Scan], float | None]]) -> list[Scan]:
+    """Return the scans of several sources, each a name, its scans and its share of the steps; None takes what is left.
+
+    Scans of a source with a share larger than its number come several times, and each at least once.
+
+    >>> few, many = ([FileScan(name, lambda: None) for name in names] for names in ("ab", "cdef"))
+    >>> [scan.name for scan in mixture([("real", few, 0.5), ("rooms", many, None)])]
+    ['real/a', 'real/b', 'real/a', 'real/b', 'rooms/c', 'rooms/d', 'rooms/e', 'rooms/f']
+
+    Raises:
+        InputError: shares add up to more than 1, or leave nothing to a source without one.
+    """
+    given = sum(share for *_, share in sources if share is not None)
+    rest = [len(scans) for _, scans, share in sources if share is None]
+    if given > 1 + 1e-9 or (rest and given >= 1):
+        raise InputError(f"the shares of the sources add up to {given:g}; give less than 1 in all.")
+    shares = [share or (1 - given) * len(scans) / sum(rest) for _, scans, share in sources]
+    total = max(len(scans) / share for (_, scans, _), share in zip(sources, shares, strict=True))
+    return [
+        Scene(f"{name}/{scans[i % len(scans)].name}", scans[i % len(scans)].read, name)
+        for (name, scans, _), share in zip(sources, shares, strict=True)
+        for i in range(max(round(total * share), len(scans)))
+    ]
 
 
 def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[Scan]:

@@ -113,7 +113,7 @@ class Pretraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             classes = config.classes if config.labels else 0
-            self.student = Student(config.backbone, config.predictor, config.prototypes, classes)
+            self.student = Student(config.backbone, config.predictor, config.prototypes, classes, config.instances > 0)
             if start is not None:
                 load_state(self.student.backbone.unet, start.backbone.state_dict(), "the weights to start from")
             self.teacher = Teacher(self.student, config.backbone, config.prototypes)
@@ -136,19 +136,20 @@ class Pretraining:
         kept: dict[str, Any] = {"checkpoint": folder / CHECKPOINT, "every": every, "group": self.group}
         return Trainer(self.step, state, identity, steps=self.config.steps, batch=self.samples, **kept)
 
-    def samples(self, step: int) -> list[tuple[int, Sample]]:
-        """Return this process's share of a step's scenes, made ready, each with its turn."""
+    def samples(self, step: int) -> list[tuple[int, str, Sample]]:
+        """Return this process's share of a step's scenes, made ready, each with its turn and its source."""
         config, share, samples = self.config, self.config.hidden_share(step), []
         for turn, scene in turns(step, config.batch, self.scenes, config.seed, self.group):
             cloud, generator = completed(scene.read()), self._generator(turn)
-            samples.append((turn, prepare(cloud, config, share, self.ops, self.device, generator)))
+            sample = prepare(cloud, config, share, self.ops, self.device, generator)
+            samples.append((turn, getattr(scene, "source", ""), sample))
         return samples
 
-    def step(self, step: int, samples: list[tuple[int, Sample]]) -> dict[str, Any]:
+    def step(self, step: int, samples: list[tuple[int, str, Sample]]) -> dict[str, Any]:
         """Learn from a step's scenes, one at a time, and return what to log."""
         config, outcomes = self.config, list[Outcome]()
         lr = self.descent.begin(step)
-        for turn, sample in samples:
+        for turn, _, sample in samples:
             noise = self._generator(turn, 1)
             outcome = loss(sample, self.student, self.teacher, self.moments, config, self.ops, noise)
             (outcome.loss / config.batch).backward()
@@ -161,10 +162,12 @@ class Pretraining:
         self.teacher.follow(self.student, last - (last - first) * (1 + cos(pi * step / config.steps)) / 2)
         told: dict[str, Any] = {"loss": round(float(per_level.mean()), 5)}
         told["per_level"] = [round(value, 5) for value in per_level.tolist()]
-        if config.labels:
-            told["labelled"] = round(sum(outcome.labelled for outcome in outcomes) / len(outcomes), 5)
+        for name, weight in (("labelled", config.labels), ("objects", config.instances)):
+            if weight:
+                told[name] = round(sum(getattr(outcome, name) for outcome in outcomes) / len(outcomes), 5)
         told |= {"hidden": round(config.hidden_share(step), 3), "lr": round(lr, 7), "gradient": round(float(norm), 4)}
-        return told | {"teacher": outcomes[0].teacher}
+        by_source = [(name, float(o.loss.detach())) for (_, name, _), o in zip(samples, outcomes, strict=True)]
+        return told | {"teacher": outcomes[0].teacher, "by_source": by_source}
 
     def model(self, name: str, **meta: Any) -> Model:
         """Return a copy of the backbone of the "student" or the "teacher", in evaluation mode and frozen."""
@@ -194,12 +197,19 @@ class Watch:
     judge: Callable[[Model], dict[str, float]] | None
     judge_every: int
     monitor: Monitor = field(default_factory=Monitor)
+    gave: dict[str, list[float]] = field(default_factory=dict)  # the losses of each source since the last line
 
     def seen(self, step: int, outcome: dict[str, Any]) -> None:
         """Write a line of the log where one is due."""
+        for source, value in outcome.pop("by_source"):
+            if source:
+                self.gave.setdefault(source, []).append(value)
         if self.record.step(step, outcome["loss"]):
             rate = self.record.rate(step)
-            health = self.monitor.look(step, outcome.pop("teacher"))
+            health: dict[str, Any] = self.monitor.look(step, outcome.pop("teacher"))
+            if self.gave:
+                health["sources"] = {name: round(sum(v) / len(v), 5) for name, v in self.gave.items()}
+                self.gave.clear()
             self.record.line(step, **outcome, **health, steps_per_second=rate)
 
     def after(self, step: int, due: bool) -> None:

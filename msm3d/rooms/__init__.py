@@ -5,3 +5,4 @@ from .classes import KINDS as KINDS
 from .classes import OTHER as OTHER
 from .files import write as write
 from .generator import make as make
+from .ways import WAYS as WAYS

@@ -73,9 +73,19 @@ class Sensor:
         cells: the surfaces.
         shine: (m,) for each cell, 0..1, the chance of no depth.
         thing: (m,) for each cell, what it belongs to.
+        far: metres to which it measures.
     """
 
-    def __init__(self, samples: Samples, cells: Cells, shine: np.ndarray, thing: np.ndarray, rng: np.random.Generator):
+    def __init__(
+        self,
+        samples: Samples,
+        cells: Cells,
+        shine: np.ndarray,
+        thing: np.ndarray,
+        rng: np.random.Generator,
+        far: float = FAR,
+    ):
+        self.far = far
         self.cell, self.rng = samples.cell, rng
         self.both, self.shine, self.thing = cells.both, shine.astype(np.float32), thing
         p = cells.corners
@@ -96,7 +106,11 @@ class Sensor:
         eye, frame = eye.astype(np.float32), frame.astype(np.float32)
         ahead = (self.centre - eye) @ frame
         z, edge = np.maximum(ahead[:, 2], 0), self.reach * 1.6
-        shown = (ahead[:, 2] > -self.reach) & (ahead[:, 2] < FAR + self.reach) & (np.abs(ahead[:, 0]) < z * VIEW + edge)
+        shown = (
+            (ahead[:, 2] > -self.reach)
+            & (ahead[:, 2] < self.far + self.reach)
+            & (np.abs(ahead[:, 0]) < z * VIEW + edge)
+        )
         block = np.flatnonzero(shown & (np.abs(ahead[:, 1]) < z * (VIEW * HEIGHT / WIDTH) + edge))
         point = (block[:, None] * BLOCK + np.arange(BLOCK)).ravel()
         ray = self.blocks[block].reshape(-1, 3) - eye
@@ -143,7 +157,7 @@ class Sensor:
         x, y = self.rng.integers(0, 512 - WIDTH), self.rng.integers(0, 512 - HEIGHT)
         blotch = self.blotches[y : y + HEIGHT, x : x + WIDTH].ravel()[pixel]
         chance = self.shine[cell] + np.clip(0.22 - facing, 0, 1) * 3
-        clear &= (z > NEAR) & (z < FAR * (0.75 + 0.4 * blotch)) & (blotch > chance)
+        clear &= (z > NEAR) & (z < self.far * (0.75 + 0.4 * blotch)) & (blotch > chance)
         return Sight(point[clear], z[clear], facing[clear])
 
 

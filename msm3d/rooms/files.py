@@ -21,6 +21,7 @@ from ..errors import FileError, InputError, cut
 from ..scan.cloud import PointCloud
 from .classes import CLASSES, KINDS, OTHER
 from .generator import make
+from .ways import MIXED, WAYS
 
 LAYOUTS = ("pointcept", "ply")
 SPLITS = ("train", "val", "test")
@@ -36,6 +37,7 @@ def write(
     split: str | None = None,
     kind: str | None = None,
     points: int = 100_000,
+    way: str = "camera",
     workers: int | None = None,
     progress: bool | None = None,
 ) -> list[Path]:
@@ -56,6 +58,7 @@ def write(
         split: train, val or test for all; None sends seeds that end in 8 to val, in 9 to test, all others to train.
         kind: one of `KINDS`; None mixes them.
         points: points of each room.
+        way: of scanning, one of `WAYS`, or "mixed", see `make`.
         workers: processes; None takes one for each core. A script that uses several needs `if __name__ == "__main__":`.
         progress: show a bar; None shows it in a terminal only.
 
@@ -63,21 +66,23 @@ def write(
         The folder or file of each room, in the order of the seeds.
 
     Raises:
-        InputError: an unknown layout, split or kind, or a number below its least value.
+        InputError: an unknown layout, split, kind or way, or a number below its least value.
         FileError: the directory holds rooms made with other settings, or cannot be written.
     """
     require_one_of("layout", layout, LAYOUTS)
+    require_one_of("way", way, (*WAYS, MIXED))
     for name, value, known in (("split", split, SPLITS), ("kind", kind, KINDS)):
         if value is not None:
             require_one_of(name, value, known)
     if count < 1 or first_seed < 0 or points < 1:
         raise InputError(f"count {count}, first_seed {first_seed}, points {points}; give at least 1, 0 and 1.")
     folder = Path(directory)
-    remember(folder, {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points})
+    settings = {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points}
+    remember(folder, settings | ({} if way == "camera" else {"way": way}))  # as folders had it before there were ways
     seeds = range(first_seed, first_seed + count)
     targets = [target(folder, seed, layout, split) for seed in seeds]
     missing = [(seed, path) for seed, path in zip(seeds, targets, strict=True) if not complete(path)]
-    job = partial(one, kind=kind, points=points)
+    job = partial(one, kind=kind, points=points, way=way)
     hidden = None if progress is None else not progress
     with tqdm(total=count, initial=count - len(missing), unit="room", disable=hidden, delay=1) as bar:
         for _ in run(job, missing, workers or os.cpu_count() or 1):
@@ -166,10 +171,10 @@ def remember(folder: Path, settings: dict) -> None:
         partial.write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def one(seed: int, path: Path, *, kind: str | None, points: int) -> None:
+def one(seed: int, path: Path, *, kind: str | None, points: int, way: str) -> None:
     """Make one room; it appears under its name only when it is whole."""
     with on_termination():  # it may be a process of its own
-        cloud = make(seed, kind=kind, points=points)
+        cloud = make(seed, kind=kind, points=points, way=way)
         with refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         keep(path, cloud)

@@ -5,20 +5,23 @@ import numpy as np
 from .._util.words import require_one_of
 from ..errors import InputError
 from ..scan.cloud import PointCloud
-from .camera import Sensor
+from .camera import FAR, Sensor
 from .classes import KINDS
+from .grids import average, cubes
 from .light import brightness
 from .noise import Noise
 from .sampling import Samples, sample, within
-from .scan import fuse, walk
 from .scene import Scene, Surfaces, scene
+from .ways import DENSER, MIXED, REACH, WAYS, finished, measured, resolved
 
 DENSE = 3.5
 """Samples on all surfaces for each point of the scan."""
 
 
-def make(seed: int, *, kind: str | None = None, points: int = 100_000, scan: bool = True) -> PointCloud:
-    """A furnished, labelled indoor scene as a hand-held RGB-D camera would scan it; the same seed gives the same bytes.
+def make(
+    seed: int, *, kind: str | None = None, points: int = 100_000, scan: bool = True, way: str = "camera"
+) -> PointCloud:
+    """A furnished, labelled indoor scene as a scanner would see it; the same arguments give the same bytes.
 
     >>> room = make(7, kind="bathroom", points=20_000)
     >>> room.coord.shape, bool((room.segment == 16).any())
@@ -29,23 +32,26 @@ def make(seed: int, *, kind: str | None = None, points: int = 100_000, scan: boo
         kind: one of `KINDS`; None draws one.
         points: how many points to keep; a scan that measured fewer has fewer.
         scan: False gives the bare surfaces, evenly sampled from all sides, without noise, holes or light.
+        way: of scanning, one of `WAYS`, or "mixed" for one that the seed draws; the room is the same in all. Normals
+            are estimated where such scanners give none: phone, laser, frame and sparse.
 
     Returns:
         Metres, z up, the floor at about 0 and any heading; colours 0-255; normals towards the camera; `segment` the
         id in `CLASSES`, or 20 (`OTHER`) for ceiling and clutter; `instance` one id for each thing, from 0.
 
     Raises:
-        InputError: an unknown kind, a negative seed or no points.
+        InputError: an unknown kind or way, a negative seed or no points.
     """
     if kind is not None:
         require_one_of("kind", kind, KINDS)
+    require_one_of("way", way, (*WAYS, MIXED))
     if seed < 0 or points < 1:
         raise InputError(f"seed {seed} and points {points}: give a seed of at least 0 and at least 1 point.")
     rng = np.random.default_rng(seed)
     drawn = KINDS[rng.integers(len(KINDS))]
     made = scene(rng, kind or drawn)
     surfaces = made.surfaces()
-    return scanned(made, surfaces, points, rng) if scan else bare(surfaces, points, rng)
+    return scanned(made, surfaces, points, rng, resolved(way, seed)) if scan else bare(surfaces, points, rng)
 
 
 def bare(surfaces: Surfaces, points: int, rng: np.random.Generator) -> PointCloud:
@@ -57,14 +63,14 @@ def bare(surfaces: Surfaces, points: int, rng: np.random.Generator) -> PointClou
     )
 
 
-def scanned(made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generator) -> PointCloud:
-    """The surfaces as a camera measured them on its way through the rooms."""
-    dense = sample(surfaces.cells, int(points * DENSE), rng)
+def scanned(made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generator, way: str) -> PointCloud:
+    """The surfaces as they were measured."""
+    dense = sample(surfaces.cells, int(points * DENSE * DENSER.get(way, 1)), rng)
     shine = np.array([m.shine + (0.25 if m.colors.mean() < 0.09 else 0.0) for m in surfaces.materials])[
         surfaces.material
     ]
-    sensor = Sensor(dense, surfaces.cells, shine, surfaces.thing, rng)
-    fused = fuse(*walk(sensor, made.rooms, rng), dense.coord, points, rng)
+    sensor = Sensor(dense, surfaces.cells, shine, surfaces.thing, rng, REACH.get(way, FAR))
+    fused = measured(way, sensor, made.rooms, points, rng)
     point, coord, eye = fused.point, fused.coord, fused.eye
     cell, place = dense.cell[point], dense.place[point]
     normal = unit(within(surfaces.cells.normals, cell, place))
@@ -84,7 +90,8 @@ def scanned(made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generat
     heading = rng.uniform(0, 2 * np.pi)
     c, s = np.cos(heading), np.sin(heading)
     turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]])
-    return cloud(surfaces, cell, coord @ turn, np.clip(color, 0, 1), normal @ turn)
+    found = cloud(surfaces, cell, coord @ turn, np.clip(color, 0, 1), normal @ turn)
+    return finished(way, found, eye @ turn, rng)
 
 
 def exposed(color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -143,16 +150,3 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1; zeros become straight up."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), [0.0, 0.0, 1.0])
-
-
-def cubes(coord: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Number of each point's cube of a grid, and how many points each cube holds."""
-    node = np.floor((coord - coord.min(0)) / edge).astype(np.int64)
-    key = (node[:, 0] * 65536 + node[:, 1]) * 65536 + node[:, 2]
-    _, group, size = np.unique(key, return_inverse=True, return_counts=True)
-    return group, size
-
-
-def average(values: np.ndarray, group: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(n, 3) the mean of each row's group."""
-    return np.stack([np.bincount(group, column) / size for column in values.T], 1)[group]

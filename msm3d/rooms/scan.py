@@ -64,6 +64,16 @@ def walk(sensor: Sensor, rooms: list[Room], rng: np.random.Generator) -> tuple[l
     return sights, np.array(eyes)
 
 
+def heaviest(odds: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+    """Return rows, ascending, of at most `points` of them, drawn without replacement with weights `odds` (n,).
+
+    Source: the largest log(u) / weight, Efraimidis and Spirakis 2006.
+    """
+    if len(odds) <= points:
+        return np.arange(len(odds))
+    return np.sort(np.argpartition(np.log(rng.random(len(odds))) / odds, len(odds) - points)[-points:])
+
+
 def fuse(sights: list[Sight], eyes: np.ndarray, coord: np.ndarray, points: int, rng: np.random.Generator) -> Fused:
     """Average the views as a fusion of depth maps does: weights fall with range and inclination.
 
@@ -75,10 +85,7 @@ def fuse(sights: list[Sight], eyes: np.ndarray, coord: np.ndarray, points: int, 
     count = np.bincount(point, minlength=len(coord))
     kept = np.flatnonzero(count >= 2)
     odds = np.sqrt(np.minimum(count[kept], 12)) * np.exp(rng.normal(0, 0.15, len(kept)))
-    if (
-        len(kept) > points
-    ):  # weighted sampling without replacement: largest log(u) / weight [Efraimidis and Spirakis 2006]
-        kept = np.sort(kept[np.argpartition(np.log(rng.random(len(kept))) / odds, len(kept) - points)[-points:]])
+    kept = kept[heaviest(odds, points, rng)]
     row = np.full(len(coord), -1)
     row[kept] = np.arange(len(kept))
     row = row[point]
