@@ -2,15 +2,17 @@
 
 python benchmarks/rooms/contact_sheet.py                     # one sheet for each kind, into this folder
 python benchmarks/rooms/contact_sheet.py --kind office --seeds 4 5 --points 200000 --out sheets
+python benchmarks/rooms/contact_sheet.py --ways              # the same rooms as every kind of scanner sees them
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from msm3d.rooms import CLASSES, KINDS, make
+from msm3d.rooms import CLASSES, KINDS, WAYS, make
 from msm3d.scan.cloud import PointCloud
 
 COLORS = np.array(
@@ -109,18 +111,34 @@ def sheet(kind: str, seeds: list[int], points: int, size: int) -> Image.Image:
     return image
 
 
+def ways_sheet(seeds: list[int], points: int, size: int) -> Image.Image:
+    """One row for each seed, a column for each way of scanning."""
+    rows = []
+    for seed in seeds:
+        clouds = [make(seed, points=points, way=way) for way in WAYS]
+        pictures = [Image.fromarray(view(cloud, size, int(size * 0.75), 0.9)[0]) for cloud in clouds]
+        for way, cloud, picture in zip(WAYS, clouds, pictures, strict=True):
+            ImageDraw.Draw(picture).text((6, 4), f"{way}, {len(cloud):,} points", fill=(0, 0, 0))
+        rows.append(np.concatenate([np.asarray(picture) for picture in pictures], 1))
+    return Image.fromarray(np.concatenate(rows)).quantize(200, dither=Image.Dither.NONE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, nargs="*", default=KINDS)
+    parser.add_argument("--ways", action="store_true", help="ways of scanning instead of kinds")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--points", type=int, default=160_000)
     parser.add_argument("--size", type=int, default=560, help="width of one picture, pixels")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for kind in given.kind:
-        path = given.out / f"{kind.replace(' ', '_')}.png"
-        sheet(kind, given.seeds, given.points, given.size).save(path, optimize=True)
+    sheets = {"ways": partial(ways_sheet, given.seeds, given.points, given.size * 3 // 5)}
+    if not given.ways:
+        sheets = {kind: partial(sheet, kind, given.seeds, given.points, given.size) for kind in given.kind}
+    for name, draw in sheets.items():
+        path = given.out / f"{name.replace(' ', '_')}.png"
+        draw().save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
