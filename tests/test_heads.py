@@ -260,3 +260,12 @@ def test_a_head_of_ones_own_is_saved_and_loaded_by_its_name(monkeypatch, tmp_pat
     assert list(HEADS)[-1] == "mean"
     head = Mean(scale=2.0).fit(np.zeros((4, 2)), np.array([0.0, 1.0, 2.0, 3.0]))
     assert heads.load(head.save(tmp_path / "mean")).predict(np.zeros((2, 2))).tolist() == [3.0, 3.0]
+
+
+def test_no_rows_have_no_predictions():
+    X, y = np.random.default_rng(0).normal(size=(60, 6)), np.arange(60) % 3
+    nothing = np.zeros((0, 6), np.float32)
+    for head in (LinearProbe(steps=5).fit(X, y), KNNProbe(k=3).fit(X, y)):
+        assert head.predict(nothing).shape == (0,)
+        assert head.predict_proba(nothing).shape == (0, 3)
+    assert [part.shape for part in head.neighbours(nothing)] == [(0, 3), (0, 3)]

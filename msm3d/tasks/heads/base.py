@@ -179,7 +179,7 @@ class Head(Saved, ABC):
         self.require_same(X, of)
         rows = rows or self._rows
         with torch.no_grad():
-            for start in range(0, len(X), rows):
+            for start in range(0, max(len(X), 1), rows):  # of no rows one pass says the width
                 yield (function or self._values)(as_tensor(X[start : start + rows]).to(self._device))
 
     @property
@@ -216,12 +216,12 @@ class Classifier(Head):
     def predict(self, X: Any, *, of: Of = None) -> np.ndarray:
         """Return the label (n,) of each row of `X` (n, c), see `Head.predict`; of equally likely ones the smallest."""
         best = [values.argmax(1).cpu() for values in self._passes(X, of=of)]
-        return self.classes_[torch.cat(best).numpy()] if best else np.zeros(0, dtype=np.int64)
+        return self.classes_[torch.cat(best).numpy()]
 
     def predict_proba(self, X: Any, *, of: Of = None) -> np.ndarray:
         """Return (n, k) float32 probabilities of `classes_`, each row summing to 1; see `Head.predict`."""
         parts = [self._probabilities(values).cpu() for values in self._passes(X, of=of)]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes_)), dtype=np.float32)
+        return torch.cat(parts).numpy()
 
     def _probabilities(self, values: Tensor) -> Tensor:
         return values.softmax(1)
