@@ -235,7 +235,7 @@ class Model(nn.Module):
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         inputs, size = self.config.inputs, self.config.inputs.voxel_size
-        voxels = voxelize([completed(cloud, inputs.names)], inputs, self.ops)
+        voxels = voxelize([completed(cloud, inputs.names, inputs.missing)], inputs, self.ops)
         warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
         return voxels
 
