@@ -108,7 +108,7 @@ class EncoderConfig(Shape):
         """The bytes are those measured on a room of 40,000 voxels, rounded up.
 
         >>> round(EncoderConfig().cost.reach, 2)
-        3.84
+        3.92
         """
         cells = sum((blocks + 1) * 2**level for level, blocks in enumerate(self.blocks))
         return Cost(bytes_per_voxel=2000 + 50 * self.channels[0], reach=cells * self.voxel_size, halo=HALO)

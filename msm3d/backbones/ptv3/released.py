@@ -95,8 +95,9 @@ def told(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, 
         )
     fields: dict[str, Any] = {}
     if (speed := tensors.get("enc.enc0.block0.attn.rope.inv_freq")) is not None:
+        halved = (2.0, 255.0, 1.0)[: tensors[_FIRST].shape[1] // 3]
         base = float(speed[1].double()) ** -len(speed) if len(speed) > 1 else 10  # of one frequency, 1, any is right
-        fields = {"rope_base": round(base, 3), "divisors": (2.0, 255.0, 1.0), "missing": "zeros"}
+        fields = {"rope_base": round(base, 3), "divisors": halved, "missing": "zeros"}
     if not config:
         return fields
     _require("order", config, _ORDER)
