@@ -41,17 +41,19 @@ def convert(
     *,
     config: Shape | Mapping[str, Any] | Source | None = None,
     install: bool = True,
+    release: str | None = None,
 ) -> Conversion:
     """Convert a checkpoint of the authors' code to `out_dir` with config.json and model.safetensors.
 
     Nothing in the checkpoint is executed, and the student's tensors must be exactly those of the network.
 
     Args:
-        path: the authors' .pth file.
+        path: the authors' .pth file, or their .safetensors file with its config.json beside it.
         out_dir: where to write; may be left out for the published network, which then is installed only.
         config: the network where it is not the published one: a `BackboneConfig`, or its fields as a dict or as a
             JSON file. The shapes tell most fields; heads, window and voxel_size must be given.
         install: keep the published network, as hard links, where `load("scannet")` finds it.
+        release: the name of the release that the file is of: its table says what the file does not.
 
     Raises:
         FileError: the file is missing, truncated, no checkpoint or holds Python objects; or the output cannot be
@@ -69,9 +71,15 @@ def convert(
     for name in [name for name in student if name.endswith(released.unused)]:
         del student[name]
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
-    backbone = _backbone(shapes, released, config, told, path)
+    known = weights.releases()[release] if release else {}
+    backbone = _backbone(shapes, released, config, {**known.get("backbone", {}), **told}, path)
+    if release and list(backbone.widths) != known["dims"]:
+        raise WeightsError(
+            f"{path} is not {release!r}: its levels have {', '.join(map(str, backbone.widths))} channels, not "
+            f"{', '.join(map(str, known['dims']))}; tell us, the authors' file may have changed."
+        )
     published = config is None and backbone == released.published
-    name = released.name if published and released.name in weights.list_models() else None
+    name = release or (released.name if published and released.name in weights.list_models() else None)
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
@@ -116,9 +124,18 @@ def renamed(student: Mapping[str, Tensor], config: Shape, where: Source) -> dict
 
 
 def _checkpoint(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the tensors of a .pth file and the configuration beside them, if any: plain values, no code."""
+    """Return the tensors of a file and the configuration in it or beside it, if any: plain values, no code."""
     if not path.is_file():
         raise FileError(f"there is no file {str(path)!r}; give the authors' checkpoint.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        beside = path.with_name(CONFIG)
+        try:
+            return load_file(path), _fields(beside) if beside.is_file() else {}
+        except SafetensorError as error:
+            raise FileError(f"{path} is not a safetensors file ({cut(error)}); get the file again.") from error
     _refuse_compressed(path)
     try:
         with _numbers(), warnings.catch_warnings():
