@@ -86,10 +86,12 @@ class Model(nn.Module):
         """Say which weights these are, what comes out and what computes it."""
         dtype = self.backbone.weight.dtype
         precision = next((name for name, known in PRECISIONS.items() if known == dtype), str(dtype)[len("torch.") :])
+        licence = str(self.meta.get("licence") or "").partition(":")[0]
+        bound = f", {licence}" if licence.startswith("CC-BY-NC") else ""  # no product may use it
         return (
             f"Model({self.meta.get('name') or 'untrained'}: {self.config.descriptor_channels} channels in "
             f"{self.config.levels} levels, {self.config.inputs.voxel_size:g} m voxels, {self.device}, "
-            f"backend {self.ops.NAME}, {precision})"
+            f"backend {self.ops.NAME}, {precision}{bound})"
         )
 
     @as_usual
@@ -235,7 +237,7 @@ class Model(nn.Module):
 
     def _voxels(self, cloud: PointCloud) -> Voxels:
         inputs, size = self.config.inputs, self.config.inputs.voxel_size
-        voxels = voxelize([completed(cloud, inputs.names)], inputs, self.ops)
+        voxels = voxelize([completed(cloud, inputs.names, inputs.missing)], inputs, self.ops)
         warn_of_size(cloud.coord, len(voxels.keys), size, size * 2 ** (self.config.levels - 1))
         return voxels
 

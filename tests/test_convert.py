@@ -170,8 +170,9 @@ def test_two_networks_of_equal_right_are_refused(tiny_state, tmp_path):
     state = {prefix + name: value for name, value in tiny_state.items() for prefix in ("a.", "b.")}
     path = saved(tmp_path, state)
     assert sentence(path, tmp_path / "out", config=CONFIGS[TINY]) == (
-        f"{path} must hold one student network, a prefix of 'init_transform.0.weight', but these were found: "
-        "'a.', 'b.'; give the authors' checkpoint, or save one network's state_dict alone."
+        f"{path} must hold one student network, a prefix of 'init_transform.0.weight' or "
+        "'embedding.stem.linear.weight', but these were found: 'a.', 'b.'; "
+        "give the authors' checkpoint, or save one network's state_dict alone."
     )
 
 

@@ -15,6 +15,7 @@ import msm3d
 from msm3d import backbones, evaluate, weights
 from msm3d.backbones import Inputs, Regularisation, Released, build, families, family, record, shape_of
 from msm3d.backbones.hunet import BackboneConfig
+from msm3d.backbones.ptv3 import EncoderConfig
 from msm3d.errors import InputError, WeightsError
 from msm3d.pretrain import PretrainConfig, pretrain
 from msm3d.sparse.hierarchy import Hierarchy
@@ -34,7 +35,16 @@ HUNET = BackboneConfig(
     window=32,
     voxel_size=0.05,
 )
-SMALL = {"hunet": HUNET, "toy": ToyShape()}
+PTV3 = EncoderConfig(
+    channels=(12, 24, 36),
+    blocks=(1, 1, 2),
+    heads=(1, 2, 2),
+    patch=32,
+    rope_base=10,
+    voxel_size=0.05,
+    divisors=(2, 255, 1),
+)
+SMALL = {"hunet": HUNET, "ptv3": PTV3, "toy": ToyShape()}
 """A small network of each family; a new family adds its own."""
 
 
@@ -163,7 +173,8 @@ def test_tiles_change_little(shape):
     scene = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     model = model_of(shape)
     whole, tiled = model.extract(scene), model.extract(scene, max_memory=1500 * shape.cost.bytes_per_voxel)
-    assert np.linalg.norm(tiled - whole) < 0.05 * np.linalg.norm(whole)
+    most = 0.1 if shape == PTV3 else 0.05  # its patches do not overlap: a tile cuts other ones everywhere
+    assert np.linalg.norm(tiled - whole) < most * np.linalg.norm(whole)
 
 
 # --- a family from outside ---
@@ -281,7 +292,10 @@ def test_whose_checkpoint_it_is_the_families_know(monkeypatch, tmp_path):
     scene, again = make_scene(0, 200), msm3d.load(done.directory, device="cpu", backend="reference")
     assert np.array_equal(again.extract(scene), model.extract(scene))
     torch.save({"conv.weight": torch.ones(1)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"a prefix of 'init_transform\.0\.weight' or 'net\.0\.w', but .* none;"):
+    with pytest.raises(
+        WeightsError,
+        match=r"'init_transform\.0\.weight' or 'embedding\.stem\.linear\.weight' or 'net\.0\.w', but .* none;",
+    ):
         convert(tmp_path / "other.pth", tmp_path / "out")
 
 
@@ -309,13 +323,13 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_an_entry_point_makes_it_known(plugin, monkeypatch):
-    assert families() == ["hunet"]
+    assert families() == ["hunet", "ptv3"]
     monkeypatch.syspath_prepend(str(plugin))
-    assert families() == ["hunet", "toy"]
+    assert families() == ["hunet", "ptv3", "toy"]
     found = family("toy")
     assert found.__module__ == "toynet"
     assert build(found.Config(width=4)).config.widths == (4, 8, 12)
-    assert families() == ["hunet", "toy"]
+    assert families() == ["hunet", "ptv3", "toy"]
 
 
 def test_a_package_that_fails_is_named(plugin, monkeypatch):
@@ -346,7 +360,7 @@ def test_its_models_are_used_from_the_command_line_where_it_is_installed(plugin,
     assert done.returncode == 2
     assert done.stderr == (
         f"msm3d info: {Path('model') / CONFIG} cannot be used: unknown architecture 'toy'; run pip install -U msm3d, "
-        "or install the package that adds it; here are hunet.\n"
+        "or install the package that adds it; here are hunet, ptv3.\n"
     )
 
 

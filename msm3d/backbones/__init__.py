@@ -21,7 +21,7 @@ from .base import Regularisation as Regularisation
 from .base import Released as Released
 from .base import Shape as Shape
 
-FAMILIES: dict[str, str | type[Backbone]] = {"hunet": "msm3d.backbones.hunet"}
+FAMILIES: dict[str, str | type[Backbone]] = {"hunet": "msm3d.backbones.hunet", "ptv3": "msm3d.backbones.ptv3"}
 """Architecture to its package, or to its class where it was registered."""
 DEFAULT = "hunet"  # the architecture of files that name none: they are older than the field
 GROUP = "msm3d.backbones"  # the entry points of packages that add a family: its architecture and its class

@@ -141,6 +141,10 @@ class Released:
     """Return the fields of a shape that the shapes of the authors' tensors tell; it may raise whatever it likes."""
     ours: Callable[[str, Tensor], Tensor]
     """Return a tensor, given with the authors' name, as our network stores it."""
+    unused: tuple[str, ...] = ()
+    """How the names end of tensors that a checkpoint may hold and our network does without."""
+    told: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
+    """Return the fields of a shape that values tell: the network's tensors, and the configuration in the checkpoint."""
 
 
 class Backbone(nn.Module, ABC):

@@ -1,6 +1,7 @@
 """`msm3d models`: the models that load by name."""
 
 import argparse
+import re
 from typing import Any
 
 from .display import Display
@@ -19,5 +20,6 @@ def run(options: argparse.Namespace, display: Display) -> None:
     for name in list_models():
         model = info(name)
         size = f"{model.channels:5} channels  {model.voxel_size:g} m"
-        display.line(f"{name:12} {model.status:14} {size}  {model.licence}")
+        licence = re.split("[:;]", model.licence)[0]
+        display.line(f"{name:14} {model.status:13} {size}  {licence}")
     display.note("`msm3d info NAME` says more, and how to get what is not here")

@@ -138,7 +138,8 @@ class Supervision:
             cloud = scene.read()
             if cloud.segment is None:
                 raise InputError(f"{scene.name} has no labels; give scenes with segment.")
-            clouds.append(augmented(cropped(completed(cloud), settings.crop, generator), generator))
+            whole = completed(cloud, missing=self.model.config.inputs.missing)
+            clouds.append(augmented(cropped(whole, settings.crop, generator), generator))
         return clouds, generator
 
     def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:

@@ -22,8 +22,13 @@ _ROUNDS = 4  # of voting among neighbours on which side is out
 _BITS = 20  # of a cell's index along one axis
 
 
-def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) -> PointCloud:
-    """Fill in grey for no colour and estimated normals for none, if they are needed; a warning says what to pass."""
+def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal"), missing: str = "estimated") -> PointCloud:
+    """Fill in grey for no colour and estimated normals for none, if they are needed; a warning says what to pass.
+
+    Where `missing` is "zeros", that stands for both.
+    """
+    if missing == "zeros":
+        return _zeroed(cloud, needed)
     if cloud.color is None and "color" in needed:
         cure = either("pass color= (n, 3)", "put red, green and blue into the file")
         warn(f"the points have no colour, neutral grey is used; if you have colours, {cure}.")
@@ -33,6 +38,16 @@ def completed(cloud: PointCloud, needed: Sequence[str] = ("color", "normal")) ->
         warn(f"the points have no normals, they are estimated; if you have normals, {cure}.")
         stage("normals")
         cloud = replace(cloud, normal=estimated(cloud.coord, viewpoint=cloud.viewpoint, station=cloud.station))
+    return cloud
+
+
+def _zeroed(cloud: PointCloud, needed: Sequence[str]) -> PointCloud:
+    """Fill in zeros for what is needed and not there."""
+    for name, word in (("color", "colour"), ("normal", "normals")):
+        if name in needed and getattr(cloud, name) is None:
+            cure = either(f"pass {name}= (n, 3)", f"put {word} into the file")
+            warn(f"the points have no {word}, zeros are used, which these weights know; if you have {word}, {cure}.")
+            cloud = replace(cloud, **{name: np.zeros((len(cloud), 3), dtype=np.float32)})
     return cloud
 
 

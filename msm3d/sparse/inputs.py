@@ -9,6 +9,7 @@ from ..errors import require
 ATTRIBUTES = ("coord", "color", "normal")
 ORIGINS = ("published", "anchored")
 POINTS = ("nearest", "first")
+MISSING = ("estimated", "zeros")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Inputs:
     """Where a scene's cells begin, see `voxels.voxelize`."""
     point: str = "nearest"
     """Which point stands for a voxel: the `nearest` to its centre, or the `first` in the order of the scan."""
+    missing: str = "estimated"
+    """What stands for colours and normals that a scan lacks: grey and `estimated` normals, or `zeros` for both."""
 
     def __post_init__(self) -> None:
         require("voxel_size", self.voxel_size, self.voxel_size > 0, "a positive number")
-        for name, good in (("origin", ORIGINS), ("point", POINTS)):
+        for name, good in (("origin", ORIGINS), ("point", POINTS), ("missing", MISSING)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
 
     @property

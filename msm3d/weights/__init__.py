@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._util.words import choices
+from .._util.words import choices, warn
 from ..errors import InputError, WeightsError
 from . import hub
 from .store import CARD, CONFIG, MODEL, Source, backbone, copy, metadata, read, sha256, verify
@@ -140,6 +140,10 @@ def resolve(
             return _unrevised(found[1], revision, text)
         if release["repo"] is None:
             raise WeightsError(release["unavailable"])
+        if release.get("checkpoint"):
+            if revision is not None:
+                raise InputError(f"revision is {revision!r}, but {text!r} is of one commit; leave revision out.")
+            return _converted(text, release, local_files_only=local_files_only, cache_dir=cache_dir, token=token)
         pinned = release["sha256"] if revision is None else None
         return fetch(release["repo"], revision or release["revision"], pinned)
     if os.path.isfile(text) and text.endswith((".pth", ".pt", ".ckpt")):
@@ -239,6 +243,20 @@ def _unrevised(directory: Path, revision: str | None, source: str) -> Path:
             f"revision is {revision!r}, but {source!r} is a directory on this machine; leave revision out."
         )
     return directory
+
+
+def _converted(name: str, release: dict[str, Any], **options: Any) -> Path:
+    """Return where the authors' checkpoint of a release is as a model of ours, once it was fetched and converted.
+
+    Its commit is pinned; the hash of the file, which its authors do not state, is kept in our config.json.
+    """
+    from .convert import convert
+
+    beside = [CONFIG] if release["checkpoint"].endswith(".safetensors") else []
+    files = [*beside, release["checkpoint"]]
+    path = [hub.file(release["repo"], file, release["revision"], **options) for file in files][-1]
+    warn(f"the weights of {name!r} are {release['licence']}")
+    return convert(path, installed(name), release=name, install=False).directory
 
 
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:

@@ -41,17 +41,19 @@ def convert(
     *,
     config: Shape | Mapping[str, Any] | Source | None = None,
     install: bool = True,
+    release: str | None = None,
 ) -> Conversion:
     """Convert a checkpoint of the authors' code to `out_dir` with config.json and model.safetensors.
 
     Nothing in the checkpoint is executed, and the student's tensors must be exactly those of the network.
 
     Args:
-        path: the authors' .pth file.
+        path: the authors' .pth file, or their .safetensors file with its config.json beside it.
         out_dir: where to write; may be left out for the published network, which then is installed only.
         config: the network where it is not the published one: a `BackboneConfig`, or its fields as a dict or as a
             JSON file. The shapes tell most fields; heads, window and voxel_size must be given.
         install: keep the published network, as hard links, where `load("scannet")` finds it.
+        release: the name of the release that the file is of: its table says what the file does not.
 
     Raises:
         FileError: the file is missing, truncated, no checkpoint or holds Python objects; or the output cannot be
@@ -62,12 +64,22 @@ def convert(
     read = [path] if config is None or isinstance(config, Shape | Mapping) else [path, Path(config)]
     if out_dir is not None:
         apart([Path(out_dir) / CONFIG, Path(out_dir) / MODEL], read)
-    state = _checkpoint(path)
+    state, about = _checkpoint(path)
     released, prefix = _recognised(state, config, path)
     student, ignored = _student(state, prefix, path)
+    told = _told(student, about, released, path)
+    for name in [name for name in student if name.endswith(released.unused)]:
+        del student[name]
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
-    backbone = _backbone(shapes, released, config, path)
-    name = released.name if config is None and released.name in weights.list_models() else None
+    known = weights.releases()[release] if release else {}
+    backbone = _backbone(shapes, released, config, {**known.get("backbone", {}), **told}, path)
+    if release and list(backbone.widths) != known["dims"]:
+        raise WeightsError(
+            f"{path} is not {release!r}: its levels have {', '.join(map(str, backbone.widths))} channels, not "
+            f"{', '.join(map(str, known['dims']))}; tell us, the authors' file may have changed."
+        )
+    published = config is None and backbone == released.published
+    name = release or (released.name if published and released.name in weights.list_models() else None)
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
@@ -111,10 +123,19 @@ def renamed(student: Mapping[str, Tensor], config: Shape, where: Source) -> dict
     return {ours: released.ours(theirs, student[theirs].float()) for theirs, (ours, _) in rows.items()}
 
 
-def _checkpoint(path: Path) -> Mapping[str, Any]:
-    """Return the content of a .pth file: tensors and plain values, no code."""
+def _checkpoint(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the tensors of a file and the configuration in it or beside it, if any: plain values, no code."""
     if not path.is_file():
         raise FileError(f"there is no file {str(path)!r}; give the authors' checkpoint.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        beside = path.with_name(CONFIG)
+        try:
+            return load_file(path), _fields(beside) if beside.is_file() else {}
+        except SafetensorError as error:
+            raise FileError(f"{path} is not a safetensors file ({cut(error)}); get the file again.") from error
     _refuse_compressed(path)
     try:
         with _numbers(), warnings.catch_warnings():
@@ -130,7 +151,8 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         raise FileError(f"{path} holds no state_dict; give the authors' checkpoint.")
-    return state
+    about = content.get("config") if state is not content else None
+    return state, about if isinstance(about, Mapping) else {}
 
 
 def _refuse_compressed(path: Path) -> None:
@@ -196,6 +218,20 @@ def _student(state: Mapping[str, Any], prefix: str, path: Path) -> tuple[dict[st
     return student, sorted(str(key) for key in state if not str(key).startswith(prefix))
 
 
+def _told(student: Mapping[str, Tensor], about: Mapping[str, Any], released: Released, path: Path) -> dict[str, Any]:
+    """Return the fields of a shape that the values in a checkpoint tell."""
+    if released.told is None:
+        return {}
+    try:
+        return released.told(student, about)
+    except Msm3dError as error:
+        raise WeightsError(f"{path} cannot be converted: {error}") from error
+    except Exception as error:  # a stranger's configuration may hold anything
+        raise WeightsError(
+            f"{path} has a configuration that cannot be read ({cut(error)}); get the authors' file again."
+        ) from error
+
+
 def _is_plain(value: Any) -> bool:
     """Whether a value is a tensor whose numbers lie in memory one by one."""
     return (
@@ -211,18 +247,19 @@ def _backbone(
     shapes: Mapping[str, tuple[int, ...]],
     released: Released,
     config: Shape | Mapping[str, Any] | Source | None,
+    told: Mapping[str, Any],
     path: Path,
 ) -> Shape:
     """Return the network of a checkpoint: the published one if it resembles it, or what `config` and the shapes say."""
     if isinstance(config, Shape):
         return config
     published = released.published
-    if config is None:
+    if config is None and not told:
         rows = released.table(published)
         alike = sum(shapes.get(theirs) == shape for theirs, (_, shape) in rows.items())
         if alike > 0.9 * len(rows):  # what differs will be named, not guessed around
             return published
-    given = _fields(config)
+    given = {**told, **_fields(config)}
     if missing := [name for name in released.unseen if name not in given]:
         example = json.dumps({name: published.to_dict()[name] for name in released.unseen})
         raise WeightsError(

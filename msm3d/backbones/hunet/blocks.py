@@ -1,14 +1,12 @@
 """The two residual blocks of the network, and their parameters. Every weight is multiplied by the backend `ops`."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
 from ...ops import Backend, Table, contract
 from ...sparse.hierarchy import Grid
 from ..base import Regularisation
+from ..noise import Noise, joined
 from .config import BackboneConfig
 
 
@@ -45,46 +43,6 @@ class SparseConv(nn.Module):
         return ops.conv(x, self.weight, table, self.bias, **around)
 
 
-@dataclass(frozen=True)
-class Noise:
-    """What training adds to a pass and evaluation does not: stochastic depth, attention dropout, shuffled curves."""
-
-    generator: torch.Generator
-
-    def paths(self, rate: float, grid: Grid) -> Tensor | None:
-        """Return (m, 1): 0 for a scene whose branch is dropped, else 1 / (1 - rate); None when nothing can drop."""
-        if rate == 0:
-            return None
-        kept = torch.rand(grid.scenes, generator=self.generator, device=self.generator.device) >= rate
-        return (kept / (1 - rate)).to(grid.keys.device)[grid.cells[:, 0].long(), None]
-
-    def seed(self) -> int:
-        """Draw a seed for an operation that makes its own random numbers."""
-        return int(torch.randint(1 << 62, (), generator=self.generator, device=self.generator.device))
-
-    def shuffled(self, curves: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the curves in a random order."""
-        order = torch.randperm(len(curves), generator=self.generator, device=self.generator.device)
-        return tuple(curves[i] for i in order.tolist())
-
-
-def noise(module: nn.Module, generator: torch.Generator | None) -> Noise | None:
-    """Return None in evaluation; in training the noise drawn from `generator`, without which the pass fails."""
-    if not module.training:
-        return None
-    if generator is None:
-        raise InputError(
-            "the network is in training mode, which draws random numbers; pass generator=torch.Generator(), "
-            "or call .eval() first."
-        )
-    return Noise(generator)
-
-
-def _joined(x: Tensor, y: Tensor, paths: Tensor | None) -> Tensor:
-    """Return `y`, which is `x` plus a branch, with the branch dropped or scaled per scene."""
-    return y if paths is None else torch.lerp(x, y, paths.to(x.dtype))
-
-
 class ConvBlock(nn.Module):
     """x + gamma * norm(conv(gelu(conv(norm(x))))) [released code, `ResNet`]."""
 
@@ -101,7 +59,7 @@ class ConvBlock(nn.Module):
         """Return (m, channels) for `x` (m, channels) on the voxels of `grid`."""
         y = self.conv1(x, grid.across, ops, pre_norm=self.norm.spec, activation="gelu")
         y = self.conv2(y, grid.across, ops, norm=self.post_norm.spec, gamma=self.gamma, residual=x)
-        return _joined(x, y, noise and noise.paths(self.drop_path, grid))
+        return joined(x, y, noise and noise.paths(self.drop_path, grid))
 
 
 class AttentionBlock(nn.Module):
@@ -134,7 +92,7 @@ class AttentionBlock(nn.Module):
         dropped = {} if noise is None else {"dropout": self.dropout, "seed": noise.seed()}
         y = ops.attend(qkv, grid.segments, self.window, **dropped).reshape(len(x), -1)[place]
         y = ops.linear(y, self.proj.weight, self.proj.bias, gamma=self.gamma1, residual=x)
-        x = _joined(x, y, noise and noise.paths(self.drop_path, grid))
+        x = joined(x, y, noise and noise.paths(self.drop_path, grid))
         y = ops.linear(x, self.mlp_in.weight, self.mlp_in.bias, pre_norm=self.mlp_norm.spec, activation=self.mlp)
         y = ops.linear(y, self.mlp_out.weight, self.mlp_out.bias, gamma=self.gamma2, residual=x)
-        return _joined(x, y, noise and noise.paths(self.drop_path, grid))
+        return joined(x, y, noise and noise.paths(self.drop_path, grid))

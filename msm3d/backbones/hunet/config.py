@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import inf, isfinite
-from numbers import Integral, Real
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, ClassVar
 
-from ...errors import InputError, quoted, require
+from ...errors import InputError, require
 from ...sparse.inputs import ORIGINS
 from ...sparse.interpolate import SAMPLINGS
 from ..base import Cost, Inputs, Regularisation, Shape
+from ..fields import is_int, is_number, require_known, typed
 
 NORMS = ("rmsnorm", "layernorm")
 MLPS = ("geglu", "gelu")
@@ -74,7 +73,7 @@ class BackboneConfig(Shape):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), field.type))
+            object.__setattr__(self, field.name, typed(field.name, getattr(self, field.name), field.type))
         n = len(self.channels)
         if n == 0:
             raise InputError("channels is empty; give one width per level, fine to coarse.")
@@ -160,44 +159,15 @@ class BackboneConfig(Shape):
         Raises:
             InputError: a field is unknown, of the wrong kind, out of range, or does not go with the others.
         """
-        from difflib import get_close_matches
-
-        names = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in names:
-                close = get_close_matches(name, names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(names) + "."
-                raise InputError(f"unknown configuration field {quoted(name)}; {hint}")
+        require_known(values, [field.name for field in fields(cls)])
         return cls(**values)
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """Return what JSON or numpy has as the Python value that is meant; what means something else stays.
-
-    >>> _typed("heads", [0, 4], tuple[int, ...])
-    (0, 4)
-    """
-    if get_origin(kind) is tuple:
-        require(name, value, isinstance(value, (list, tuple)), "a list")
-        return tuple(_typed(name, entry, get_args(kind)[0]) for entry in value)
-    if isinstance(value, Integral) and not isinstance(value, bool) and kind in (int, float):
-        return inf if kind is float and abs(int(value)) > 1 << 1000 else int(value)  # JSON has numbers of any size
-    return float(value) if kind is float and isinstance(value, Real) and not isinstance(value, bool) else value
-
-
-def _is_int(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
 _RANGES = (
-    ("channels decoder_channels", "positive integers", lambda values: all(_is_int(v, 1) for v in values)),
-    ("conv_blocks attention_blocks heads", "integers >= 0", lambda values: all(_is_int(v, 0) for v in values)),
-    ("in_channels mlp_ratio window", "a positive integer", lambda value: _is_int(value, 1)),
-    ("voxel_size layer_scale", "a positive number", lambda value: _is_number(value) and value > 0),
-    ("drop_path attention_dropout", "a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
+    ("channels decoder_channels", "positive integers", lambda values: all(is_int(v, 1) for v in values)),
+    ("conv_blocks attention_blocks heads", "integers >= 0", lambda values: all(is_int(v, 0) for v in values)),
+    ("in_channels mlp_ratio window", "a positive integer", lambda value: is_int(value, 1)),
+    ("voxel_size layer_scale", "a positive number", lambda value: is_number(value) and value > 0),
+    ("drop_path attention_dropout", "a number in [0, 1)", lambda value: is_number(value) and 0 <= value < 1),
 )
 """Fields → what they must be, and whether a value is that."""

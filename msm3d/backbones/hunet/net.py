@@ -13,7 +13,8 @@ from torch import Generator, Tensor, nn
 from ...ops import Backend, Table
 from ...sparse.hierarchy import Grid, Hierarchy
 from ..base import Maskable, Regularisation
-from .blocks import AttentionBlock, ConvBlock, Noise, Norm, SparseConv, noise
+from ..noise import Noise, noise
+from .blocks import AttentionBlock, ConvBlock, Norm, SparseConv
 from .config import BackboneConfig
 from .released import RELEASED
 
