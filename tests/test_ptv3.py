@@ -311,3 +311,12 @@ def test_a_shape_that_cannot_be_is_refused(fields, sentence):
     assert str(caught.value).startswith(sentence)
     with pytest.raises(InputError, match="attributes begins with color; rotary positions need coord there"):
         replace(ROPE, attributes=("color", "coord", "normal"))
+
+
+def test_a_file_of_a_shape_that_several_releases_have_is_not_installed_by_name(tmp_path, monkeypatch):
+    """Concerto's base is of Sonata's shape: which of the two a file is, its user knows."""
+    monkeypatch.setattr("msm3d.weights.convert._backbone", lambda *_: PUBLISHED)
+    monkeypatch.setattr("msm3d.weights.convert.renamed", lambda *_: {"a": torch.ones(1)})
+    with pytest.raises(InputError, match="needs a directory to be converted to; name one with -o DIR"):
+        convert(saved(tmp_path / "sonata.pth"))
+    assert convert(saved(tmp_path / "sonata.pth"), tmp_path / "out").name is None

@@ -93,7 +93,10 @@ def loss(
     levels = range(config.backbone.levels) if config.levels == "all" else range(1)
     run = config, student, teacher, moments
     total, per_level = torch.zeros((), device=teacher_features[0][0].device), [0.0] * len(levels)
-    heads = (sample.labels, student.classifiers, config.labels), (sample.instances, student.objects, config.instances)
+    heads: list[tuple[list[Tensor], Classifiers | Objects | None, float]] = [
+        (sample.labels, student.classifiers, config.labels),
+        (sample.instances, student.objects, config.instances),
+    ]
     named = [0.0] * len(heads)
     for i in range(2):
         view, masked, other = sample.views[i], sample.masked[i], 1 - i if config.cross_view else i
@@ -111,7 +114,7 @@ def loss(
                 total = total + weight * part / 2
                 named[k] += float(part.detach()) / 2
     both = [torch.stack(pair).mean(0) for pair in zip(*map(Moments.of, teacher_features), strict=True)]
-    return Outcome(total, per_level, *named, both, teacher_features[0])
+    return Outcome(total, per_level, named[0], named[1], both, teacher_features[0])
 
 
 def _named_loss(features: list[Tensor], ancestors: list[Tensor], ids: Tensor, head: Classifiers | Objects) -> Tensor:

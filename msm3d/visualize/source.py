@@ -52,16 +52,16 @@ class Source:
             for i, scan in enumerate(scans):
                 with stages.of(scan):
                     _tell_of_features(scan)
-                    cloud = completed(
-                        as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size))
-                    )
-                    cloud = replace(cloud, total=None)  # only what is there can be shown
+                    given = as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size))
+                    given = replace(given, total=None)  # only what is there can be shown
+                    cloud = completed(given)  # some networks do not want what is lacking to be made up
+                    seen = given if model.config.inputs.missing == "zeros" else cloud
                     if len(cloud) * width * 2 < memory.available() // 4:
                         out = np.empty((len(cloud), width), np.float16)
                     else:
                         out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, (len(cloud), width))
                     kept = {"levels": self.levels, "dtype": "float16", "max_memory": self.max_memory}
-                    features.append(model.extract(cloud, out=out, progress=True, **kept))
+                    features.append(model.extract(seen, out=out, progress=True, **kept))
                 clouds.append(cloud)
             known = model.feature_info
             levels = placed(known if self.levels is None else [known[level] for level in self.levels])

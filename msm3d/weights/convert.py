@@ -79,14 +79,15 @@ def convert(
             f"{', '.join(map(str, known['dims']))}; tell us, the authors' file may have changed."
         )
     published = config is None and backbone == released.published
-    name = release or (released.name if published and released.name in weights.list_models() else None)
+    named = published and not weights.releases().get(released.name, {"checkpoint": True}).get("checkpoint")
+    name = release or (released.name if named else None)  # several releases that are fetched have one shape
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
     meta = {"name": name or path.stem, "converted_from": {"file": path.name, "sha256": store.sha256(path)}}
     if name:
-        release = weights.releases()[name]
-        meta |= {key: release[key] for key in ("licence", "data", "source", "scores", "scores_source")}
+        table = weights.releases()[name]
+        meta |= {key: table[key] for key in ("licence", "data", "source", "scores", "scores_source")}
     directory = store.write(weights.installed(released.name) if out_dir is None else out_dir, backbone, tensors, meta)
     installed = None
     if name and install:
