@@ -12,7 +12,8 @@ from msm3d import rooms, weights
 from msm3d.backbones.hunet.config import BackboneConfig
 from msm3d.weights.store import MODEL
 
-CHECK = Path(__file__).parents[1] / "weights" / "rooms" / "check.safetensors"
+CHECKS = Path(__file__).parents[1] / "weights"
+NAMES = ("rooms", "rooms-labelled")
 
 
 def test_load_without_a_name_gives_them():
@@ -22,21 +23,25 @@ def test_load_without_a_name_gives_them():
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_they_say_what_they_said_when_they_were_made(ops):
-    check = load_file(CHECK)
-    model = msm3d.load("rooms", device="cpu", backend=ops.NAME)
+@pytest.mark.parametrize("name", NAMES)
+def test_they_say_what_they_said_when_they_were_made(ops, name):
+    check = load_file(CHECKS / name / "check.safetensors")
+    model = msm3d.load(name, device="cpu", backend=ops.NAME)
     rows = model.extract({name: check[name] for name in ("coord", "color", "normal")})[check["rows"]]
     assert np.linalg.norm(rows - check["descriptors"]) < 1e-4 * np.linalg.norm(check["descriptors"])
 
 
-def test_they_are_small_half_precision_and_of_company_friendly_licence():
-    info = weights.info("rooms")
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_small_half_precision_and_of_company_friendly_licence(name):
+    info = weights.info(name)
     assert (info.licence, info.status) == ("MIT", "bundled")
     assert info.sha256 == weights.sha256(info.path / MODEL)
     assert (info.path / MODEL).stat().st_size <= 16e6
     assert {tensor.dtype for tensor in weights.read(info.path)[1].values()} == {torch.float16}
-    assert info.dims == tuple(weights.releases()["rooms"]["dims"])
-    assert (info.parameters, info.voxel_size) == (weights.releases()["rooms"]["parameters"], 0.05)
+    release = weights.releases()[name]
+    assert info.dims == tuple(release["dims"])
+    assert (info.parameters, info.voxel_size) == (release["parameters"], 0.05)
+    assert (info.scores, info.data, info.source) == (release["scores"], release["data"], release["source"])
 
 
 @pytest.mark.parametrize("missing", ["color", "normal"])

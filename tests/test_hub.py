@@ -351,7 +351,7 @@ def release(hub, repo, files, tmp_path, monkeypatch):
 
 
 def test_a_pinned_release_is_downloaded_by_name_and_stays_at_its_commit(hub, repo, release):
-    assert weights.list_models() == ["pinned", "rooms", "scannet"]
+    assert {"pinned", "rooms", "scannet"} < set(weights.list_models())
     assert weights.info("pinned").status == "downloadable"
     pinned = weights.resolve("pinned")
     assert pinned.name == release["revision"]

@@ -358,7 +358,8 @@ def test_installing_again_replaces_and_does_not_change_the_first_directory(home,
 
 
 def test_only_releases_can_be_installed_and_only_intact_ones(home, made):
-    assert sentence(weights.install, made, "mine") == "'mine' is not a release of msm3d; choose one of rooms, scannet."
+    known = ", ".join(weights.list_models())
+    assert sentence(weights.install, made, "mine") == f"'mine' is not a release of msm3d; choose one of {known}."
     (made / MODEL).write_bytes(b"")
     assert "is damaged" in sentence(weights.install, made, "scannet")
     assert not home.exists()
