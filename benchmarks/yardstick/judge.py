@@ -1,13 +1,13 @@
 """Label one scan of a real place, find the labels in another scan of it: what features are worth to a user.
 
-    python benchmarks/yardstick/judge.py --scans SCANS --half choose -o choose.json before=runs/a/student after=runs/b/student
+    python benchmarks/yardstick/judge.py --scans SCANS --half choose -o choose.json a=runs/a/student b=runs/b/student
 
-SCANS is the folder with the scans that the files of `labels/` name. Models are as for benchmarks/pretraining/probe_rooms.py;
-the bare input and an untrained network come with them. Of each place every scan is learned from, and every other one
-of the place is judged, over the classes that both have. `HALVES` says which places choose between weights and which are
-reported; nothing may be chosen by the latter.
+SCANS is the folder with the scans that the files of `labels/` name. Models are as for probe_rooms.py of
+benchmarks/pretraining; the bare input and an untrained network come with them. Of each place every scan is learned
+from, and every other one of the place is judged, over the classes that both have. `HALVES` says which places choose
+between weights and which are reported; nothing may be chosen by the latter.
 
-Linear: softmax regression on standardised descriptors. kNN: cosine, k = 5. With 20 labels a class the mean of `--draws` draws.
+Linear: softmax regression on standardised descriptors. kNN: cosine, k = 5. With 20 labels a class the mean of draws.
 Height: how much of the variance of all channels a cubic spline of z with 12 knots explains, the mean over the scans.
 """
 
@@ -29,7 +29,7 @@ from msm3d.evaluate.report import check_path, machine
 from msm3d.scan.normals import completed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pretraining"))
-from probe_rooms import counts, models  # noqa: E402
+from probe_rooms import counts, models
 
 HALVES = {
     "choose": ("furnished room", "room 470", "flat", "desk"),
@@ -64,7 +64,9 @@ def miou(truth: np.ndarray, found: np.ndarray, classes: list[int]) -> float:
     return mean(float(((truth == c) & (found == c)).sum() / ((truth == c) | (found == c)).sum()) for c in classes)
 
 
-def judged(features: dict[str, np.ndarray], pair: tuple[Labelled, Labelled], blocks: list[slice], draws: int) -> Iterator:
+def judged(
+    features: dict[str, np.ndarray], pair: tuple[Labelled, Labelled], blocks: list[slice], draws: int
+) -> Iterator:
     """Yield (method, labels, draw, mIoU) of what is learned on the first scan and judged on the second."""
     first, second = pair
     count = [np.bincount(one.labels[one.labels >= 0], minlength=len(CLASSES)) for one in pair]
@@ -130,7 +132,8 @@ def main() -> None:
                     rows.append(told_of | {"method": method, "labels": limit, "draw": draw, "miou": value})
         print(f"{source_name}: {_line(rows, source_name, heights)}", flush=True)
     told = {name: source.describe() for name, source in sources.items()}
-    output.write_text(json.dumps({"machine": machine(), "models": told, "height": heights, "rows": rows}, indent=1) + "\n")
+    data = {"machine": machine(), "models": told, "height": heights, "rows": rows}
+    output.write_text(json.dumps(data, indent=1) + "\n")
     print("\n" + table(rows, heights))
 
 
@@ -160,9 +163,11 @@ def table(rows: list[dict], heights: dict[str, float]) -> str:
 
 def _line(rows: list[dict], model: str, heights: dict[str, float]) -> str:
     few = " / ".join(f"{score(rows, model, m, '20 a class')[0]:.1f}" for m in METHODS)
-    return f"20 a class {few}, all " + " / ".join(
-        f"{score(rows, model, m, 'all')[0]:.1f}" for m in METHODS
-    ) + f", height {heights[model]:.2f}"
+    return (
+        f"20 a class {few}, all "
+        + " / ".join(f"{score(rows, model, m, 'all')[0]:.1f}" for m in METHODS)
+        + f", height {heights[model]:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Hand labels of real scans: boxes and planes that say which points are what.
 
-A file of `labels/` names a scan, where it comes from and its terms, and lists shapes in the scan's coordinates. A shape is a
-box, turned about z, and may be narrowed to what lies near a plane. Where shapes meet, the later one counts. Points in no shape,
-and those in a shape of class "none", have no label.
+A file of `labels/` names a scan, where it comes from and its terms, and lists shapes in the scan's coordinates. A shape
+is a box, turned about z, and may be narrowed to what lies near a plane. Where shapes meet, the later one counts. Points
+in no shape, and those in a shape of class "none", have no label.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 
 import msm3d
 
-CLASSES = ("floor", "wall", "ceiling", "table", "chair", "cabinet", "door", "window", "screen", "stair", "plant", "clutter")
+CLASSES = "floor wall ceiling table chair cabinet door window screen stair plant clutter".split()
 LABELS = Path(__file__).parent / "labels"
 
 
@@ -56,8 +56,11 @@ def painted(coord: np.ndarray, shapes: list[dict]) -> np.ndarray:
 
 
 def within(coord: np.ndarray, shape: dict) -> np.ndarray:
-    """Return which points (n,) lie in a shape: `box` [[x, y, z] low, high] turned by `turn` degrees about its middle and z;
-    with `plane` [a, b, c, d], only those with |ax + by + cz + d| <= `near` (default 0.05 m)."""
+    """Return which points (n,) lie in a shape.
+
+    It is a `box`, its lowest and highest corner, turned by `turn` degrees about its middle and z; with a `plane`
+    a, b, c, d only what has |ax + by + cz + d| <= `near` (default 0.05 m).
+    """
     low, high = np.asarray(shape["box"], float)
     middle, angle = (low + high) / 2, radians(shape.get("turn", 0.0))
     x, y, z = (coord - middle).T
