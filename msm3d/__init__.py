@@ -1,8 +1,8 @@
 """msm3d: one meaningful vector per point of a 3D scan.
 
 >>> import msm3d
->>> msm3d.list_models()
-['rooms', 'scannet']
+>>> msm3d.info("rooms").channels
+400
 """
 
 from typing import TYPE_CHECKING

@@ -57,11 +57,11 @@ def run(options: argparse.Namespace, display: Display) -> None:
     display.stage("scans to learn from")
     data = options.data or ["rooms"]
     found = several(data, folder / "rooms", labels=config.labels > 0 or config.instances > 0)
-    name = ", ".join(Path(one).name for one in data)
+    about = ", ".join(data)
     network = f"{config.backbone.levels} levels of {', '.join(map(str, config.backbone.channels))} channels"
     display.note(
         f"{folder}: {config.steps:,} steps of {count(config.batch, 'scene')} from {count(len(found), 'scan')} of "
-        f"{name}; {network}, {config.backbone.voxel_size:g} m voxels, on {device}; "
+        f"{about}; {network}, {config.backbone.voxel_size:g} m voxels, on {device}; "
         f"look at {folder / 'log.jsonl'}, or: tensorboard --logdir {folder}"
     )
     if options.start is not None:
@@ -70,5 +70,5 @@ def run(options: argparse.Namespace, display: Display) -> None:
         display.stage(f"scans to watch the run by, {options.probe}")
         settings["judge"] = judge(*open_dataset(options.probe))
     display.stage("first step")
-    pretrain(found, config, folder, data=name, **settings)
+    pretrain(found, config, folder, data=", ".join(Path(one).name for one in data), **settings)
     display.line(f'{folder}: {config.steps:,} steps; now:  msm3d.load("{folder / "student"}")')
