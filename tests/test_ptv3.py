@@ -17,12 +17,11 @@ from msm3d.backbones.ptv3.released import PUBLISHED, RELEASED, inferred, table
 from msm3d.errors import InputError, WeightsError
 from msm3d.ops import curves, reference
 from msm3d.sparse.hierarchy import Hierarchy
-from msm3d.sparse.interpolate import descriptors
 from msm3d.sparse.voxels import voxelize
 from msm3d.weights.convert import convert
 from tests.conftest import make_scene, voxel_keys
 from tests.golden import DATA, SHARED, golden_shapes, golden_state
-from tests.test_unet import golden_scenes, relative_error
+from tests.test_unet import assert_published, golden_scenes, relative_error
 
 TINY = EncoderConfig(
     channels=(16, 24, 32, 48, 64), blocks=(2, 2, 2, 4, 2), heads=(1, 2, 2, 4, 4), patch=64, voxel_size=0.04
@@ -74,17 +73,7 @@ def test_every_level_and_the_descriptors_equal_the_published_network(ops, name, 
     if "batch2" in name and read is not golden_file:
         pytest.skip("the batch is too large for the repository.")
     golden, network = read(name), golden_network(name.removesuffix("_batch2"))
-    scenes = golden_scenes(golden)
-    voxels = voxelize(scenes, network.config.inputs, ops)
-    hierarchy = Hierarchy.of(voxels.keys, 5, ops, len(scenes))
-    assert [len(grid) for grid in hierarchy.grids] == golden["voxel_counts"].tolist()
-    levels = network(voxels.features, hierarchy, ops)
-    for level, (grid, features) in enumerate(zip(hierarchy.grids, levels, strict=True)):
-        rows = ops.lookup(grid.keys, curves.morton(golden[f"level{level}.cells"], level))
-        assert (rows >= 0).all()
-        assert relative_error(features[rows.long()], golden[f"level{level}.features"]) < 1e-5
-    ours = descriptors(levels, hierarchy, range(5), network.config.sampling, ops, voxels.owner)
-    assert relative_error(ours[golden["descriptor_rows"].long()], golden["descriptor"]) < 1e-5
+    assert_published(golden, network, ops, network.config.inputs, network.config.sampling, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["ptv3_tiny", "ptv3_tiny_rope", "ptv3_tiny_batch2"])

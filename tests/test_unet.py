@@ -46,17 +46,23 @@ def golden_scenes(golden):
 @pytest.mark.parametrize("file", ["tiny_rms_glu", "tiny_layernorm_gelu", "tiny_rms_glu_batch2"])
 def test_every_level_and_the_descriptors_equal_the_published_network(ops, file):
     golden = load_file(DATA / f"{file}.safetensors")
-    network, scenes = golden_network(file.removesuffix("_batch2")), golden_scenes(golden)
-    voxels = voxelize(scenes, Inputs(voxel_size=0.04), ops)
+    network = golden_network(file.removesuffix("_batch2"))
+    assert_published(golden, network, ops, Inputs(voxel_size=0.04), "published", 1e-4)
+
+
+def assert_published(golden, network, ops, inputs, sampling, tolerance):
+    """Compare every level and the descriptors of a network with those of the published code."""
+    scenes = golden_scenes(golden)
+    voxels = voxelize(scenes, inputs, ops)
     hierarchy = Hierarchy.of(voxels.keys, 5, ops, len(scenes))
     assert [len(grid) for grid in hierarchy.grids] == golden["voxel_counts"].tolist()
     levels = network(voxels.features, hierarchy, ops)
     for level, (grid, features) in enumerate(zip(hierarchy.grids, levels, strict=True)):
         rows = ops.lookup(grid.keys, curves.morton(golden[f"level{level}.cells"], level))
         assert (rows >= 0).all()
-        assert relative_error(features[rows.long()], golden[f"level{level}.features"]) < 1e-4
-    ours = descriptors(levels, hierarchy, range(5), "published", ops, voxels.owner)
-    assert relative_error(ours[golden["descriptor_rows"].long()], golden["descriptor"]) < 1e-4
+        assert relative_error(features[rows.long()], golden[f"level{level}.features"]) < tolerance
+    ours = descriptors(levels, hierarchy, range(5), sampling, ops, voxels.owner)
+    assert relative_error(ours[golden["descriptor_rows"].long()], golden["descriptor"]) < tolerance
 
 
 def test_the_golden_files_can_tell(ops):

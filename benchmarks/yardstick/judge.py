@@ -130,7 +130,7 @@ def main() -> None:
                 for method, limit, draw, value in told:
                     told_of = {"model": source_name, "place": place, "learned": one, "judged": other}
                     rows.append(told_of | {"method": method, "labels": limit, "draw": draw, "miou": value})
-        print(f"{source_name}: {_line(rows, source_name, heights)}", flush=True)
+        print(table(rows, {source_name: heights[source_name]}).splitlines()[-1], flush=True)
     told = {name: source.describe() for name, source in sources.items()}
     data = {"machine": machine(), "models": told, "height": heights, "rows": rows}
     output.write_text(json.dumps(data, indent=1) + "\n")
@@ -159,15 +159,6 @@ def table(rows: list[dict], heights: dict[str, float]) -> str:
         each = [" / ".join(f"{score(rows, model, m, '20 a class', p)[0]:.0f}" for m in METHODS) for p in groups]
         lines.append(f"| {model} | {few} | {whole} | {heights[model]:.2f} | {' | '.join(each)} |")
     return "\n".join(lines)
-
-
-def _line(rows: list[dict], model: str, heights: dict[str, float]) -> str:
-    few = " / ".join(f"{score(rows, model, m, '20 a class')[0]:.1f}" for m in METHODS)
-    return (
-        f"20 a class {few}, all "
-        + " / ".join(f"{score(rows, model, m, 'all')[0]:.1f}" for m in METHODS)
-        + f", height {heights[model]:.2f}"
-    )
 
 
 if __name__ == "__main__":

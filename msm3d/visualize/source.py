@@ -52,17 +52,18 @@ class Source:
             for i, scan in enumerate(scans):
                 with stages.of(scan):
                     _tell_of_features(scan)
-                    given = as_cloud(scan, options=replace(self.options, spacing=model.config.inputs.voxel_size))
-                    given = replace(given, total=None)  # only what is there can be shown
-                    cloud = completed(given)  # some networks do not want what is lacking to be made up
-                    seen = given if model.config.inputs.missing == "zeros" else cloud
+                    inputs = model.config.inputs
+                    cloud = as_cloud(scan, options=replace(self.options, spacing=inputs.voxel_size))
+                    cloud = replace(cloud, total=None)  # only what is there can be shown
+                    if inputs.missing == "estimated":  # once, for the network and for the picture
+                        cloud = completed(cloud)
                     if len(cloud) * width * 2 < memory.available() // 4:
                         out = np.empty((len(cloud), width), np.float16)
                     else:
                         out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, (len(cloud), width))
                     kept = {"levels": self.levels, "dtype": "float16", "max_memory": self.max_memory}
-                    features.append(model.extract(seen, out=out, progress=True, **kept))
-                clouds.append(cloud)
+                    features.append(model.extract(cloud, out=out, progress=True, **kept))
+                clouds.append(_shown(cloud))
             known = model.feature_info
             levels = placed(known if self.levels is None else [known[level] for level in self.levels])
             name = model.meta.get("name") or "untrained"
@@ -81,10 +82,14 @@ class Source:
         for scan, one in zip(scans, kept, strict=True):
             cloud = as_cloud(scan, options=one.options(scan, self.options))
             features.append(one.rows_of(cloud, scan))
-            # normals are for light and for hiding walls alone, so that nobody need be told that they are estimated
-            normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal
-            clouds.append(replace(cloud, normal=normal, total=None))
+            clouds.append(_shown(cloud))
         return Described(clouds, features, kept[0].levels, kept[0].maker)
+
+
+def _shown(cloud: PointCloud) -> PointCloud:
+    """Return a scan with normals, for light and for hiding walls alone: nobody need be told that they are estimated."""
+    normal = estimated(cloud.coord) if cloud.normal is None else cloud.normal
+    return replace(cloud, normal=normal, total=None)
 
 
 def _tell_of_features(scan: str) -> None:

@@ -71,7 +71,8 @@ def convert(
     for name in [name for name in student if name.endswith(released.unused)]:
         del student[name]
     shapes = {name: tuple(tensor.shape) for name, tensor in student.items()}
-    known = weights.releases()[release] if release else {}
+    releases = weights.releases()
+    known = releases[release] if release else {}
     backbone = _backbone(shapes, released, config, {**known.get("backbone", {}), **told}, path)
     if release and list(backbone.widths) != known["dims"]:
         raise WeightsError(
@@ -79,15 +80,15 @@ def convert(
             f"{', '.join(map(str, known['dims']))}; tell us, the authors' file may have changed."
         )
     published = config is None and backbone == released.published
-    named = published and not weights.releases().get(released.name, {"checkpoint": True}).get("checkpoint")
-    name = release or (released.name if named else None)  # several releases that are fetched have one shape
+    own = releases.get(released.name)
+    named = published and own is not None and not own.get("checkpoint")  # several that are fetched have one shape
+    name = release or (released.name if named else None)
     if out_dir is None and not (name and install):
         raise InputError(f"{path} needs a directory to be converted to; name one with -o DIR.")
     tensors = renamed(student, backbone, path)
     meta = {"name": name or path.stem, "converted_from": {"file": path.name, "sha256": store.sha256(path)}}
     if name:
-        table = weights.releases()[name]
-        meta |= {key: table[key] for key in ("licence", "data", "source", "scores", "scores_source")}
+        meta |= {key: releases[name][key] for key in ("licence", "data", "source", "scores", "scores_source")}
     directory = store.write(weights.installed(released.name) if out_dir is None else out_dir, backbone, tensors, meta)
     installed = None
     if name and install:
