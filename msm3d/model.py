@@ -271,7 +271,6 @@ class Model(nn.Module):
         weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
-        model.backbone.to_empty(device="cpu")
         weights.load_state(model.backbone, tensors, directory)
         for parameter in model.backbone.parameters():
             if parameter.dim() > 1:

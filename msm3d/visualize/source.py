@@ -10,10 +10,10 @@ import numpy as np
 
 from .._util import memory, stages
 from .._util.atomic import scratch
+from .._util.mapped import mapped
 from .._util.words import count, option, warn
 from ..errors import InputError
 from ..io import as_cloud, results
-from ..io.layouts import mapped
 from ..model import LevelInfo, Model
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated

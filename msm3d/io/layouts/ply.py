@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from ..._util.mapped import mapped
 from ...errors import FileError
 from ..ply import Property, header
-from . import Fields, Metadata, mapped
+from . import Fields, Metadata
 
 SUFFIXES = (".ply",)
 TITLE = "PLY"
