@@ -307,7 +307,7 @@ def load(
 
     Args:
         name_or_dir: a release (`msm3d.list_models()`), a directory of `save_pretrained` or `msm3d convert`, or a
-            Hugging Face repository `owner/name`. None is the bundled model.
+            Hugging Face repository `owner/name`. None is the bundled `rooms-labelled`.
         device: such as "cpu" or "cuda:1"; a GPU if there is one, by default.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default. A named one never falls back.
         precision: "fp32" or "bf16", in which the weights are multiplied.

@@ -53,7 +53,8 @@ def small(tmp_path_factory):
     torch.manual_seed(0)
     shape = dict(channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), conv_blocks=(1,) * 4, window=64)
     config = msm3d.BackboneConfig(**shape, attention_blocks=(0, 0, 1, 1), heads=(0, 0, 2, 2), voxel_size=0.05)
-    msm3d.Model(config, meta={"name": "rooms"}).save_pretrained(folder / "rooms")
+    for name in ("rooms", "rooms-labelled"):
+        msm3d.Model(config, meta={"name": name}).save_pretrained(folder / name)
     rooms.write(folder / "scans", 2, first_seed=900_001, layout="ply", split="train", points=3000, workers=1)
     return folder
 

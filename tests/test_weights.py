@@ -300,11 +300,12 @@ def test_negated_tensors_are_saved_as_they_look(tmp_path):
 
 
 def test_without_a_name_the_bundled_release_is_meant(monkeypatch, tmp_path):
-    assert weights.resolve() == weights.resolve("rooms") == Path(weights.__file__).parent / "bundled" / "rooms"
-    assert weights.info("rooms").status == "bundled"
+    name = weights.DEFAULT
+    assert weights.resolve() == weights.resolve(name) == Path(weights.__file__).parent / "bundled" / name
+    assert weights.info(name).status == "bundled"
     monkeypatch.setattr(weights, "_BUNDLED", tmp_path)
     assert sentence(weights.resolve) == (
-        "The weights of 'rooms' are part of the package, but not of this copy of it: "
+        "The weights of 'rooms-labelled' are part of the package, but not of this copy of it: "
         "run pip install --force-reinstall msm3d."
     )
 

@@ -81,7 +81,7 @@ NUMBERS = several(int, "numbers such as 3,4")
 
 def add_model(verb: Parser) -> None:
     """Add what says which network computes, and how."""
-    verb.option("--model", "a name of `msm3d models`, a directory or a Hub repository; rooms by default")
+    verb.option("--model", "a name of `msm3d models`, a directory or a Hub repository; rooms-labelled by default")
     add_device(verb)
     verb.option("--precision", "fp32 (default) or bf16", one_of("fp32", "bf16"), default="fp32")
 
