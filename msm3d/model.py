@@ -32,6 +32,7 @@ from .sparse.hierarchy import Hierarchy
 from .sparse.interpolate import descriptors
 from .sparse.voxels import Voxels, voxelize
 
+TOGETHER = 1 << 14  # voxels
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
 
@@ -191,8 +192,12 @@ class Model(nn.Module):
         return np.load(file, mmap_mode="r")
 
     def _most(self, limit: int) -> int:
-        """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
-        return limit // self.config.cost.bytes_per_voxel if self.device.type == "cuda" else 0
+        """Return how many voxels of several scans are computed together: on a CPU few, which one large scan keeps busy.
+
+        Small ones would read all the weights one by one. Only native rows do not depend on what is computed beside them.
+        """
+        most = limit // self.config.cost.bytes_per_voxel
+        return most if self.device.type == "cuda" else min(most, TOGETHER) if self.ops.NAME == "native" else 0
 
     @as_usual
     def forward(

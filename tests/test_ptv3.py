@@ -309,3 +309,12 @@ def test_a_file_of_a_shape_that_several_releases_have_is_not_installed_by_name(t
     with pytest.raises(InputError, match="needs a directory to be converted to; name one with -o DIR"):
         convert(saved(tmp_path / "sonata.pth"))
     assert convert(saved(tmp_path / "sonata.pth"), tmp_path / "out").name is None
+
+
+@pytest.mark.parametrize("config", [TINY, ROPE], ids=["plain", "rope"])
+def test_a_list_is_its_scenes_one_by_one(config):
+    torch.manual_seed(0)
+    model = msm3d.Model(config).eval()
+    scenes = [make_scene(seed, 150 + 31 * seed) for seed in range(5)]
+    for together, scene in zip(model.extract(scenes), scenes, strict=True):
+        assert np.array_equal(together, model.extract(scene))
