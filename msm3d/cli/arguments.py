@@ -9,10 +9,12 @@ from .._util.devices import checked
 from .._util.memory import size
 from .._util.words import choices
 from ..errors import InputError
+from ..tasks import TASKS
 from .display import Display
 from .parser import Parser
 
 if TYPE_CHECKING:
+    from ..datasets import Dataset
     from ..model import Model
     from ..scan.options import ReadOptions
 
@@ -91,6 +93,33 @@ def add_device(verb: Parser) -> None:
     verb.option("--device", "such as cpu or cuda:1; a GPU if there is one, by default", typed(checked))
     about = "of the operations: spconv, triton, native or reference; the best for the device by default"
     verb.option("--backend", about, one_of("spconv", "triton", "native", "reference"))
+
+
+def add_data(verb: Parser) -> None:
+    """Add what says which labelled scans."""
+    about = "folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
+    verb.option("dataset", about, metavar="DATA")
+
+
+def add_labels(verb: Parser) -> None:
+    """Add what says what their labels mean, and what is to be learned from."""
+    verb.option("--classes", "scannet20, scannet200, s3dis or rooms instead of what the files suggest")
+    verb.option("--splits", "folder with ScanNet's lists of scenes")
+    verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
+
+
+def data(options: argparse.Namespace) -> tuple["Dataset", "Dataset"]:
+    """Return the split to learn from and the split to test on."""
+    from ..datasets import open_dataset
+
+    return open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
+
+
+def add_task(verb: Parser, what: str) -> None:
+    """Add the name of a task."""
+    kind = typed(lambda name: TASKS[name].name)
+    about = f"{what}: %(choices)s (default segmentation)"
+    verb.option("--task", about, kind, default="segmentation", choices=TASKS, metavar="TASK")
 
 
 def add_reading(verb: Parser) -> None:

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, display: Display) -> int:
         if len(plan.jobs) > 1:
             display.line(_summary(outcomes, plan.others))
     finally:  # also where a full disk, or Ctrl-C, ends it
-        failed = _failures(outcomes, display)
+        failed = failures("extract", outcomes, display)
     return 1 if failed else 0
 
 
@@ -90,14 +90,14 @@ def _summary(outcomes: list[Any], others: int) -> str:
     return "; ".join(parts)
 
 
-def _failures(outcomes: list[Any], display: Display) -> int:
+def failures(verb: str, outcomes: list[Any], display: Display) -> int:
     """Show what failed, in a table, and return how much."""
     from . import told
 
     failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
     if not failed:
         return 0
-    display.error(f"msm3d extract: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
+    display.error(f"msm3d {verb}: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
     for scan, why in failed:
         display.error(f"  {scan}: {why.removeprefix(f'{scan}: ')}")
     return len(failed)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
-from ..tasks import TASKS
 from . import arguments
-from .arguments import NUMBERS, several, typed, whole
+from .arguments import NUMBERS, several, whole
 from .display import Display
 from .parser import declared
 
@@ -18,12 +17,10 @@ def add(verbs: Any) -> None:
     about = "Fit simple classifiers on frozen features of one split and score them on every point of another."
     example = "msm3d probe rooms:60 --model scannet -o report.json"
     verb = declared(verbs, "probe", run, "judge features on labelled scans", about, example)
-    about = "folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
-    verb.option("dataset", about, metavar="DATA")
+    arguments.add_data(verb)
     verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
     arguments.add_model(verb)
-    about, task = "what is judged: %(choices)s (default segmentation)", typed(lambda name: TASKS[name].name)
-    verb.option("--task", about, task, default="segmentation", choices=TASKS, metavar="TASK")
+    arguments.add_task(verb, "what is judged")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
     verb.flag("--levels", "also each level alone, and all but each")
     about = "share to learn from, or several: 1,0.1,0.05"
@@ -34,9 +31,7 @@ def add(verbs: Any) -> None:
     verb.option("--sample", "points kept per scene (default 2000)", whole(1), default=2000)
     verb.option("--test-sample", "labelled points of each scene to test on; all by default", whole(1))
     verb.option("--cache", "folder of features to go on with; a temporary one by default")
-    verb.option("--classes", "scannet20, scannet200, s3dis or rooms instead of what the files suggest")
-    verb.option("--splits", "folder with ScanNet's lists of scenes")
-    verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
+    arguments.add_labels(verb)
     verb.quiet()
 
 
@@ -50,11 +45,11 @@ def _spare_data(output: Path, dataset: str) -> None:
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Judge features."""
-    from ..evaluate import open_dataset, probe
+    from ..evaluate import probe
     from ..evaluate.report import check_path
 
     _spare_data(check_path(options.output), options.dataset)
-    train, test = open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
+    train, test = arguments.data(options)
     model = arguments.load(options, display)
     kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}

@@ -20,6 +20,7 @@ from .features import Features as Features
 from .features import ModelFeatures as ModelFeatures
 from .features import RawFeatures as RawFeatures
 from .features import random_network as random_network
+from .fitting import fit as fit
 from .probing import ProbeSettings as ProbeSettings
 from .probing import probe as probe
 from .protocols import PROTOCOLS as PROTOCOLS

@@ -68,7 +68,7 @@ class FeatureCache:
         Raises:
             InputError: the cloud lacks what the task needs, or has no labels but -1.
         """
-        labelled, content = self.task.chosen(name, cloud), input_hash(cloud)
+        labelled, content = self.task.chosen(name, cloud), input_hash(cloud, self.task.needs)
         safe = re.sub(r"[^\w.-]", "_", name)
         stem = f"{safe}.{self.features.hash}.{content[:20]}.p{self.points}.s{self.seed}"
         stem += "" if self.task.name == "segmentation" else f".{self.task.name}"

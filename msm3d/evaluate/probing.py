@@ -127,6 +127,7 @@ def probe(
     settings = replace(settings or ProbeSettings(), **changes).checked()
     if train.classes != test.classes:
         raise InputError(f"train has the classes {train.classes.name}, test {test.classes.name}; give two of one set.")
+    settings = replace(settings, task=by_name(settings.task).of(train.classes))
     if not len(test):
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
     protocols.require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])

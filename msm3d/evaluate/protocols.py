@@ -52,6 +52,8 @@ PROTOCOLS = {
     "linear-plain": Protocol("linear-plain", 1, {**_LINEAR, "standardize": False}),
     "knn": Protocol("knn", 1, {**_KNN, "balanced": True}, (1, 20), "nearest"),
     "knn-uniform": Protocol("knn-uniform", 1, {**_KNN, "balanced": False}, (1, 20), "nearest"),
+    "pointgroup": Protocol("pointgroup", 1, {**_LINEAR, "hidden": 128}, head="pointgroup"),
+    "pointgroup-linear": Protocol("pointgroup-linear", 1, {**_LINEAR, "hidden": None}, head="pointgroup"),
 }
 """The linear ones follow the paper's Table 15 in optimiser, rates and schedule; they learn from sampled points, not
 from crops of augmented scenes, and without test-time augmentation. The paper says nothing of its nearest neighbours."""

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from .confusion import Confusion as Confusion
     from .confusion import Scores as Scores
     from .fingerprint import Fingerprint as Fingerprint
+    from .instances.average_precision import average_precision as average_precision
 
-TASKS = Registry("task", "msm3d.tasks", {"segmentation": "msm3d.tasks.segmentation:Segmentation"})
+TASKS = Registry(
+    "task",
+    "msm3d.tasks",
+    {
+        "segmentation": "msm3d.tasks.segmentation:Segmentation",
+        "instances": "msm3d.tasks.instances.task:InstanceSegmentation",
+    },
+)
 """Every task by its name."""
 register = TASKS.register
 
@@ -31,4 +39,10 @@ def task(name: Any) -> "Task":
     return TASKS[name]() if isinstance(name, str) else name
 
 
-__getattr__ = lazily(__name__, base="Metric Tally Task", confusion="Confusion Scores", fingerprint="Fingerprint")
+__getattr__ = lazily(
+    __name__,
+    base="Metric Tally Task",
+    confusion="Confusion Scores",
+    fingerprint="Fingerprint",
+    instances__average_precision="average_precision",
+)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.classes import IGNORE, ClassList
 from ..errors import InputError
+from ..model import Model
 from ..scan.cloud import PointCloud
 
 
@@ -57,6 +58,10 @@ class Task(ABC):
     whole_scenes: ClassVar[bool] = False
     """Whether only whole scenes can be judged, not a sample of their points."""
 
+    def of(self, classes: ClassList) -> "Task":
+        """Return the task for a list of classes, where it depends on which they are."""
+        return self
+
     @abstractmethod
     def targets(self, scan: PointCloud) -> np.ndarray:
         """Return what is to be learned of each point, (n, ...)."""
@@ -72,9 +77,9 @@ class Task(ABC):
         descriptors (m, c), `owner` the row (n,) of each point, `chosen` some of the labelled points in random order."""
         return features[owner[chosen]], self.targets(scan)[chosen]
 
-    def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:
-        """Return the head, fitted on the examples of some scans."""
-        return head.fit(rows)
+    def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]], of: Any = None) -> Any:
+        """Return the head, fitted on the examples of some scans; `of` as for `Head.fit`."""
+        return head.fit(rows, of=of)
 
     def truth(self, scan: PointCloud) -> Any:
         """Return what a prediction for the scan is held against."""
@@ -87,6 +92,13 @@ class Task(ABC):
     def prediction(self, values: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Any:
         """Return the prediction for a scan, made of what a head returned for the rows of `inputs`."""
         return values[owner]
+
+    def found(self, model: Model, head: Any, scan: PointCloud, *, max_memory: int | str | None = None) -> Any:
+        """Return the prediction for a scan by a head that was fitted on descriptors of the model, or raise InputError
+        where it was fitted on others; `max_memory` as for `Model.extract`."""
+        how: dict[str, Any] = {"at": "voxels", "dtype": "float16"}  # as in the cache that heads learn from
+        rows, owner = model.extract(scan, **how, max_memory=max_memory)
+        return self.prediction(head.predict(self.inputs(rows, owner, scan), of=model), owner, scan)
 
     @abstractmethod
     def tally(self, classes: ClassList | None = None) -> Tally:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -101,9 +101,9 @@ def scene_hash(cloud: PointCloud) -> str:
     return _digest(cloud, ("coord", "segment"))
 
 
-def input_hash(cloud: PointCloud) -> str:
-    """Return 64 hexadecimal digits of all that features and their labels come from."""
-    return _digest(cloud, ("coord", "color", "normal", "segment"))
+def input_hash(cloud: PointCloud, more: Iterable[str] = ()) -> str:
+    """Return 64 hexadecimal digits of all that features and their labels come from, and of `more` fields."""
+    return _digest(cloud, tuple(dict.fromkeys(("coord", "color", "normal", "segment", *more))))
 
 
 def joined_hash(hashes: list[str]) -> str:
@@ -117,6 +117,6 @@ def _digest(cloud: PointCloud, fields: tuple[str, ...]) -> str:
         values = getattr(cloud, name)
         digest.update(f"{name} {None if values is None else values.shape} ".encode())
         if values is not None:
-            values = values.astype(np.int64) if name == "segment" else values
+            values = values.astype(np.int64) if name in ("segment", "instance") else values
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

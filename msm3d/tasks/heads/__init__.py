@@ -11,15 +11,25 @@ if TYPE_CHECKING:
     from .base import NotFittedError as NotFittedError
     from .linear import LinearProbe as LinearProbe
     from .nearest import KNNProbe as KNNProbe
+    from .pointgroup import PointGroup as PointGroup
     from .saved import load as load
 
 HEADS = Registry(
     "head",
     "msm3d.heads",
-    {"linear": "msm3d.tasks.heads.linear:LinearProbe", "nearest": "msm3d.tasks.heads.nearest:KNNProbe"},
+    {
+        "linear": "msm3d.tasks.heads.linear:LinearProbe",
+        "nearest": "msm3d.tasks.heads.nearest:KNNProbe",
+        "pointgroup": "msm3d.tasks.heads.pointgroup:PointGroup",
+    },
 )
 """Every head's class by its name."""
 register = HEADS.register
 __getattr__ = lazily(
-    __name__, base="Classifier Head NotFittedError", linear="LinearProbe", nearest="KNNProbe", saved="load"
+    __name__,
+    base="Classifier Head NotFittedError",
+    linear="LinearProbe",
+    nearest="KNNProbe",
+    pointgroup="PointGroup",
+    saved="load",
 )

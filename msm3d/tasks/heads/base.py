@@ -164,6 +164,10 @@ class Head(Saved, ABC):
         """Raise InputError unless features are of the width, and, where it is given, of the network of `fit`."""
         self.require_fitted()
         require_features(X, width=self.n_features_in_)
+        self.require_matching(of)
+
+    def require_matching(self, of: Of) -> None:
+        """Raise InputError where features of a network, or `Fingerprint`, are not those of `fit`; None is anything."""
         if of is not None and self.fingerprint_ is None:
             raise InputError("this head was not told which network its features are of; fit it again with of=model.")
         if of is not None and (given := Fingerprint.of(of)) != self.fingerprint_:

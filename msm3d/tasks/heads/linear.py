@@ -1,8 +1,8 @@
 """The linear probe: one linear layer, learned on frozen features."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -60,16 +60,11 @@ class LinearProbe(Classifier):
         groups = [{"params": [weight], "weight_decay": self.weight_decay}, {"params": [bias], "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
         losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
-        whole = self._standardized(data, np.arange(len(data))) if 4 * len(data) * width <= HELD else None
-        x = torch.empty((min(self.batch, len(data)), width), device=self._device)
-        for step, rows in zip(range(self.steps), _orders(len(data), self.batch, self.random_state), strict=False):
+        take = partial(self._standardized, data)
+        for step, (x, rows) in enumerate(minibatches(take, len(data), self.steps, self.batch, self.random_state)):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
-            if whole is None:
-                x = self._standardized(data, rows.numpy())
-            else:
-                torch.index_select(whole, 0, rows.to(self._device), out=x)
-            loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows.to(self._device)])
+            loss = F.cross_entropy(F.linear(x, weight, bias), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -94,8 +89,11 @@ class LinearProbe(Classifier):
         return Head.predict(self, X, of=of)
 
     def _values(self, X: Tensor) -> Tensor:
-        X = X if self._columns is None else X[:, self._columns]
-        return F.linear((X - self._mean) / self._scale, self._weight, self._bias)
+        return F.linear(self._prepared(X), self._weight, self._bias)
+
+    def _prepared(self, X: Tensor) -> Tensor:
+        """Return the columns that were learned from, standardised."""
+        return ((X if self._columns is None else X[:, self._columns]) - self._mean) / self._scale
 
     def _state(self) -> dict[str, Tensor]:
         names = {"weight": self._weight, "bias": self._bias, "mean": self._mean, "scale": self._scale}
@@ -111,6 +109,19 @@ class LinearProbe(Classifier):
             setattr(self, f"_{name}", tensors[name].float().to(self._device))
         self._columns, self.losses_ = columns_of(self.blocks, self.n_features_in_), tensors["losses"].tolist()
         self._fold()
+
+
+def minibatches(
+    take: Callable[[np.ndarray], Tensor], rows: int, steps: int, batch: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the rows of each step's mini-batch, valid until the next, and their numbers, on the device of what `take`
+    returns for some numbers: it is asked once for all rows that can be held, or else for those of each step."""
+    first = take(np.arange(1))
+    whole = take(np.arange(rows)) if first.element_size() * rows * first.shape[1] <= HELD else None
+    x = first.new_empty((min(batch, rows), first.shape[1]))
+    for _, chosen in zip(range(steps), _orders(rows, batch, seed), strict=False):
+        on_device = chosen.to(x.device)
+        yield take(chosen.numpy()) if whole is None else torch.index_select(whole, 0, on_device, out=x), on_device
 
 
 def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:

@@ -194,7 +194,8 @@ def _plain(value: Any) -> Any:
 
 def _sliced(value: Any) -> Any:
     """Return what `_plain` was given."""
-    return [slice(*part["slice"]) for part in value] if isinstance(value, list) and value else value
+    slices = isinstance(value, list) and value and all(isinstance(part, dict) for part in value)
+    return [slice(*part["slice"]) for part in value] if slices else value
 
 
 def _card(values: Mapping[str, Any], fingerprint: Fingerprint | None) -> str:
