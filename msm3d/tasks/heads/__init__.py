@@ -6,20 +6,32 @@ from ..._util.lazy import lazily
 from ..registry import Registry
 
 if TYPE_CHECKING:
+    from .about import About as About
     from .base import Classifier as Classifier
     from .base import Head as Head
     from .base import NotFittedError as NotFittedError
     from .linear import LinearProbe as LinearProbe
+    from .mlp import MLPHead as MLPHead
     from .nearest import KNNProbe as KNNProbe
     from .saved import load as load
 
 HEADS = Registry(
     "head",
     "msm3d.heads",
-    {"linear": "msm3d.tasks.heads.linear:LinearProbe", "nearest": "msm3d.tasks.heads.nearest:KNNProbe"},
+    {
+        "linear": "msm3d.tasks.heads.linear:LinearProbe",
+        "nearest": "msm3d.tasks.heads.nearest:KNNProbe",
+        "mlp": "msm3d.tasks.heads.mlp:MLPHead",
+    },
 )
 """Every head's class by its name."""
 register = HEADS.register
 __getattr__ = lazily(
-    __name__, base="Classifier Head NotFittedError", linear="LinearProbe", nearest="KNNProbe", saved="load"
+    __name__,
+    about="About",
+    base="Classifier Head NotFittedError",
+    linear="LinearProbe",
+    mlp="MLPHead",
+    nearest="KNNProbe",
+    saved="load",
 )

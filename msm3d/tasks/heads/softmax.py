@@ -1,0 +1,136 @@
+"""What classifiers share that are learned step by step: standardised columns, mini-batches, AdamW, cross-entropy."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...training.descent import BETAS, schedule
+from .base import ABOVE_0, AT_LEAST_1, SHARE, Classifier, Head, Of
+from .rows import LabelledRows, columns_of
+
+HELD = 1 << 29  # bytes of features that are read once and kept; more are read again for each mini-batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Softmax(Classifier):
+    """A classifier whose `_logits` are learned by AdamW with a cosine schedule [Table 15].
+
+    A subclass says the `_sizes` of its tensors, `_begins` with them and defines `_logits`. After `fit` there are
+    `classes_` (k,) and `losses_`, the mean loss of each tenth of the steps.
+    """
+
+    constraints: ClassVar = {"steps": AT_LEAST_1, "batch": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE}
+
+    steps: int = 2000
+    """Mini-batches to learn from. The number is the same for few and many points, so that a limited protocol differs
+    in its data alone; the paper counts epochs of scenes instead."""
+    batch: int = 4096
+    """Rows of a mini-batch; each pass over the rows is in a new random order."""
+    lr: float = 0.01
+    """Largest learning rate [Table 15], reached after `warmup` of the steps, then falling to 0 as a cosine."""
+    weight_decay: float = 0.01
+    """Of AdamW on the weights, not the biases [Table 15]."""
+    warmup: float = 0.01
+    """Share of the steps in which the learning rate rises [Table 15: 2 of 200 epochs]."""
+    standardize: bool = True
+    """Shift and scale each column to mean 0 and standard deviation 1 before learning, by its exact statistics over all
+    the rows given to `fit`, so that it learns equally well whatever their scale. False takes them as they come."""
+
+    @abstractmethod
+    def _sizes(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor that is learned, by name."""
+
+    @abstractmethod
+    def _begins(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Return the tensors before the first step, on the CPU."""
+
+    @abstractmethod
+    def _logits(self, x: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+        """Return the logits (n, k) of standardised rows (n, c)."""
+
+    def _learn(self, data: LabelledRows) -> None:
+        mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
+        self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
+        labels, width = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device), self._width
+        begun = self._begins(self._sizes(len(self.classes_), width))
+        learned = {name: tensor.to(self._device).requires_grad_() for name, tensor in begun.items()}
+        groups = [
+            {"params": [tensor], "weight_decay": self.weight_decay if tensor.dim() > 1 else 0.0}
+            for tensor in learned.values()
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
+        losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
+        whole = self._standardized(data, np.arange(len(data))) if 4 * len(data) * width <= HELD else None
+        x = torch.empty((min(self.batch, len(data)), width), device=self._device)
+        for step, rows in zip(range(self.steps), _orders(len(data), self.batch, self.random_state), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
+            if whole is None:
+                x = self._standardized(data, rows.numpy())
+            else:
+                torch.index_select(whole, 0, rows.to(self._device), out=x)
+            loss = F.cross_entropy(self._logits(x, learned), labels[rows.to(self._device)])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[step] = loss.detach()
+        self._learned = {name: tensor.detach() for name, tensor in learned.items()}
+        self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
+
+    def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
+        return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)
+
+    def decision_function(self, X: Any, *, of: Of = None) -> np.ndarray:
+        """Return the logits (n, k) of each row of `X` (n, c); see `Head.predict`."""
+        return Head.predict(self, X, of=of)
+
+    def _values(self, X: Tensor) -> Tensor:
+        X = X if self._columns is None else X[:, self._columns]
+        return self._logits((X - self._mean) / self._scale, self._learned)
+
+    def _state(self) -> dict[str, Tensor]:
+        about = {"mean": self._mean, "scale": self._scale, "losses": torch.tensor(self.losses_, dtype=torch.float64)}
+        return self._learned | about
+
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        each = (self._width,) if self.standardize else ()
+        about = {"mean": each, "scale": each, "losses": (len(_tenths(self.steps)),)}
+        return self._sizes(len(self.classes_), self._width) | about
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        held = {name: tensor.float().to(self._device) for name, tensor in tensors.items() if name != "losses"}
+        self._mean, self._scale = held.pop("mean"), held.pop("scale")
+        self._learned, self.losses_ = held, tensors["losses"].tolist()
+        self._columns = columns_of(self.blocks, self.n_features_in_)
+
+
+def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Yield row numbers of mini-batches: every pass is a new permutation, cut into batches that may span two passes."""
+    generator, left, batch = torch.Generator().manual_seed(seed), torch.empty(0, dtype=torch.int64), min(batch, rows)
+    while True:
+        if len(left) < batch:
+            left = torch.cat([left, torch.randperm(rows, generator=generator)])
+        yield left[:batch]
+        left = left[batch:]
+
+
+def _statistics(data: LabelledRows) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each column over all rows, in float64; constant columns get 1."""
+    mean = reduce(torch.add, (x.double().sum(0) for x in data.passes())) / len(data)
+    squares = reduce(torch.add, ((x.double() - mean).square().sum(0) for x in data.passes()))
+    scale = (squares / len(data)).sqrt()
+    scale[scale <= 1e-6 * (1 + mean.abs())] = 1
+    return mean.float(), scale.float()
+
+
+def _tenths(steps: int) -> list[tuple[int, int]]:
+    """Return start and end of ten parts of the steps, or of as many as there are."""
+    return [(a, b) for a, b in pairwise(steps * i // 10 for i in range(11)) if b > a]
