@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .confusion import Confusion as Confusion
     from .confusion import Scores as Scores
     from .fingerprint import Fingerprint as Fingerprint
+    from .labels import Labels as Labels
+    from .segmenting import Segmented as Segmented
+    from .segmenting import segment as segment
+    from .teaching import teach as teach
 
 TASKS = Registry("task", "msm3d.tasks", {"segmentation": "msm3d.tasks.segmentation:Segmentation"})
 """Every task by its name."""
@@ -31,4 +35,12 @@ def task(name: Any) -> "Task":
     return TASKS[name]() if isinstance(name, str) else name
 
 
-__getattr__ = lazily(__name__, base="Metric Tally Task", confusion="Confusion Scores", fingerprint="Fingerprint")
+__getattr__ = lazily(
+    __name__,
+    base="Metric Tally Task",
+    confusion="Confusion Scores",
+    fingerprint="Fingerprint",
+    labels="Labels",
+    segmenting="Segmented segment",
+    teaching="teach",
+)

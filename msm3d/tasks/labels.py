@@ -1,14 +1,14 @@
 """Labels of some of a scan's points in a file of their own, as a person gives them: names, and rows for each.
 
 The file is JSON: `format` ("msm3d-labels"), `version` (1), `scan` (its name), `points` (rows of its file),
-`input_hash` (of `fingerprint.input_hash`, or left out) and `labels`, {name: [row, …]}. Rows count from 0 in the order
+`input_hash` (see `scan_hash`; it may be left out) and `labels`, {name: [row, …]}. Rows count from 0 in the order
 of the scan's file, and a row has one name at most.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Labels:
     scan: str = ""
     """The name of the scan's file."""
     input_hash: str | None = None
-    """Of what the labels were given for, as `fingerprint.input_hash` says it; None where nobody says."""
+    """Of what the labels were given for, as `scan_hash` says it; None where nobody says."""
 
     @classmethod
     def of(cls, points: int, labels: Any, *, scan: str = "", input_hash: str | None = None) -> "Labels":
@@ -98,7 +98,7 @@ class Labels:
     @classmethod
     def for_scan(cls, cloud: PointCloud, labels: Any, scan: str | os.PathLike[str] = "") -> "Labels":
         """Return labels for all rows that a cloud was read from, with its hash; `labels` are rows by name."""
-        return cls.of(_points(cloud), labels, scan=Path(scan).name, input_hash=input_hash(cloud))
+        return cls.of(rows_of(cloud), labels, scan=Path(scan).name, input_hash=scan_hash(cloud))
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the file, whole or not at all; InputError or FileError where it cannot be written."""
@@ -112,12 +112,13 @@ class Labels:
 
     def require(self, cloud: PointCloud, name: str) -> None:
         """Raise InputError unless the labels are of a cloud, which is of the scan `name`; warn where it has changed."""
-        if self.points != (there := _points(cloud)):
+        last = -1 if cloud.rows is None else int(cloud.rows.max())  # who dropped points sees no row after this
+        if self.points not in (there := rows_of(cloud), last + 1):
             raise InputError(
                 f"the labels are of a scan of {count(self.points, 'point')}, {name} has {there:,}; "
                 "give the labels of this scan."
             )
-        if self.input_hash is not None and self.input_hash != input_hash(cloud):
+        if self.input_hash is not None and self.input_hash != scan_hash(cloud):
             if self.scan and self.scan != Path(name).name:
                 raise InputError(f"the labels are of {self.scan}, not of {name}; give the labels of this scan.")
             warn(f"{name} is not, or was not read, as when it was labelled; check that the rows are still the same.")
@@ -135,6 +136,11 @@ def name_of_class(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
         raise InputError(f"a class is called {quoted(value)}; give it a name in letters, such as 'chair'.")
     return value.strip()
+
+
+def scan_hash(cloud: PointCloud) -> str:
+    """Return the hash of a scan without its labels, so that it stays what it is when it gets some."""
+    return input_hash(replace(cloud, segment=None))
 
 
 def _rows(name: str, rows: Any, points: int) -> np.ndarray:
@@ -158,9 +164,9 @@ def _rows(name: str, rows: Any, points: int) -> np.ndarray:
     return found
 
 
-def _points(cloud: PointCloud) -> int:
-    """Return the rows of the file that a cloud, read with invalid="nan", came from."""
-    return cloud.total or len(cloud)
+def rows_of(cloud: PointCloud) -> int:
+    """Return the rows of the file that a cloud came from; what was dropped after the last point cannot be known."""
+    return cloud.total or (len(cloud) if cloud.rows is None else int(cloud.rows.max()) + 1)
 
 
 def _json(path: Path) -> dict[str, Any]:
