@@ -111,9 +111,8 @@ def plan(
         return Plan([job], True, 0)
     if folder.suffix and not into:
         what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
-        cure = "give -o a folder" + (
-            "" if folder.suffix.lower() in product.suffixes() else f", {folder}/ with a stroke"
-        )
+        good = folder.suffix.lower() in product.suffixes()
+        cure = f"give -o a folder{'' if good else f', {folder}/ with a stroke'}"
         raise InputError(f"{what} not fit into the file {folder}; {cure}.")
     if folder.exists() and not into:
         raise InputError(f"{folder} is a file; give -o a folder.")
@@ -260,11 +259,8 @@ def _checked(path: Path, may_fail: bool = False) -> Path:
 
 
 def _is_result(path: Path) -> bool:
-    """Return whether a file holds features and says so."""
-    try:
-        return WRITERS.find(path) is not None and "sha256" in (results.metadata(path) or {})
-    except InputError:
-        return False
+    """Return whether a file holds features, or labels that were made of some, and says so."""
+    return bool(WRITERS.find(path) or path.suffix.lower() in labelled.SUFFIXES) and "sha256" in labelled.metadata(path)
 
 
 def _stem(scan: Path) -> str:

@@ -7,7 +7,7 @@ the scan's own labels were called gets `given_` before it, since readers take th
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Columns:
     """What there is of each point, by the name of a property; arrays (n,), of `x y z` and the like (n, 3)."""
 
     kept: Mapping[str, np.ndarray]
+    own: bool = False  # whether they are as they stand in the scan's file, in its units and axes
     las: Any = None  # the laspy object that they are of, where they are of one
 
     @classmethod
@@ -55,7 +56,7 @@ class Columns:
     def take(self, rows: np.ndarray) -> "Columns":
         """Return some rows."""
         las = None if self.las is None else self.las[rows]
-        return Columns(kept={name: array[rows] for name, array in self.kept.items()}, las=las)
+        return replace(self, kept={name: array[rows] for name, array in self.kept.items()}, las=las)
 
     def __len__(self) -> int:
         return len(next(iter(self.kept.values())))
@@ -89,18 +90,20 @@ def write(
         columns: what else there is of each point.
         labels: (n,) whole numbers from -1.
         confidence: (n,) 0 to 1.
-        meta: plain values, read back by `metadata`; `classes` are the names by number.
+        meta: plain values, read back by `metadata`; `classes` are the names by number. What it says of `units` and
+            `up` is left out where the columns are as in the scan's file.
         colors: (n, 3) uint8, instead of the scan's own.
 
     Raises:
         InputError: nothing like that can be written there.
     """
     path, labels = check_path(path), labels.astype(np.int32)
+    meta = {name: value for name, value in meta.items() if not (columns.own and name in ("units", "up"))}
     confidence = confidence.astype(np.float32)
     suffix = path.suffix.lower()
     with replacing(path) as partial:
         if suffix == ".npy":
-            with create_npy(partial, {}, labels.shape, labels.dtype, meta) as rows:  # type: ignore[arg-type]
+            with create_npy(partial, {}, labels.shape, labels.dtype, meta) as rows:
                 rows[:] = labels
         elif suffix in las.SUFFIXES:
             _write_las(partial, columns, labels, confidence, meta, colors, suffix == ".laz")
@@ -128,9 +131,9 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> bool:
-    """Whether `path` is a whole file of labels that `meta` describes; counts and names of files are not compared."""
+    """Whether `path` is a whole file of the labels that `meta` describes; the hash says which weights they were."""
     there, asked = metadata(path), json.loads(json.dumps(dict(meta)))
-    compared = asked.keys() - {"msm3d", "model", "licence", "counts"}
+    compared = asked.keys() - {"msm3d", "model", "licence", "units", "up"}
     return bool(asked.get("sha256")) and all(there.get(name) == asked[name] for name in compared)
 
 
@@ -149,7 +152,7 @@ def _own(source: Path) -> Columns | None:
     suffix = source.suffix.lower()
     if suffix in ply.SUFFIXES:
         with named(source):
-            return Columns(kept=_grouped(ply.vertices(source)))
+            return Columns(kept=_grouped(ply.vertices(source)), own=True)
     if suffix not in las.SUFFIXES:
         return None
     with named(source):
@@ -160,7 +163,7 @@ def _own(source: Path) -> Columns | None:
     if "red" in names:
         wide = np.stack([np.array(data[name]) for name in ("red", "green", "blue")], 1)
         found["red green blue"] = (wide >> 8).astype(np.uint8) if wide.max(initial=0) > 255 else wide.astype(np.uint8)
-    return Columns(kept={name: array for name, array in found.items() if array.ndim < 3}, las=data)
+    return Columns(kept={name: array for name, array in found.items() if array.ndim < 3}, own=True, las=data)
 
 
 def _grouped(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -211,9 +214,7 @@ def _write_npz(path: Path, kept: Mapping[str, np.ndarray], meta: Mapping[str, An
     names = {"x y z": "coord", "red green blue": "color", "nx ny nz": "normal", "row": "rows"}
     arrays: dict[str, Any] = {names.get(name, name): array for name, array in kept.items()}
     with path.open("wb") as file:
-        np.savez(
-            file, **{names.get(name, name): array for name, array in kept.items()}, meta=np.array(json.dumps(meta))
-        )
+        np.savez(file, **arrays, meta=np.array(json.dumps(meta)))
 
 
 def _write_las(

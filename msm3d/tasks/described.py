@@ -15,7 +15,7 @@ from ..model import Model
 from ..scan.cloud import PointCloud
 from .fingerprint import Fingerprint
 
-SHARE = 4  # of what memory is free the rows may take one part in so many
+SHARE = 3  # of what memory is free the rows may take one part in so many
 
 
 class Described(NamedTuple):

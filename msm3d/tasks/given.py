@@ -146,6 +146,7 @@ def _numbers(cloud: PointCloud, name: str, labels: Any, where: Any, options: Rea
             if rows_of(other) != rows_of(cloud):
                 there, needed = count(rows_of(other), "point"), f"{rows_of(cloud):,}"
                 raise InputError(f"{of} has labels of {there}, {name} has {needed}; give the labels of this scan.")
+            _require_same_points(other, cloud, of, name)
             dense = np.full(rows_of(other), IGNORE)
             dense[slice(None) if other.rows is None else other.rows] = other.segment
             found = _of_points(dense, cloud, name)
@@ -157,6 +158,14 @@ def _numbers(cloud: PointCloud, name: str, labels: Any, where: Any, options: Rea
     if nobody.all():
         raise InputError(f"{of} has no labelled point, all are {quoted(IGNORE)}; label some, or leave the scan out.")
     return found
+
+
+def _require_same_points(other: PointCloud, cloud: PointCloud, of: str, name: str) -> None:
+    """Raise InputError where a file of labels has its points elsewhere."""
+    near = 1e-3 + 1e-6 * np.abs(cloud.coord).max()
+    if other.coord.shape != cloud.coord.shape or (off := np.abs(other.coord - cloud.coord).max()) > near:
+        far = "" if other.coord.shape != cloud.coord.shape else f", but up to {off:.3g} m from them"
+        raise InputError(f"{of} has points that are not those of {name}{far}; give the labels of this scan.")
 
 
 def _whole(labels: np.ndarray, of: str) -> np.ndarray:

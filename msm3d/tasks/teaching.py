@@ -120,10 +120,11 @@ def candidate(kind: str, of: Fingerprint, seed: int) -> Classifier:
     """Return a head that has not learned yet, with settings for few labels."""
     if kind == "linear":
         return LinearProbe(steps=200, batch=1024, weight_decay=1.0, random_state=seed)
-    if kind == "mlp":
-        return MLPHead(steps=200, batch=256, lr=0.003, weight_decay=0.1, random_state=seed)
     stops = np.cumsum(of.widths).tolist()
-    blocks = [slice(stop - width, stop) for stop, width in zip(stops, of.widths, strict=True)]
+    blocks = [slice(stop - width, stop) for stop, width in zip(stops, of.widths, strict=True)]  # of the levels
+    if kind == "mlp":
+        settings: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.1, "blocks": blocks, "normalize": True}
+        return MLPHead(steps=200, batch=256, random_state=seed, **settings)
     return KNNProbe(k=20, bank=BANK, blocks=blocks, random_state=seed)
 
 

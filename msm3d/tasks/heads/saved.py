@@ -206,7 +206,12 @@ def _sliced(value: Any) -> Any:
 
 def _card(values: Mapping[str, Any], fingerprint: Fingerprint | None) -> str:
     """Return a card in Markdown: what goes in and what comes out."""
-    classes = "" if values["classes"] is None else f"| classes | {', '.join(map(str, values['classes']))} |\n"
+    about = values.get("about", {})
+    called = about.get("names") or values["classes"] or ()
+    classes = f"| classes | {', '.join(map(str, called))} |\n" if called else ""
+    judged = ", ".join(f"{kind} {100 * score:.1f} %" for kind, score in about.get("scores", {}).items())
+    for title, text in (("licence", about.get("licence")), ("made of", about.get("source")), ("compared", judged)):
+        classes += f"| {title} | {text} |\n" if text else ""
     return f"""---
 library_name: msm3d
 tags: [point-cloud, 3d, msm3d]

@@ -1,7 +1,7 @@
 """What classifiers share that are learned step by step: standardised columns, mini-batches, AdamW, cross-entropy."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -57,7 +57,7 @@ class Softmax(Classifier):
         """Return the logits (n, k) of standardised rows (n, c)."""
 
     def _learn(self, data: LabelledRows) -> None:
-        mean, scale = _statistics(data) if self.standardize else (torch.zeros(()), torch.ones(()))
+        mean, scale = _statistics(data, self._read) if self.standardize else (torch.zeros(()), torch.ones(()))
         self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
         labels, width = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device), self._width
         begun = self._begins(self._sizes(len(self.classes_), width))
@@ -86,7 +86,11 @@ class Softmax(Classifier):
         self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
 
     def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
-        return data.take(rows).to(self._device).sub_(self._mean).div_(self._scale)
+        return self._read(data.take(rows).to(self._device)).sub_(self._mean).div_(self._scale)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Return the columns (n, c) that are learned from as they are standardised."""
+        return x
 
     def decision_function(self, X: Any, *, of: Of = None) -> np.ndarray:
         """Return the logits (n, k) of each row of `X` (n, c); see `Head.predict`."""
@@ -94,7 +98,7 @@ class Softmax(Classifier):
 
     def _values(self, X: Tensor) -> Tensor:
         X = X if self._columns is None else X[:, self._columns]
-        return self._logits((X - self._mean) / self._scale, self._learned)
+        return self._logits((self._read(X) - self._mean) / self._scale, self._learned)
 
     def _state(self) -> dict[str, Tensor]:
         about = {"mean": self._mean, "scale": self._scale, "losses": torch.tensor(self.losses_, dtype=torch.float64)}
@@ -122,10 +126,10 @@ def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:
         left = left[batch:]
 
 
-def _statistics(data: LabelledRows) -> tuple[Tensor, Tensor]:
+def _statistics(data: LabelledRows, read: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each column over all rows, in float64; constant columns get 1."""
-    mean = reduce(torch.add, (x.double().sum(0) for x in data.passes())) / len(data)
-    squares = reduce(torch.add, ((x.double() - mean).square().sum(0) for x in data.passes()))
+    mean = reduce(torch.add, (read(x).double().sum(0) for x in data.passes())) / len(data)
+    squares = reduce(torch.add, ((read(x).double() - mean).square().sum(0) for x in data.passes()))
     scale = (squares / len(data)).sqrt()
     scale[scale <= 1e-6 * (1 + mean.abs())] = 1
     return mean.float(), scale.float()
