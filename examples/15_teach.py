@@ -1,4 +1,4 @@
-"""Twenty clicks of each class teach a head, which labels other scans: `python examples/15_teach.py [SCAN LABELS OTHER]`.
+"""Twenty clicks of each class teach a head, and it labels others: `python examples/15_teach.py [SCAN LABELS OTHER]`.
 
 LABELS is a JSON file of rows by name, or any file with a label for each point. Without files two rooms are made, and
 the first one's own labels play the person who clicks. On the command line the same is

@@ -281,7 +281,7 @@ def test_the_network_is_the_one_that_the_head_names(folder, head, capsys):
         {"names": 3},
         {"colors": [[0, 0, 256]] * 3},
         {"colors": [[0, 0]] * 3},
-        {"scores": {"linear": "much"}},
+        {"scores": {"logistic": "much"}},
         {"licence": 3},
         {"licence": "x" * 5000},
         {"other": 1},

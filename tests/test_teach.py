@@ -101,7 +101,7 @@ def test_many_scans_are_places():
 
 def test_planted_structure_is_found_and_noise_is_chance():
     scores, why = compared(lessons(), OF, NAMES)
-    assert list(scores) == ["linear", "nearest", "mlp"]
+    assert list(scores) == ["logistic", "nearest", "mlp"]
     assert min(scores.values()) > 0.7
     assert why == "cross-validation over 24 places in 5 turns, mIoU"
     noise, _ = compared(lessons(planted=0), OF, NAMES)
@@ -185,8 +185,8 @@ def test_too_few_points_or_classes_are_one_sentence(room, model):
         with pytest.raises(InputError) as error:
             teach(model, [(scan, labels)])
         assert str(error.value).startswith(sentence)
-    with pytest.raises(InputError, match=r"kinds has 'lineal'; did you mean 'linear'\?"):
-        teach(model, [(scan, clicks)], kinds=["lineal"])
+    with pytest.raises(InputError, match=r"kinds has 'logistik'; did you mean 'logistic'\?"):
+        teach(model, [(scan, clicks)], kinds=["logistik"])
     with pytest.raises(InputError, match=r"there are no examples; give at least one scan"):
         teach(model, [])
 

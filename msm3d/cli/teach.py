@@ -13,13 +13,13 @@ from .arguments import NUMBERS, several, whole
 from .display import Display
 from .parser import declared
 
-KINDS = ("linear", "nearest", "mlp")
+KINDS = ("logistic", "nearest", "mlp")
 
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
     about = (
-        "Fit a head on the frozen descriptors of labelled points; twenty of each class are enough. Linear, "
+        "Fit a head on the frozen descriptors of labelled points; twenty of each class are enough. Logistic, "
         "nearest-neighbour and small-network heads are compared on places that they have not learned from, and the "
         "best is kept."
     )
@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
         "of whole-number labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the files"
     )
     verb.option("--names", about)
-    about = "heads to compare, of linear,nearest,mlp (default all)"
+    about = "heads to compare, of logistic,nearest,mlp (default all)"
     verb.option("--heads", about, several(arguments.one_of(*KINDS), "heads"), default=list(KINDS))
     verb.option("--seed", "of everything random (default 0)", whole(0), default=0)
     arguments.add_reading(verb)

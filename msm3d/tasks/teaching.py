@@ -18,12 +18,12 @@ from .fingerprint import Fingerprint
 from .given import Given, numbered
 from .heads.about import About
 from .heads.base import Classifier
-from .heads.linear import LinearProbe
+from .heads.logistic import LogisticHead
 from .heads.mlp import MLPHead
 from .heads.nearest import KNNProbe
 from .places import Places, too_few
 
-KINDS = ("linear", "nearest", "mlp")
+KINDS = ("logistic", "nearest", "mlp")
 """The heads that are compared; of equally good ones the first is taken."""
 LEAST = 2  # labelled points of a class
 MOST = 1000  # rows of a class that are learned from, drawn at random
@@ -65,7 +65,7 @@ def teach(
 ) -> Classifier:
     """Return a head that labels scans as the labelled points of some do; twenty points of each class are enough.
 
-    Linear, nearest-neighbour and small-network heads are compared by cross-validation over places: points that lie
+    Logistic, nearest-neighbour and small-network heads are compared by cross-validation over places: points that lie
     together in space are never learned from and judged in the same turn, see `Places`. The best by mIoU is fitted on
     everything. Where the points are in too few places to compare, it is the first kind. `about_` holds the figures.
 
@@ -118,10 +118,10 @@ def teach(
 
 def candidate(kind: str, of: Fingerprint, seed: int) -> Classifier:
     """Return a head that has not learned yet, with settings for few labels."""
-    if kind == "linear":
-        return LinearProbe(steps=200, batch=1024, weight_decay=1.0, random_state=seed)
     stops = np.cumsum(of.widths).tolist()
     blocks = [slice(stop - width, stop) for stop, width in zip(stops, of.widths, strict=True)]  # of the levels
+    if kind == "logistic":
+        return LogisticHead(blocks=blocks, normalize=True, random_state=seed)
     if kind == "mlp":
         settings: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.1, "blocks": blocks, "normalize": True}
         return MLPHead(steps=200, batch=256, random_state=seed, **settings)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .base import Head as Head
     from .base import NotFittedError as NotFittedError
     from .linear import LinearProbe as LinearProbe
+    from .logistic import LogisticHead as LogisticHead
     from .mlp import MLPHead as MLPHead
     from .nearest import KNNProbe as KNNProbe
     from .saved import load as load
@@ -21,6 +22,7 @@ HEADS = Registry(
     {
         "linear": "msm3d.tasks.heads.linear:LinearProbe",
         "nearest": "msm3d.tasks.heads.nearest:KNNProbe",
+        "logistic": "msm3d.tasks.heads.logistic:LogisticHead",
         "mlp": "msm3d.tasks.heads.mlp:MLPHead",
     },
 )
@@ -31,6 +33,7 @@ __getattr__ = lazily(
     about="About",
     base="Classifier Head NotFittedError",
     linear="LinearProbe",
+    logistic="LogisticHead",
     mlp="MLPHead",
     nearest="KNNProbe",
     saved="load",

@@ -36,11 +36,7 @@ class MLPHead(Softmax):
     where labels are few [benchmarks/tasks/teach.py]."""
 
     def _read(self, x: Tensor) -> Tensor:
-        if not self.normalize:
-            return x
-        blocks = [slice(None)] if self.blocks is None else self.blocks
-        widths = [len(range(*block.indices(self.n_features_in_))) for block in blocks]
-        return torch.cat([F.normalize(part, dim=1) for part in x.split(widths, 1)], 1)
+        return self._levelled(x) if self.normalize else x
 
     def _sizes(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
         hidden = {"hidden.weight": (self.hidden, width), "hidden.bias": (self.hidden,)}

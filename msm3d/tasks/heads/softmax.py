@@ -1,4 +1,4 @@
-"""What classifiers share that are learned step by step: standardised columns, mini-batches, AdamW, cross-entropy."""
+"""What classifiers share that are learned by cross-entropy: standardised columns, and mini-batches with AdamW."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -20,26 +20,12 @@ HELD = 1 << 29  # bytes of features that are read once and kept; more are read a
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Softmax(Classifier):
-    """A classifier whose `_logits` are learned by AdamW with a cosine schedule [Table 15].
+class Standardized(Classifier):
+    """A classifier that learns tensors from standardised columns.
 
-    A subclass says the `_sizes` of its tensors, `_begins` with them and defines `_logits`. After `fit` there are
-    `classes_` (k,) and `losses_`, the mean loss of each tenth of the steps.
+    A subclass says their `_sizes`, `_begins` with them, defines the `_logits`, and learns from `_standardized` rows.
     """
 
-    constraints: ClassVar = {"steps": AT_LEAST_1, "batch": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE}
-
-    steps: int = 2000
-    """Mini-batches to learn from. The number is the same for few and many points, so that a limited protocol differs
-    in its data alone; the paper counts epochs of scenes instead."""
-    batch: int = 4096
-    """Rows of a mini-batch; each pass over the rows is in a new random order."""
-    lr: float = 0.01
-    """Largest learning rate [Table 15], reached after `warmup` of the steps, then falling to 0 as a cosine."""
-    weight_decay: float = 0.01
-    """Of AdamW on the weights, not the biases [Table 15]."""
-    warmup: float = 0.01
-    """Share of the steps in which the learning rate rises [Table 15: 2 of 200 epochs]."""
     standardize: bool = True
     """Shift and scale each column to mean 0 and standard deviation 1 before learning, by its exact statistics over all
     the rows given to `fit`, so that it learns equally well whatever their scale. False takes them as they come."""
@@ -56,12 +42,71 @@ class Softmax(Classifier):
     def _logits(self, x: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
         """Return the logits (n, k) of standardised rows (n, c)."""
 
-    def _learn(self, data: LabelledRows) -> None:
+    def _prepared(self, data: LabelledRows) -> tuple[Tensor, dict[str, Tensor]]:
+        """Set how columns are standardised; return the place of each row's label, and the tensors to learn."""
         mean, scale = _statistics(data, self._read) if self.standardize else (torch.zeros(()), torch.ones(()))
         self._mean, self._scale, self._columns = mean.to(self._device), scale.to(self._device), data.columns
-        labels, width = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device), self._width
-        begun = self._begins(self._sizes(len(self.classes_), width))
-        learned = {name: tensor.to(self._device).requires_grad_() for name, tensor in begun.items()}
+        labels = torch.from_numpy(np.searchsorted(self.classes_, data.labels)).to(self._device)
+        begun = self._begins(self._sizes(len(self.classes_), self._width))
+        return labels, {name: tensor.to(self._device).requires_grad_() for name, tensor in begun.items()}
+
+    def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
+        return self._read(data.take(rows).to(self._device)).sub_(self._mean).div_(self._scale)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Return the columns (n, c) that are learned from as they are standardised."""
+        return x
+
+    def _levelled(self, x: Tensor) -> Tensor:
+        """Return rows (n, c) of which each slice of `blocks`, or else the whole, is of length 1."""
+        blocks = [slice(None)] if self.blocks is None else self.blocks
+        widths = [len(range(*block.indices(self.n_features_in_))) for block in blocks]
+        return torch.cat([F.normalize(part, dim=1) for part in x.split(widths, 1)], 1)
+
+    def decision_function(self, X: Any, *, of: Of = None) -> np.ndarray:
+        """Return the logits (n, k) of each row of `X` (n, c); see `Head.predict`."""
+        return Head.predict(self, X, of=of)
+
+    def _values(self, X: Tensor) -> Tensor:
+        X = X if self._columns is None else X[:, self._columns]
+        return self._logits((self._read(X) - self._mean) / self._scale, self._learned)
+
+    def _state(self) -> dict[str, Tensor]:
+        return self._learned | {"mean": self._mean, "scale": self._scale}
+
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        each = (self._width,) if self.standardize else ()
+        return self._sizes(len(self.classes_), self._width) | {"mean": each, "scale": each}
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        held = {name: tensor.float().to(self._device) for name, tensor in tensors.items()}
+        self._mean, self._scale, self._learned = held.pop("mean"), held.pop("scale"), held
+        self._columns = columns_of(self.blocks, self.n_features_in_)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Softmax(Standardized):
+    """A classifier whose `_logits` are learned by AdamW with a cosine schedule [Table 15].
+
+    After `fit` there are `classes_` (k,) and `losses_`, the mean loss of each tenth of the steps.
+    """
+
+    constraints: ClassVar = {"steps": AT_LEAST_1, "batch": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE}
+
+    steps: int = 2000
+    """Mini-batches to learn from. The number is the same for few and many points, so that a limited protocol differs
+    in its data alone; the paper counts epochs of scenes instead."""
+    batch: int = 4096
+    """Rows of a mini-batch; each pass over the rows is in a new random order."""
+    lr: float = 0.01
+    """Largest learning rate [Table 15], reached after `warmup` of the steps, then falling to 0 as a cosine."""
+    weight_decay: float = 0.01
+    """Of AdamW on the weights, not the biases [Table 15]."""
+    warmup: float = 0.01
+    """Share of the steps in which the learning rate rises [Table 15: 2 of 200 epochs]."""
+
+    def _learn(self, data: LabelledRows) -> None:
+        (labels, learned), width = self._prepared(data), self._width
         groups = [
             {"params": [tensor], "weight_decay": self.weight_decay if tensor.dim() > 1 else 0.0}
             for tensor in learned.values()
@@ -85,35 +130,15 @@ class Softmax(Classifier):
         self._learned = {name: tensor.detach() for name, tensor in learned.items()}
         self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
 
-    def _standardized(self, data: LabelledRows, rows: np.ndarray) -> Tensor:
-        return self._read(data.take(rows).to(self._device)).sub_(self._mean).div_(self._scale)
-
-    def _read(self, x: Tensor) -> Tensor:
-        """Return the columns (n, c) that are learned from as they are standardised."""
-        return x
-
-    def decision_function(self, X: Any, *, of: Of = None) -> np.ndarray:
-        """Return the logits (n, k) of each row of `X` (n, c); see `Head.predict`."""
-        return Head.predict(self, X, of=of)
-
-    def _values(self, X: Tensor) -> Tensor:
-        X = X if self._columns is None else X[:, self._columns]
-        return self._logits((self._read(X) - self._mean) / self._scale, self._learned)
-
     def _state(self) -> dict[str, Tensor]:
-        about = {"mean": self._mean, "scale": self._scale, "losses": torch.tensor(self.losses_, dtype=torch.float64)}
-        return self._learned | about
+        return super()._state() | {"losses": torch.tensor(self.losses_, dtype=torch.float64)}
 
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        each = (self._width,) if self.standardize else ()
-        about = {"mean": each, "scale": each, "losses": (len(_tenths(self.steps)),)}
-        return self._sizes(len(self.classes_), self._width) | about
+        return super()._shapes(tensors) | {"losses": (len(_tenths(self.steps)),)}
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        held = {name: tensor.float().to(self._device) for name, tensor in tensors.items() if name != "losses"}
-        self._mean, self._scale = held.pop("mean"), held.pop("scale")
-        self._learned, self.losses_ = held, tensors["losses"].tolist()
-        self._columns = columns_of(self.blocks, self.n_features_in_)
+        super()._restore({name: tensor for name, tensor in tensors.items() if name != "losses"})
+        self.losses_ = tensors["losses"].tolist()
 
 
 def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:
