@@ -200,7 +200,7 @@ def test_rows_without_a_position_are_unsure_or_left_out(folder, model, head):
         assert np.array_equal(file["rows"], np.delete(np.arange(180), 4))
 
 
-def test_a_folder_goes_on_where_it_was_interrupted(call, folder):
+def test_a_folder_goes_on_where_it_was_interrupted(call, folder, head):
     (folder / "scans").mkdir()
     for seed in range(2):
         write_ply(f"scans/{'ab'[seed]}.ply", seed)
@@ -220,6 +220,10 @@ def test_a_folder_goes_on_where_it_was_interrupted(call, folder):
     assert (folder / "out/a.ply").stat().st_mtime_ns == kept
     for change in (["--threshold", "0.5"], ["--paint"]):
         assert "is there" not in call("scans", "-o", "out", "--units", "mm", *change)[1]
+    assert call("scans", "-o", "out", "--units", "mm", "--paint")[1].count("is there") == 2
+    head._learned["bias"][0] += 1  # another head of the same kind and classes
+    head.save("head")
+    assert "is there" not in call("scans", "-o", "out", "--units", "mm", "--paint")[1]
     again = call("scans", "-o", "scans/labels", "--units", "mm")  # results among the scans are no scans
     assert again[0] == 0
     assert "1/2 " in call("scans", "-o", "third", "--units", "mm")[1]

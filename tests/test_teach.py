@@ -103,7 +103,7 @@ def test_planted_structure_is_found_and_noise_is_chance():
     scores, why = compared(lessons(), OF, NAMES)
     assert list(scores) == ["logistic", "nearest", "mlp"]
     assert min(scores.values()) > 0.7
-    assert why == "cross-validation over 24 places in 5 turns, mIoU"
+    assert why == "cross-validation over 24 places in 5 turns"
     noise, _ = compared(lessons(planted=0), OF, NAMES)
     assert max(noise.values()) < 0.35  # of three classes guessing has an mIoU of 0.2
     assert compared(lessons(), OF, NAMES) == (scores, why)  # to the bit

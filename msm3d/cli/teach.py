@@ -66,9 +66,9 @@ def run(options: argparse.Namespace, display: Display) -> None:
     head = teach(model, examples, names=names, kinds=options.heads, options=reading, **kept)
     head.save(output)
     about = head.about_
+    display.line(f"mIoU in percent, by {about.judged}:" if about.scores else about.judged)
     for kind, score in about.scores.items():
-        display.line(f"{kind:<8} {100 * score:5.1f}{'  chosen' if kind == head.name else ''}")
-    display.line(about.judged + ("" if about.scores else f"; it is {head.name}"))
+        display.line(f"  {kind:<8} {100 * score:5.1f}{'  chosen' if kind == head.name else ''}")
     display.line(f"{output}: {head.name} head of {len(head.classes_)} classes, {', '.join(about.names)}")
 
 

@@ -180,7 +180,8 @@ def described_by(
     """Return what labels are made of, as plain values: those of `io.results.provenance`, and the head's."""
     meta = results.provenance(model, list(of.levels), of.reading, source)
     classes = dict(zip(map(str, head.classes_.tolist()), head.about_.called(head.classes_), strict=True))
-    meta |= {"head": head.name, "head_licence": head.about_.licence, "head_source": head.about_.source}
+    meta |= {"head": head.name, "head_sha256": head.digest(), "head_licence": head.about_.licence or "not stated"}
+    meta |= {"head_source": head.about_.source}
     meta |= {"threshold": threshold, "classes": classes, "palette": palette_of(head).tolist()}
     return {name: value for name, value in meta.items() if name not in ("channels", "dtype")}
 

@@ -152,7 +152,7 @@ def compared(
         known = [iou[np.searchsorted(classes, label)] or 0.0 for label in places.judged]
         scores[kind] = float(np.mean(known))
     turns = len(np.unique(places.place))
-    return scores, f"cross-validation over {count(turns, 'place')} in {count(len(folds), 'turn')}, mIoU"
+    return scores, f"cross-validation over {count(turns, 'place')} in {count(len(folds), 'turn')}"
 
 
 def _lessons(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import weights
-from ..._util.words import warn
+from ..._util.words import either, warn
 from ...datasets.classes import class_list
 from ...errors import WeightsError
 from ...model import Model
@@ -50,7 +50,8 @@ def released(model: Model, *, device: str = "cpu", **options: Any) -> Classifier
     entry = weights.releases().get(name, {})
     if "head" not in entry:
         good = ", ".join(names())
-        raise WeightsError(f"the weights of {name!r} have no head; fit one with teach, or choose one of {good}.")
+        cure = either("fit one with teach", "fit one with msm3d teach and give it by --head")
+        raise WeightsError(f"the weights of {name!r} have no head; {cure}, or choose one of {good}.")
     directory, of = weights.installed(name) / FOLDER, Fingerprint.of(model)
     if not (directory / CONFIG).is_file():
         path = hub.file(entry["repo"], entry["head"]["checkpoint"], entry["revision"], **options)

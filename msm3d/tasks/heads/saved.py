@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import InputError, Msm3dError, WeightsError, cut, quoted
 from ...weights import hub
 from ...weights.store import CARD, disagreements, listed, sha256, write_files
-from ..fingerprint import Fingerprint
+from ..fingerprint import Fingerprint, state_hash
 from . import HEADS
 from .about import About
 
@@ -100,6 +100,14 @@ class Saved:
             raise InputError(listed(complaints))
         head._restore(tensors)
         return head
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits of what the head is and has learned: heads with the same ones predict alike."""
+        head: Any = self
+        head.require_fitted()
+        parameters = {name: _plain(value) for name, value in head.get_params().items() if name != "device"}
+        classes = head.classes_.tolist() if hasattr(head, "classes_") else None
+        return state_hash([head.name, parameters, classes], self._state())
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = False, token: Any = None, commit_message: str = "A head of msm3d"
