@@ -194,7 +194,7 @@ class Model(nn.Module):
     def _most(self, limit: int) -> int:
         """Return how many voxels of several scans are computed together: on a CPU few, which one large scan keeps busy.
 
-        Small ones would read all the weights one by one. Only native rows do not depend on what is computed beside them.
+        Small ones would each read all the weights. Only native rows do not depend on what is computed beside them.
         """
         most = limit // self.config.cost.bytes_per_voxel
         return most if self.device.type == "cuda" else min(most, TOGETHER) if self.ops.NAME == "native" else 0

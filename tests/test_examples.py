@@ -33,6 +33,7 @@ SAYS = {
     "12_pytorch_geometric": r"a scan: Data\(.*mIoU \d+\.\d % on the [\d,]+ voxels of another scan\n",
     "13_open3d": r"features \(3000, 48\)\n.*written: .*o3d\.pipelines\.registration\.Feature: 48 x \d+\n",
     "14_folder": r"\d+ scans, 0 failed\n",
+    "15_teach": r"\w+ head of \w+.*; .*\nclass  +points  +share  +confidence\n.*written: demo/segmented\.ply\n",
 }
 """What is in the output of each example, whatever its scans."""
 WRITES = {
@@ -43,6 +44,7 @@ WRITES = {
     "08_clusters": ["clusters.png", "clusters.ply"],
     "09_instances": ["instances.ply"],
     "13_open3d": ["open3d.ply"],
+    "15_teach": ["head/head.json", "segmented.ply"],
 }
 
 
@@ -87,7 +89,8 @@ def test_examples_run_on_what_they_make_and_on_files(example, run, small, tmp_pa
         pytest.importorskip(NEEDS[example.stem])
     assert len(example.read_text().splitlines()) < 60
     scans = sorted((small / "scans").rglob("*.ply"))
-    given = [small / "scans"] if example.stem == "14_folder" else scans[: SCANS.get(example.stem, 1)]
+    own = {"14_folder": [small / "scans"], "15_teach": [scans[0], *scans]}  # the labels are inside
+    given = own.get(example.stem, scans[: SCANS.get(example.stem, 1)])
     for arguments in ([], given):
         said = run(example, *arguments)
         assert re.search(SAYS[example.stem], said, re.DOTALL), said

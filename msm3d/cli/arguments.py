@@ -71,7 +71,8 @@ def several(read: Callable[[str], T], named: str) -> Callable[[str], list[T]]:
     return typed(lambda text: [read(part) for part in text.split(",")], f"a list of {named}")
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise ValueError
@@ -81,9 +82,9 @@ def _share(text: str) -> float:
 NUMBERS = several(int, "numbers such as 3,4")
 
 
-def add_model(verb: Parser) -> None:
+def add_model(verb: Parser, default: str = "rooms-labelled by default") -> None:
     """Add what says which network computes, and how."""
-    verb.option("--model", "a name of `msm3d models`, a directory or a Hub repository; rooms-labelled by default")
+    verb.option("--model", f"a name of `msm3d models`, a directory or a Hub repository; {default}")
     add_device(verb)
     verb.option("--precision", "fp32 (default) or bf16", one_of("fp32", "bf16"), default="fp32")
 
@@ -134,7 +135,7 @@ def add_reading(verb: Parser) -> None:
     about = "of a file with faces: vertices or surface; what is dense enough by default"
     verb.option("--mesh", about, one_of("vertices", "surface"))
     about = "of Gaussian splats: leave out those that are less opaque"
-    verb.option("--min-opacity", about, typed(_share, "a number from 0 to 1, such as 0.1"))
+    verb.option("--min-opacity", about, typed(share, "a number from 0 to 1, such as 0.1"))
 
 
 def reading(options: argparse.Namespace) -> "ReadOptions":
