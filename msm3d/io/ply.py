@@ -43,26 +43,12 @@ Element = tuple[str, int, list[Property]]  # name, count and properties
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
-        order, elements, _ = header(stream)
-        names = [name for name, _, _ in elements]
-        if "vertex" not in names:
-            raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
-        position = names.index("vertex")
-        _, count, properties = elements[position]
-        if count == 0:
-            raise FileError("declares 0 points; there is nothing to read.")
-        columns.chosen(one.name for one in properties)
-        if any(one.length for one in properties):
-            raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
-        if order == "=":
-            for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
-                pass
-            found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
-        else:
-            record = np.dtype([(one.name, order + one.kind) for one in properties])
-            found = _binary(stream, elements[:position], count, record)
+        order, elements, position = _start(stream)
+        columns.chosen(one.name for one in elements[position][2])
+        found = _vertices(stream, order, elements, position)
         fields = columns.fields(found, text=order == "=")
-        if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
+        bare = all(name != "face" for name, _, _ in elements[position:])
+        if bare or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
                 raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
             return _opaque(found, fields, options.min_opacity)
@@ -75,6 +61,45 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         except FileError as error:
             cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
+
+
+def scalar(file: Path, name: str) -> np.ndarray | None:
+    """Return one property (n,) of the vertices of a file as it is stored, or None where they do not have it."""
+    with file.open("rb") as stream:
+        order, elements, position = _start(stream)
+        if all(one.name != name for one in elements[position][2]):
+            return None
+        return _vertices(stream, order, elements, position)[name]
+
+
+def _start(stream: BinaryIO) -> tuple[str, list[Element], int]:
+    """Return the byte order and the elements of a file, and which of them are the points."""
+    order, elements, _ = header(stream)
+    names = [name for name, _, _ in elements]
+    if "vertex" not in names:
+        raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
+    if elements[names.index("vertex")][1] == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
+    return order, elements, names.index("vertex")
+
+
+def _vertices(stream: BinaryIO, order: str, elements: list[Element], position: int) -> dict[str, np.ndarray]:
+    """Return the properties of the points by their names; the header has been read."""
+    _, count, properties = elements[position]
+    if any(one.length for one in properties):
+        raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
+    if order == "=":
+        for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
+            pass
+        return text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
+    record = np.dtype([(one.name, order + one.kind) for one in properties])
+    return _binary(stream, elements[:position], count, record)
+
+
+def vertices(file: Path) -> dict[str, np.ndarray]:
+    """Return every property (n,) of the vertices by its name, as it stands in a file."""
+    with file.open("rb") as stream:
+        return dict(_vertices(stream, *_start(stream)))
 
 
 def _opaque(found: dict[str, np.ndarray], fields: dict[str, Any], least: float | None) -> dict[str, Any]:
