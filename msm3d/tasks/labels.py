@@ -26,6 +26,7 @@ FORMAT, VERSION = "msm3d-labels", 1
 SUFFIX = ".json"
 _FIELDS = ("format", "version", "scan", "points", "input_hash", "labels")
 _LARGEST = 1 << 28  # bytes: some 30 million rows
+_MOST = 1 << 40  # points of a scan
 _LONGEST_NAME = 80
 
 
@@ -54,18 +55,19 @@ class Labels:
         Raises:
             InputError: a name or a row cannot be used, or a row is there twice.
         """
-        if type(points) is not int or points < 1:
+        if type(points) is not int or not 0 < points < _MOST:
             raise InputError(f"points is {quoted(points)}; it must be the number of the scan's points.")
         if not isinstance(labels, Mapping) or not labels:
             raise InputError(f"labels is {quoted(labels)}; give rows by name, such as {{'chair': [0, 2]}}.")
-        owner, held = np.full(points, IGNORE, np.int32), {}
-        names = list(map(name_of_class, labels))
-        for i, (name, rows) in enumerate(zip(names, labels.values(), strict=True)):
+        held: dict[str, np.ndarray] = {}
+        for given, rows in labels.items():
+            if (name := name_of_class(given)) in held:
+                raise InputError(f"{name!r} is there twice; put its rows together.")
             held[name] = _rows(name, rows, points)
-            if len(taken := held[name][owner[held[name]] != IGNORE]):
-                other = names[owner[taken[0]]]
-                raise InputError(f"row {taken[0]} is both {other!r} and {name!r}; leave it with one of them.")
-            owner[held[name]] = i
+        every, counts = np.unique(np.concatenate(list(held.values())), return_counts=True)
+        if len(twice := every[counts > 1]):
+            one, other = [name for name, rows in held.items() if twice[0] in rows][:2]
+            raise InputError(f"row {twice[0]} is both {one!r} and {other!r}; leave it with one of them.")
         return cls(points=points, rows=held, scan=scan, input_hash=input_hash)
 
     @classmethod
@@ -91,7 +93,7 @@ class Labels:
                 raise FileError(f"{path}: {name} is {quoted(value)}; it must be text.")
         try:
             told["scan"] = told["scan"] or ""
-            return cls.of(values.get("points"), values.get("labels"), **told)  # type: ignore[arg-type]
+            return cls.of(values.get("points"), values.get("labels"), **told)
         except InputError as error:
             raise FileError(f"{path}: {error}") from error
 

@@ -182,7 +182,8 @@ async function main() {
 
   // --- controls ---
   const sorted = { label: meta.labels, cluster: meta.clusters };
-  const needed = { rest: meta.flattened, cluster: cloud.cluster, label: cloud.label, unsure: cloud.confidence };
+  const needed = { rest: meta.flattened, cluster: cloud.cluster, label: cloud.label, unsure: cloud.confidence && cloud.label };
+  if (state.mode in needed && !needed[state.mode]) state.mode = "color"; // such as of more labels than colours
   const modes = [
     ["color", "Colour", "Colours of the scan"], ["pca", "PCA", "Principal components of the features as red, green and blue"],
     ["rest", "No height", "Principal components of what height does not explain"], ["similarity", "Similarity", "Click a point to see what is similar to it"],

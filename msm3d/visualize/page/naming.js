@@ -99,6 +99,7 @@ class Naming {
     if (!labels.of.size) return this.say("There are no labels to save yet.");
     saved(this.fileName, new Blob([labels.file()], { type: "application/json" }));
     labels.kept = true;
+    byId("after").open = true;
     this.say(`Saved ${thousands(labels.of.size)} labels as ${this.fileName}.`);
   }
   async open(file) {
