@@ -264,7 +264,7 @@ def test_check_models_and_info_report(capsys):
     assert "\ndims           928 channels in 5 levels: 64 + 96 + 128 + 256 + 384\n" in shown
     assert "\nscores         ScanNet mIoU, linear probe: 68.7; " in shown
     assert "None" not in shown
-    assert "then run `msm3d convert FILE` once" in shown
+    assert "run `msm3d download scannet` once" in shown
 
 
 VERBS = cli._parsers()[1]

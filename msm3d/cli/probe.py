@@ -2,15 +2,27 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
+from ..errors import InputError
 from ..tasks import TASKS
 from . import arguments
 from .arguments import NUMBERS, several, typed, whole
 from .display import Display
 from .parser import declared
+
+
+def _choices(text: str) -> tuple[str, ...]:
+    words = tuple(text.split(","))
+    if not all(re.fullmatch("all|last|each|[0-9]+", word) for word in words):
+        raise ValueError
+    return words
+
+
+LEVELS = typed(_choices, "a list of all, last, each or numbers, such as all,last")
 
 
 def add(verbs: Any) -> None:
@@ -21,11 +33,12 @@ def add(verbs: Any) -> None:
     about = "folder of ScanNet, S3DIS, Pointcept's layout or synthetic rooms; or rooms:60"
     verb.option("dataset", about, metavar="DATA")
     verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
-    arguments.add_model(verb)
+    arguments.add_model(verb, several=True)
     about, task = "what is judged: %(choices)s (default segmentation)", typed(lambda name: TASKS[name].name)
     verb.option("--task", about, task, default="segmentation", choices=TASKS, metavar="TASK")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
-    verb.flag("--levels", "also each level alone, and all but each")
+    about = "beside all side by side: last, which a network computes last; each, alone and all but each; or a number"
+    verb.option("--levels", f"{about}, such as all,last (each, if nothing is said)", LEVELS, nargs="?", const=("each",))
     about = "share to learn from, or several: 1,0.1,0.05"
     verb.option("--scenes", about, several(float, "shares such as 1,0.05"), default=[1.0])
     counts = several(lambda word: None if word == "all" else int(word), "numbers such as all,20")
@@ -55,11 +68,15 @@ def run(options: argparse.Namespace, display: Display) -> None:
 
     _spare_data(check_path(options.output), options.dataset)
     train, test = open_dataset(options.dataset, classes=options.classes, splits=options.splits, area=options.area)
-    model = arguments.load(options, display)
+    models = {}
+    for name in options.model or [None]:
+        if name in models:
+            raise InputError(f"--model {name} is there twice; leave one out.")
+        model = arguments.load(options, display, name)
+        models[name or model.meta.get("name") or "bundled"] = model
     kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}
-    name = options.model or model.meta.get("name") or "bundled"
-    report = probe(train, test, {name: model}, **settings, progress=None)
+    report = probe(train, test, models, **settings, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))

@@ -1,5 +1,6 @@
 """Named, versioned ways of judging features, and the choice of few scenes and few points to learn from."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets import Dataset
-from ..errors import InputError
+from ..errors import InputError, quoted
 from ..tasks.heads import HEADS
 from ..tasks.heads.base import Head
 from .cache import Examples, shuffled
@@ -97,16 +98,45 @@ def limits(scenes: float | Sequence[float], points: int | Sequence[int | None] |
     return list(dict.fromkeys([(share, counts[0]) for share in shares] + [(shares[0], n) for n in counts[1:]]))
 
 
-def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slice]]:
-    """Return named choices of columns: all, and with `levels` each block alone and all but each [paper, Table 11].
+CHOICES = "all, last, each or a level's number"
 
-    >>> list(level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, True))
+
+def chosen_levels(levels: bool | str | Sequence[str]) -> tuple[str, ...]:
+    """Return the choices of levels to judge, from words, from text with commas, or from whether to judge each.
+
+    `all` side by side, which is always judged; the `last` that a network computes; `each` alone and all but each; or
+    one, by its number from 0 for the finest.
+
+    >>> chosen_levels("all,last"), chosen_levels(True), chosen_levels(False)
+    (('all', 'last'), ('all', 'each'), ('all',))
+    """
+    words = levels.split(",") if isinstance(levels, str) else ["each"] * levels if isinstance(levels, bool) else levels
+    words = [str(word).strip() for word in words]
+    for word in words:
+        if word not in ("all", "last", "each") and not re.fullmatch("[0-9]+", word):
+            raise InputError(f"levels has {quoted(word)}; give {CHOICES}, or several with commas.")
+    return tuple(dict.fromkeys(["all", *words]))
+
+
+def level_sets(
+    blocks: Mapping[str, slice], levels: bool | str | Sequence[str], last: str | None = None
+) -> dict[str, list[slice]]:
+    """Return named choices of columns: all first, then what `chosen_levels` says; `last` is a block.
+
+    >>> list(level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, True))  # [paper, Table 11]
     ['all', 'level 0', 'level 1', 'all but level 0', 'all but level 1']
+    >>> level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, "last", "level 0")  # [paper, Figure 2]
+    {'all': [slice(0, 2, None), slice(2, 5, None)], 'last': [slice(0, 2, None)]}
     """
     sets = {"all": list(blocks.values())}
-    if levels and len(blocks) > 1:
-        sets |= {name: [block] for name, block in blocks.items()}
-        sets |= {f"all but {out}": [b for name, b in blocks.items() if name != out] for out in blocks}
+    for word in chosen_levels(levels):
+        if word == "each" and len(blocks) > 1:
+            sets |= {name: [block] for name, block in blocks.items()}
+            sets |= {f"all but {out}": [b for name, b in blocks.items() if name != out] for out in blocks}
+        elif word == "last":
+            sets[word] = [blocks[last or next(iter(blocks))]]
+        elif (name := f"level {word}") in blocks:
+            sets[name] = [blocks[name]]
     return sets
 
 
