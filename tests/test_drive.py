@@ -25,8 +25,8 @@ PAGE = "https://github.com/phermosilla/msm/blob/main/inference/README.md"
 CHUNK = 512 * 1024  # of the downloader
 WARNING = (
     "the weights of 'scannet' are not msm3d's, they are by Hermosilla, Stippel, Sick: Masked Scene Modeling, "
-    "CVPR 2025, arXiv 2504.06719; licence: not stated for the weights; the authors' code is MIT, and ScanNet's terms of "
-    "use apply to the training data"
+    "CVPR 2025, arXiv 2504.06719; licence: not stated for the weights; the authors' code is MIT, and ScanNet's terms "
+    "of use apply to the training data"
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:the weights of 'scannet' are not msm3d's")

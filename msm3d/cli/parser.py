@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("--"):
                 action = self._named(word.partition("=")[0], known)
                 if action is not None and action.nargs == "?" and "=" not in word:
-                    done += [word] if words and self._is_value(action, words[0]) else [f"{word}={','.join(action.const)}"]
+                    done += [word] if words and self._is_value(action, words[0]) else [f"{word}={action.const}"]
                     continue
                 takes = action is not None and action.nargs is None and "=" not in word
                 following = words[0] if words else ""
@@ -106,11 +106,13 @@ class Parser(argparse.ArgumentParser):
 
     @staticmethod
     def _is_value(action: argparse.Action, word: str) -> bool:
-        """Whether a word is the value of an option that may have none, and not what stands after it."""
+        """Whether a word is the value of an option that may have none: no option, and neither a file nor `rooms:60`."""
+        if word.startswith("-"):
+            return False
         try:
             return bool(action.type(word))  # pyright: ignore[reportOptionalCall]
-        except argparse.ArgumentTypeError:
-            return False
+        except (argparse.ArgumentTypeError, ValueError):
+            return not (os.path.exists(word) or ":" in word or "." in word)
 
     def _named(self, name: str, known: dict[str, argparse.Action]) -> argparse.Action | None:
         """Return the argument of an option, which may be cut short; None where that says too little."""

@@ -2,27 +2,17 @@
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
+from .._util.chosen import chosen_levels
 from ..errors import InputError
 from ..tasks import TASKS
 from . import arguments
 from .arguments import NUMBERS, several, typed, whole
 from .display import Display
 from .parser import declared
-
-
-def _choices(text: str) -> tuple[str, ...]:
-    words = tuple(text.split(","))
-    if not all(re.fullmatch("all|last|each|[0-9]+", word) for word in words):
-        raise ValueError
-    return words
-
-
-LEVELS = typed(_choices, "a list of all, last, each or numbers, such as all,last")
 
 
 def add(verbs: Any) -> None:
@@ -37,8 +27,9 @@ def add(verbs: Any) -> None:
     about, task = "what is judged: %(choices)s (default segmentation)", typed(lambda name: TASKS[name].name)
     verb.option("--task", about, task, default="segmentation", choices=TASKS, metavar="TASK")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
-    about = "beside all side by side: last, which a network computes last; each, alone and all but each; or a number"
-    verb.option("--levels", f"{about}, such as all,last (each, if nothing is said)", LEVELS, nargs="?", const=("each",))
+    about = "all, last (which a network computes last), each (alone, and all but each) or numbers, such as all,last"
+    once = {"nargs": "?", "const": "each", "default": False}
+    verb.option("--levels", f"which to judge: {about}; each, if none is named", typed(chosen_levels), **once)
     about = "share to learn from, or several: 1,0.1,0.05"
     verb.option("--scenes", about, several(float, "shares such as 1,0.05"), default=[1.0])
     counts = several(lambda word: None if word == "all" else int(word), "numbers such as all,20")

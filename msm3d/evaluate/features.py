@@ -76,7 +76,12 @@ class ModelFeatures:
         """
         model, sizes = self.model, [info.voxel_size for info in self.model.feature_info]
         facts = {"name": self.name, "file_sha256": model.meta.get("sha256"), "weights_sha256": self.weights}
-        facts |= {"last": self.last, "channels": model.config.descriptor_channels, "voxel_sizes": sizes, "sampling": model.config.sampling}
+        facts |= {
+            "last": self.last,
+            "channels": model.config.descriptor_channels,
+            "voxel_sizes": sizes,
+            "sampling": model.config.sampling,
+        }
         return facts | {"backend": model.ops.NAME, "device": str(model.device), "data": model.meta.get("data")}
 
     def _require_evaluation(self) -> None:

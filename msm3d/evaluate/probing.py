@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.chosen import chosen_levels
 from .._util.stages import hidden
 from .._util.words import choices
 from ..datasets import Dataset, Scene
@@ -80,7 +81,7 @@ class ProbeSettings:
                 )
         if task.whole_scenes and self.test_sample is not None:
             raise InputError(f"test_sample is {self.test_sample}, but {task.name} judges whole scenes; leave it out.")
-        return replace(self, task=task, protocol=names, levels=protocols.chosen_levels(self.levels))
+        return replace(self, task=task, protocol=names, levels=chosen_levels(self.levels))
 
 
 def probe(
@@ -134,7 +135,7 @@ def probe(
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
     protocols.require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, settings.baselines, settings.seeds[0])
-    _require_levels(sources, protocols.chosen_levels(settings.levels))
+    _require_levels(sources, chosen_levels(settings.levels))
     with TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
         run = Comparison(settings, sources, folder, progress)
         facts = {"train": run.learn(train), "test": run.judge(test)}

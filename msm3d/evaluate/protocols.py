@@ -1,14 +1,14 @@
 """Named, versioned ways of judging features, and the choice of few scenes and few points to learn from."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .._util.chosen import chosen_levels
 from ..datasets import Dataset
-from ..errors import InputError, quoted
+from ..errors import InputError
 from ..tasks.heads import HEADS
 from ..tasks.heads.base import Head
 from .cache import Examples, shuffled
@@ -96,26 +96,6 @@ def limits(scenes: float | Sequence[float], points: int | Sequence[int | None] |
     if not shares or not counts:
         raise InputError("scenes or points is empty; give at least one share of the scenes, and one number of points.")
     return list(dict.fromkeys([(share, counts[0]) for share in shares] + [(shares[0], n) for n in counts[1:]]))
-
-
-CHOICES = "all, last, each or a level's number"
-
-
-def chosen_levels(levels: bool | str | Sequence[str]) -> tuple[str, ...]:
-    """Return the choices of levels to judge, from words, from text with commas, or from whether to judge each.
-
-    `all` side by side, which is always judged; the `last` that a network computes; `each` alone and all but each; or
-    one, by its number from 0 for the finest.
-
-    >>> chosen_levels("all,last"), chosen_levels(True), chosen_levels(False)
-    (('all', 'last'), ('all', 'each'), ('all',))
-    """
-    words = levels.split(",") if isinstance(levels, str) else ["each"] * levels if isinstance(levels, bool) else levels
-    words = [str(word).strip() for word in words]
-    for word in words:
-        if word not in ("all", "last", "each") and not re.fullmatch("[0-9]+", word):
-            raise InputError(f"levels has {quoted(word)}; give {CHOICES}, or several with commas.")
-    return tuple(dict.fromkeys(["all", *words]))
 
 
 def level_sets(
