@@ -98,8 +98,8 @@ def _run(options: argparse.Namespace, display: Display) -> int:
             code = options.run(options, display)
         print(end="", flush=True)  # which bears a standard output that is closed
         return code or 0
-    except KeyboardInterrupt:
-        display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")
+    except KeyboardInterrupt as end:
+        display.error(f"\nmsm3d {options.verb}: interrupted; {str(end) or 'nothing half-written was left.'}")
         return 130
     except Terminated as end:
         display.error(f"\nmsm3d {options.verb}: asked to end; nothing half-written was left.")

@@ -82,9 +82,10 @@ def share(text: str) -> float:
 NUMBERS = several(int, "numbers such as 3,4")
 
 
-def add_model(verb: Parser, default: str = "rooms-labelled by default") -> None:
-    """Add what says which network computes, and how."""
-    verb.option("--model", f"a name of `msm3d models`, a directory or a Hub repository; {default}")
+def add_model(verb: Parser, default: str = "rooms-labelled by default", *, several: bool = False) -> None:
+    """Add what says which network computes, and how; `several` may be given one after another."""
+    about = f"a name of `msm3d models`, a directory or a Hub repository; {default}"
+    verb.option("--model", about + "; give it again to compare" * several, action="append" if several else "store")
     add_device(verb)
     verb.option("--precision", "fp32 (default) or bf16", one_of("fp32", "bf16"), default="fp32")
 
@@ -146,12 +147,13 @@ def reading(options: argparse.Namespace) -> "ReadOptions":
     return ReadOptions(**{name: getattr(options, name) for name in names})
 
 
-def load(options: argparse.Namespace, display: Display) -> "Model":
-    """Return the model that was asked for."""
+def load(options: argparse.Namespace, display: Display, *name: str | None) -> "Model":
+    """Return the model that was asked for, or one of several by its name."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the client's own lines on each try; ours says it once
     display.stage("model")
     from ..model import load
 
-    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
+    [source] = name or [options.model]
+    model = load(source, device=options.device, backend=options.backend, precision=options.precision)
     display.note(repr(model))
     return model
