@@ -59,7 +59,7 @@ class InstanceSegmentation(Task):
 
     name = "instances"
     needs = ("segment", "instance")
-    heads = ("pointgroup", "pointgroup-linear")
+    heads = ("pointgroup-linear", "pointgroup")
     metrics = (
         Metric("map", "mAP"), Metric("ap50", "AP50"), Metric("ap25", "AP25"), Metric("box_ap50", "box AP50"),
         Metric("box_ap25", "box AP25"),
