@@ -9,7 +9,18 @@ import torch
 
 from msm3d import cli, read
 from msm3d.errors import InputError, WeightsError
-from msm3d.evaluate import ClassList, Dataset, LinearProbe, Protocol, Report, Scene, fit, probe, random_network
+from msm3d.evaluate import (
+    ClassList,
+    Dataset,
+    LeakageError,
+    LinearProbe,
+    Protocol,
+    Report,
+    Scene,
+    fit,
+    probe,
+    random_network,
+)
 from msm3d.evaluate import protocols as protocols_of
 from msm3d.io import ply
 from msm3d.scan.cloud import PointCloud
@@ -152,6 +163,12 @@ def test_scenes_without_instances_are_refused():
     with pytest.raises(InputError) as error:
         probe(bare, split("test", [9]), Inputs(), task="instances", baselines=[])
     assert str(error.value) == "bare has no instance; give scenes with instance."
+
+
+def test_no_test_scene_is_learned_from(quick):
+    again = Dataset("made", "test", CLASSES, (Scene("other", lambda: made(1)),))
+    with pytest.raises(LeakageError, match="other has the points and labels of train-1"):
+        probe(split("train", [0, 1]), again, Inputs(), task="instances", protocol="pointgroup-linear", baselines=[])
 
 
 def test_a_head_that_tells_classes_alone_is_refused():
