@@ -11,6 +11,8 @@ from .arguments import SCAN, typed, whole
 from .display import Display
 from .parser import declared
 
+PALE = 204  # of red, green and blue: points in no thing, in a picture
+
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
@@ -94,7 +96,9 @@ def _done(job: Any, task: Any, found_by: tuple[Any, Any], options: argparse.Name
         if options.picture:
             from ..visualize import label_colors, render, save_picture
 
-            save_picture(picture, render(cloud.coord, label_colors(found.instance), normals=cloud.normal))
+            colors = label_colors(found.instance)
+            colors[found.instance < 0] = PALE
+            save_picture(picture, render(cloud.coord, colors, normals=cloud.normal))
     each = [named(label, head.names) for label in found.classes]
     kinds = ", ".join(f"{each.count(name)} {name}" for name in dict.fromkeys(each))
     return f"{job.target}: {count(len(found), 'thing')} in {count(len(cloud), 'point')}" + (
