@@ -19,7 +19,7 @@ from msm3d.scan.options import ReadOptions
 from msm3d.tasks import Fingerprint, heads, segment
 from msm3d.tasks.given import Given
 from msm3d.tasks.heads import About, LinearProbe
-from msm3d.tasks.heads.released import names, released
+from msm3d.tasks.heads.authors import names, released
 from tests.conftest import make_scene
 from tests.test_hub import client as client
 from tests.test_hub import hub as hub

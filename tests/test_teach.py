@@ -13,7 +13,7 @@ from msm3d.io import labelled
 from msm3d.tasks import Fingerprint, Labels, heads, teach
 from msm3d.tasks.given import Given, numbered
 from msm3d.tasks.places import FOLDS, Places
-from msm3d.tasks.teaching import Lessons, compared
+from msm3d.tasks.teaching import Comparison, Lessons, compared
 from tests.conftest import make_scene
 
 OF = Fingerprint(name="x", weights="0" * 64, levels=(0, 1), widths=(6, 10), reading="centered")
@@ -100,28 +100,29 @@ def test_many_scans_are_places():
 
 
 def test_planted_structure_is_found_and_noise_is_chance():
-    scores, why = compared(lessons(), OF, NAMES)
-    assert list(scores) == ["logistic", "nearest", "mlp"]
-    assert min(scores.values()) > 0.7
-    assert why == "cross-validation over 24 places in 5 turns"
-    noise, _ = compared(lessons(planted=0), OF, NAMES)
-    assert max(noise.values()) < 0.35  # of three classes guessing has an mIoU of 0.2
-    assert compared(lessons(), OF, NAMES) == (scores, why)  # to the bit
+    found = compared(lessons(), OF, NAMES)
+    assert list(found.scores) == ["logistic", "nearest", "mlp"]
+    assert min(found.scores.values()) > 0.7
+    assert found.why == "cross-validation over 24 places in 5 turns"
+    noise = compared(lessons(planted=0), OF, NAMES)
+    assert max(noise.scores.values()) < 0.35  # of three classes guessing has an mIoU of 0.2
+    assert noise.best == "logistic"
+    assert compared(lessons(), OF, NAMES) == found  # to the bit
 
 
 def test_heads_that_know_a_place_by_heart_are_found_out():
     """Of noise that the points of a place share, a split by points would think that everything can be told."""
     data = lessons(planted=0, places=2, each=30)
-    assert max(compared(data, OF, NAMES)[0].values()) < 0.4
+    assert max(compared(data, OF, NAMES).scores.values()) < 0.4
     head = heads.KNNProbe(k=1).fit(data.rows[::2], data.labels[::2])
     assert head.score(data.rows[1::2], data.labels[1::2]) > 0.5
 
 
 def test_too_few_places_are_said():
     alone = lessons(places=1)
-    scores, why = compared(alone, OF, NAMES)
-    assert (scores, why) == ({}, "too few places to compare heads: floor, wall, ball lie in one place each")
-    assert compared(lessons(), OF, NAMES, ["mlp"]) == ({}, "no other kind of head was asked for")
+    why = "too few places to compare heads: floor, wall, ball lie in one place each, so it is logistic"
+    assert compared(alone, OF, NAMES) == Comparison("logistic", {}, why)
+    assert compared(lessons(), OF, NAMES, ["mlp"]) == Comparison("mlp", {}, "no other kind of head was asked for")
 
 
 # --- teach ---

@@ -103,14 +103,14 @@ def _check_looks(options: argparse.Namespace, plan: "Plan") -> None:
 def _loaded(options: argparse.Namespace, display: Display) -> tuple["Model", "Classifier"]:
     """Return the network and the head that were asked for; the head names its network where nobody else does."""
     if options.head is None and options.model is None:
-        from ..tasks.heads.released import names
+        from ..tasks.heads.authors import names
 
         raise InputError(
             f"nothing says which classes there are; give --head, a folder that msm3d teach wrote, or --model with one "
             f"of {', '.join(names())}, which have heads."
         )
     if options.head is None:
-        from ..tasks.heads.released import released
+        from ..tasks.heads.authors import released
 
         model = arguments.load(options, display)
         display.stage("head")

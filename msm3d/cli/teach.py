@@ -20,8 +20,8 @@ def add(verbs: Any) -> None:
     """Declare the verb."""
     about = (
         "Fit a head on the frozen descriptors of labelled points; twenty of each class are enough. Logistic, "
-        "nearest-neighbour and small-network heads are compared on places that they have not learned from, and the "
-        "best is kept."
+        "nearest-neighbour and small-network heads are compared on places that they have not learned from; logistic "
+        "is taken unless another is surely better."
     )
     example = "msm3d teach scan.ply labels.json -o head, then msm3d segment scans -o labels --head head"
     verb = declared(verbs, "teach", run, "labels of some points to a head", about, example)

@@ -1,12 +1,15 @@
 """From some labelled points to a head: candidates are compared on places that are new to them, the best is fitted."""
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from .._util import stages
 from .._util.words import choices, count
 from ..datasets.classes import IGNORE
 from ..errors import InputError
@@ -24,7 +27,7 @@ from .heads.nearest import KNNProbe
 from .places import Places, too_few
 
 KINDS = ("logistic", "nearest", "mlp")
-"""The heads that are compared; of equally good ones the first is taken."""
+"""The heads that are compared; the first is taken unless another is surely better."""
 LEAST = 2  # labelled points of a class
 MOST = 1000  # rows of a class that are learned from, drawn at random
 COMPARED = 250  # rows of a class that candidates are compared with
@@ -52,6 +55,15 @@ class Lessons:
         return self.take(_drawn(self.labels, most, seed))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What came of comparing kinds of heads."""
+
+    best: str  # the kind to take
+    scores: dict[str, float]  # mIoU of each, 0 to 1; none where they cannot be compared
+    why: str  # in words, how that was judged, or why not
+
+
 def teach(
     model: Model,
     examples: Iterable[tuple[Any, Any]],
@@ -66,8 +78,8 @@ def teach(
     """Return a head that labels scans as the labelled points of some do; twenty points of each class are enough.
 
     Logistic, nearest-neighbour and small-network heads are compared by cross-validation over places: points that lie
-    together in space are never learned from and judged in the same turn, see `Places`. The best by mIoU is fitted on
-    everything. Where the points are in too few places to compare, it is the first kind. `about_` holds the figures.
+    together in space are never learned from and judged in the same turn, see `Places`. Another kind than the first is
+    taken where its mIoU is surely better; in too few places nothing can be compared. `about_` holds the figures.
 
     >>> from msm3d import Model, rooms
     >>> from msm3d.backbones.hunet import BackboneConfig
@@ -96,23 +108,25 @@ def teach(
     Raises:
         InputError: labels are not of their scan, there are fewer than two classes, or a class has too few points.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise InputError(f"kinds has {kind!r}; {choices(kind, KINDS)}")
-    of = Fingerprint.of(model, levels)
-    given = [Given.of(scan, labels, names, options) for scan, labels in examples]
+    if wrong := [kind for kind in kinds if kind not in KINDS] or ([] if kinds else [""]):
+        raise InputError(f"kinds has {wrong[0]!r}; {choices(wrong[0], KINDS)}")
+    of, options = Fingerprint.of(model, levels), options or ReadOptions()
+    options = replace(options, spacing=model.config.inputs.voxel_size)  # points on a mesh as `segment` has them
+    given = list[Given]()
+    for scan, labels in examples:
+        with stages.of(scan) if isinstance(scan, (str, os.PathLike)) else nullcontext():
+            given.append(Given.of(scan, labels, names, options))
     if not given:
         raise InputError("there are no examples; give at least one scan with labels.")
     called, labels = numbered(given)
     _require_enough(called, labels)
     lessons = _lessons(model, given, labels, of, seed, max_memory)
     called = {label: called[label] for label in np.unique(lessons.labels).tolist()}
-    scores, why = compared(lessons, of, list(called.values()), kinds, seed)
-    best = max(scores, key=lambda kind: scores[kind]) if scores else kinds[0]
-    head = candidate(best, of, seed).fit(lessons.rows, lessons.labels, of=of)
+    found = compared(lessons, of, list(called.values()), kinds, seed)
+    head = candidate(found.best, of, seed).fit(lessons.rows, lessons.labels, of=of)
     points = sum(int((numbers != IGNORE).sum()) for numbers in labels)
     source = f"msm3d teach: {count(points, 'labelled point')} of {count(len(given), 'scan')}"
-    head.about_ = About(names=tuple(called.values()), source=source, scores=scores, judged=why)
+    head.about_ = About(names=tuple(called.values()), source=source, scores=found.scores, judged=found.why)
     return head
 
 
@@ -130,29 +144,51 @@ def candidate(kind: str, of: Fingerprint, seed: int) -> Classifier:
 
 def compared(
     lessons: Lessons, of: Fingerprint, names: Sequence[str], kinds: Sequence[str] = KINDS, seed: int = 0
-) -> tuple[dict[str, float], str]:
-    """Return the mIoU of each kind of head, 0 to 1, on places that it had not learned from, and in words how that was
-    judged; no figures, and the reason, where the points are in too few places. `names` are those of the classes."""
+) -> Comparison:
+    """Return how good each kind of head is on places that it had not learned from; `names` are those of the classes."""
+    if len(kinds) < 2:
+        return Comparison(kinds[0], {}, "no other kind of head was asked for")
     some = lessons.few(COMPARED, seed)
     places = Places.of(some.coord, some.labels, some.scans)
-    if len(kinds) < 2:
-        return {}, "no other kind of head was asked for"
     folds = places.folds()
     if why := too_few(places, names) or ("" if folds else "too few places to compare heads: they lie side by side"):
-        return {}, why
-    classes = np.unique(some.labels)
-    at, scores = np.searchsorted(classes, some.labels), {}
+        return Comparison(kinds[0], {}, f"{why}, so it is {kinds[0]}")
+    classes, turns = np.unique(some.labels), {}
+    at = np.searchsorted(classes, some.labels)
     for kind in kinds:
-        confusion = Confusion(len(classes))
+        turns[kind] = []
         for fold in folds:
             head = candidate(kind, of, seed).fit(some.rows[fold.learn], some.labels[fold.learn])
-            found = head.predict(some.rows[fold.judge])
-            confusion.update(at[fold.judge], np.searchsorted(classes, found))
-        iou = confusion.scores().iou
-        known = [iou[np.searchsorted(classes, label)] or 0.0 for label in places.judged]
-        scores[kind] = float(np.mean(known))
-    turns = len(np.unique(places.place))
-    return scores, f"cross-validation over {count(turns, 'place')} in {count(len(folds), 'turn')}"
+            found = np.searchsorted(classes, head.predict(some.rows[fold.judge]))
+            turns[kind].append(Confusion(len(classes)).update(at[fold.judge], found))
+    judged = np.searchsorted(classes, places.judged)
+    scores = {kind: _miou(sum(parts[1:], parts[0]), judged) for kind, parts in turns.items()}
+    each = {kind: np.array([part.scores().miou for part in parts]) for kind, parts in turns.items()}
+    best = _surely_best(scores, each)
+    over = f"{count(len(np.unique(places.place)), 'place')} in {count(len(folds), 'turn')}"
+    return Comparison(best, scores, f"cross-validation over {over}")
+
+
+def _miou(confusion: Confusion, judged: np.ndarray) -> float:
+    """Return the mean over the classes that are judged."""
+    iou = confusion.scores().iou
+    return float(np.mean([iou[label] or 0.0 for label in judged]))
+
+
+def _surely_best(scores: dict[str, float], each: dict[str, np.ndarray]) -> str:
+    """Return the kind with the best score; but the first one unless that is better by twice the standard error, over
+    the turns, of the difference: of few labels the comparison is noise.
+
+    >>> _surely_best({"a": 0.5, "b": 0.6}, {"a": np.array([0.5, 0.5, 0.5]), "b": np.array([0.5, 0.7, 0.6])})
+    'a'
+    >>> _surely_best({"a": 0.5, "b": 0.6}, {"a": np.array([0.5, 0.5, 0.5]), "b": np.array([0.6, 0.61, 0.59])})
+    'b'
+    """
+    first, best = next(iter(scores)), max(scores, key=lambda kind: scores[kind])
+    ahead = each[best] - each[first]
+    if len(ahead) < 2 or ahead.mean() <= 2 * ahead.std(ddof=1) / len(ahead) ** 0.5:
+        return first
+    return best
 
 
 def _lessons(

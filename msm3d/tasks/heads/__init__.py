@@ -7,6 +7,7 @@ from ..registry import Registry
 
 if TYPE_CHECKING:
     from .about import About as About
+    from .authors import released as released
     from .base import Classifier as Classifier
     from .base import Head as Head
     from .base import NotFittedError as NotFittedError
@@ -33,6 +34,7 @@ register = HEADS.register
 __getattr__ = lazily(
     __name__,
     about="About",
+    authors="released",
     base="Classifier Head NotFittedError",
     linear="LinearProbe",
     logistic="LogisticHead",
