@@ -91,7 +91,7 @@ class Labels {
     if (data === null || typeof data !== "object" || data.format !== FORMAT) throw new Error(`${called} holds no labels of msm3d; open a file that was saved here.`);
     if (data.version !== 1) throw new Error(`${called} is of another version of msm3d; write this page anew with the newest one.`);
     const { points, hash } = this.scan;
-    if (data.points !== points || (typeof data.input_hash === "string" && data.input_hash !== hash)) {
+    if (typeof data.input_hash === "string" ? data.input_hash !== hash : data.points !== points) {
       const whose = typeof data.scan === "string" && data.scan ? ` (${nameOf(data.scan)})` : "";
       throw new Error(`${called} is of another scan${whose}; open the labels of this one.`);
     }
