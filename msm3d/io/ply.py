@@ -43,24 +43,8 @@ Element = tuple[str, int, list[Property]]  # name, count and properties
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
-        order, elements, _ = header(stream)
+        order, elements, position, found = _vertices(stream)
         names = [name for name, _, _ in elements]
-        if "vertex" not in names:
-            raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
-        position = names.index("vertex")
-        _, count, properties = elements[position]
-        if count == 0:
-            raise FileError("declares 0 points; there is nothing to read.")
-        columns.chosen(one.name for one in properties)
-        if any(one.length for one in properties):
-            raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
-        if order == "=":
-            for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
-                pass
-            found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
-        else:
-            record = np.dtype([(one.name, order + one.kind) for one in properties])
-            found = _binary(stream, elements[:position], count, record)
         fields = columns.fields(found, text=order == "=")
         if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
@@ -75,6 +59,35 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         except FileError as error:
             cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
+
+
+def vertices(file: Path) -> dict[str, np.ndarray]:
+    """Return the properties (n,) of a file's vertices, by their own names."""
+    with file.open("rb") as stream:
+        return _vertices(stream)[3]
+
+
+def _vertices(stream: BinaryIO) -> tuple[str, list[Element], int, dict[str, np.ndarray]]:
+    """Return the order of bytes, the elements, which of them the vertices are, and the properties of these."""
+    order, elements, _ = header(stream)
+    names = [name for name, _, _ in elements]
+    if "vertex" not in names:
+        raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
+    position = names.index("vertex")
+    _, count, properties = elements[position]
+    if count == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
+    columns.chosen(one.name for one in properties)
+    if any(one.length for one in properties):
+        raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
+    if order == "=":
+        for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
+            pass
+        found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
+    else:
+        record = np.dtype([(one.name, order + one.kind) for one in properties])
+        found = _binary(stream, elements[:position], count, record)
+    return order, elements, position, found
 
 
 def _opaque(found: dict[str, np.ndarray], fields: dict[str, Any], least: float | None) -> dict[str, Any]:
