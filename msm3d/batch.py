@@ -15,6 +15,7 @@ from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
 from .io.reading import FOLDER
+from .io.recordings import layout
 from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ LABELS = Product("labels", "segment", lambda: labelled.SUFFIXES, labelled.check_
 class Job:
     """One scan and the file of what becomes of it."""
 
-    scan: Path  # a file, or a folder with coord.npy and the like
+    scan: Path  # a file, or a folder with coord.npy and the like, or of RGB-D frames
     target: Path
 
 
@@ -94,7 +95,7 @@ def plan(
     Args:
         scans: files; or folders, whose scans keep their places below `output`. What is hidden is left out.
         output: a file for one scan; else a folder, which need not exist.
-        ending: of the files in a folder: npz, npy, safetensors or ply.
+        ending: of the files in a folder, such as npz or ply; one of `product`.
         product: what the files are to hold.
 
     Raises:
@@ -223,8 +224,10 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     meta |= read_of(job.scan, options)
     if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
-    cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=options)
-    with made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
+    cloud = (read_folder if (job.scan / _SCENE).is_file() else as_cloud)(job.scan, options=options)
+    source = None if job.scan.is_dir() else job.scan
+    writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
+    with made(job.target.parent), writing as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
     size = job.target.stat().st_size
@@ -241,6 +244,8 @@ def _state(scan: Path) -> dict[str, int] | None:
     """Return what changes with a scan, None where it cannot be seen: a copy may well be older than what it replaces."""
     files = [scan] if not scan.is_dir() else [path for name in FOLDER if (path := scan / f"{name}.npy").is_file()]
     try:
+        if not files:  # a recording
+            files = [path for path in scan.rglob("*") if path.is_file()]
         found = [file.stat() for file in files]
     except OSError:
         return None
@@ -248,7 +253,7 @@ def _state(scan: Path) -> dict[str, int] | None:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.is_dir() or (path / _SCENE).is_file()
+    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None
 
 
 def _checked(path: Path, may_fail: bool = False) -> Path:

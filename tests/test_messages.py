@@ -31,6 +31,7 @@ RIDDLES = {
 
 
 CAUSES = {
+    "a scan has the fields {}, which are not positions",
     "it has {} features",
     "its class has another architecture",
     "its classes are {}, not ascending labels",

@@ -26,6 +26,7 @@ from . import (
     pictures,
     pretrain,
     probe,
+    read,
     rooms,
     segment,
     teach,
@@ -80,7 +81,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
-        *(extract, pictures, teach, segment, instances, convert, models, info, download),
+        *(read, extract, pictures, teach, segment, instances, convert, models, info, download),
         *(check, probe, fit, rooms, pretrain),
     ):
         module.add(verbs)

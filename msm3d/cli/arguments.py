@@ -125,9 +125,14 @@ def add_task(verb: Parser, what: str) -> None:
 
 
 def add_reading(verb: Parser) -> None:
-    """Add what says how scans are to be understood."""
+    """Add what says how scans are to be understood, and how large the parts of one are that is computed on."""
     about = "such as 4GB: a larger scan is cut into tiles; half of what is free by default"
     verb.option("--max-memory", about, typed(size))
+    add_understanding(verb)
+
+
+def add_understanding(verb: Parser) -> None:
+    """Add what says how scans are to be understood."""
     verb.option("--up", "axis that points up: z, y or -y; what the format says, else z", one_of("z", "y", "-y"))
     about = "of the scan: m, cm, mm, ft or in; what the format says, else m"
     verb.option("--units", about, one_of("m", "cm", "mm", "ft", "in"))
