@@ -109,8 +109,9 @@ class Parser(argparse.ArgumentParser):
         """Whether a word is the value of an option that may have none: no option, and neither a file nor `rooms:60`."""
         if word.startswith("-"):
             return False
+        read: Any = action.type
         try:
-            return bool(action.type(word))  # pyright: ignore[reportOptionalCall]
+            return bool(read(word))
         except (argparse.ArgumentTypeError, ValueError):
             return not (os.path.exists(word) or ":" in word or "." in word)
 
