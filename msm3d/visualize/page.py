@@ -171,7 +171,7 @@ def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[
         return arrays, []
     arrays["label"] = label.astype(np.uint8).tobytes()
     called = [
-        names[v] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}"
+        names[int(v)] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}"
         for v in values.tolist()
     ]
     return arrays, legend(values, called, counts)
