@@ -160,12 +160,13 @@ def _looks(options: argparse.Namespace, model: "Model", head: "Classifier", resu
         from ..tasks.described import described
         from ..tasks.segmenting import fingerprint_of
         from ..visualize import write_page
+        from ..visualize.extras import Extras
 
         names = [result.classes.get(label, f"label {label}") for label in range(max(result.classes) + 1)]
         of, title = fingerprint_of(model, head), Path(options.scans[0]).name
         with described(model, cloud, of, max_memory=options.max_memory) as (rows, owner):
-            page = write_page(
-                options.page, cloud, rows[owner], title=title, mode="label", names=names, model=model.meta.get("name")
-            )
+            told = {"title": title, "names": names, "model": model.meta.get("name") or "untrained"}
+            sure = Extras(confidence=result.confidence, source=result.cloud)
+            page = write_page(options.page, cloud, rows[owner], mode="label", extras=sure, **told)
         lines.append(f"written: {page.path}, {count(page.points, 'point')}")
     return lines

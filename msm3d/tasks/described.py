@@ -10,7 +10,7 @@ import numpy as np
 
 from .._util import memory
 from .._util.atomic import scratch
-from ..io.layouts import mapped
+from .._util.mapped import mapped
 from ..model import Model
 from ..scan.cloud import PointCloud
 from .fingerprint import Fingerprint
