@@ -88,12 +88,13 @@ class Labels:
         if unknown := [cut(key) for key in values if key not in _FIELDS]:
             warn(f"{path}: {', '.join(unknown[:5])} is not known here and is left out.")
         told: dict[str, Any] = {name: values.get(name) for name in ("scan", "input_hash")}
+        points: Any = values.get("points")
         for name, value in told.items():
             if value is not None and not isinstance(value, str):
                 raise FileError(f"{path}: {name} is {quoted(value)}; it must be text.")
         try:
             told["scan"] = told["scan"] or ""
-            return cls.of(values.get("points"), values.get("labels"), **told)
+            return cls.of(points, values.get("labels"), **told)
         except InputError as error:
             raise FileError(f"{path}: {error}") from error
 
