@@ -155,6 +155,17 @@ def test_labels_come_in_every_form(room, files, model):
         assert np.array_equal(numbered([given])[1][0], dense)
     assert np.array_equal(Given.of("inside.npz", None).labels, dense)
     assert Given.of("inside.npz", None).names == {0: "label 0", 1: "label 1", 2: "label 2"}
+    np.savez("moved.npz", coord=scan["coord"] + 1, label=dense)
+    np.savez("short.npz", coord=scan["coord"][:90], label=dense[:90])
+    Path("bad.npy").write_bytes(b"no array")
+    for labels, sentence in (
+        ("moved.npz", r"moved.npz has points that are not those of scan.npz, but up to 1 m from them; give the labels"),
+        ("short.npz", r"short.npz has labels of 90 points, scan.npz has 360; give the labels of this scan"),
+        ("bad.npy", r"bad.npy: is not a readable NPY file \("),
+        ("scan.npz", r"scan.npz has no labels inside; give a file that has some"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            Given.of("scan.npz", labels)
     with pytest.raises(InputError, match=r"scan.npz has no labels inside; give rows by name beside it"):
         Given.of("scan.npz", None)
 
@@ -179,6 +190,7 @@ def test_too_few_points_or_classes_are_one_sentence(room, model):
     for labels, sentence in (
         ({"floor": [0, 1], "chair": [5]}, "the class 'chair' has 1 labelled point; label at least 2, better 20, or"),
         ({"floor": [0, 1]}, "the labels have only 'floor'; give points of at least two classes."),
+        (np.full(360, 1 << 40), "labels has the label 1099511627776; give numbers of classes below 2147483648."),
         (np.full(360, -1), "labels has no labelled point, all are -1; label some, or leave the scan out."),
         (np.zeros(7, int), "there are 7 labels for the scan, which has 360 points; give one for each."),
         (np.zeros((360, 2)), "labels has shape (360, 2) and dtype float64; give (n,) integers, one per point."),

@@ -19,6 +19,7 @@ import msm3d
 from msm3d.evaluate import IGNORE, Confusion
 from msm3d.evaluate.report import check_path, machine
 from msm3d.tasks import teach
+from msm3d.tasks.teaching import KINDS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pretraining"))
 from transfer import WORKSHOP, folds, scan
@@ -35,10 +36,10 @@ def clicks(labels: np.ndarray, seed: int) -> np.ndarray:
     return kept
 
 
-def judged(model: msm3d.Model, cloud: msm3d.PointCloud, labels: np.ndarray, truth: np.ndarray) -> dict:
+def judged(model: msm3d.Model, cloud: msm3d.PointCloud, labels: np.ndarray, truth: np.ndarray, kinds: list) -> dict:
     """Teach a head and return how good it is elsewhere, and what it took."""
     start = process_time()
-    head = teach(model, [(cloud, labels)], names=WORKSHOP.names)
+    head = teach(model, [(cloud, labels)], names=WORKSHOP.names, kinds=kinds)
     taught = process_time()
     rows, owner = model.extract(cloud)
     some = np.flatnonzero(truth != IGNORE)
@@ -54,12 +55,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", required=True, help=".json; the Markdown goes beside it")
     parser.add_argument("--models", nargs="+", default=["rooms-labelled", "rooms"])
     parser.add_argument("--seeds", type=int, default=5, help="draws of the clicks (default 5)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of heads to compare (default all)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    output = check_path(options.output)
+    output, kinds = check_path(options.output), options.kinds.split(",")
     torch.set_num_threads(options.threads)
     cloud = scan(options.scan)
-    data: dict = {"machine": machine(), "clicks": CLICKS, "models": {}}
+    data: dict = {"machine": machine(), "clicks": CLICKS, "kinds": kinds, "models": {}}
     lines = ["| weights | all labels | twenty clicks | share | heads |", "|---|---:|---:|---:|---|"]
     for name in options.models:
         model = msm3d.load(name, device="cpu")
@@ -68,9 +70,9 @@ def main() -> None:
         found = {"all": [], "clicks": []}
         for train, test in folds(cloud):
             labels, truth = (part.scenes[0].read().segment for part in (train, test))
-            found["all"].append(judged(model, cloud, labels, truth))
+            found["all"].append(judged(model, cloud, labels, truth, kinds))
             for seed in range(options.seeds):
-                found["clicks"].append(judged(model, cloud, clicks(labels, seed), truth))
+                found["clicks"].append(judged(model, cloud, clicks(labels, seed), truth, kinds))
                 print(name, found["all"][-1], found["clicks"][-1], flush=True)
         data["models"][name] = found
         whole, few = (mean(one["miou"] for one in found[kind]) for kind in ("all", "clicks"))

@@ -162,11 +162,17 @@ def _looks(options: argparse.Namespace, model: "Model", head: "Classifier", resu
         from ..visualize import write_page
         from ..visualize.extras import Extras
 
-        names = [result.classes.get(label, f"label {label}") for label in range(max(result.classes) + 1)]
+        last = min(max(result.classes), 1 << 16)
+        names = [result.classes.get(label, f"label {label}") for label in range(last + 1)]
         of, title = fingerprint_of(model, head), Path(options.scans[0]).name
+        said: dict[str, Any] = {
+            "title": title,
+            "mode": "label",
+            "names": names,
+            "model": f"{of.name}, {head.name} head",
+            "extras": Extras(confidence=result.confidence, source=result.cloud),
+        }
         with described(model, cloud, of, max_memory=options.max_memory) as (rows, owner):
-            told = {"title": title, "names": names, "model": model.meta.get("name") or "untrained"}
-            sure = Extras(confidence=result.confidence, source=result.cloud)
-            page = write_page(options.page, cloud, rows[owner], mode="label", extras=sure, **told)
+            page = write_page(options.page, cloud, rows[owner], **said)
         lines.append(f"written: {page.path}, {count(page.points, 'point')}")
     return lines

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from .._util.words import count, option, quoted
+from .._util.words import count, option
 from ..datasets.classes import IGNORE
 from ..errors import FileError, InputError
 from ..io import as_cloud, labelled, read_folder
+from ..io.reading import named
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
 from .labels import SUFFIX, Labels, name_of_class, rows_of
 
 UNSURE = 255  # like -1 the label of points that nobody judges, in files whose labels are bytes
 NEVER, UNCLASSIFIED = 0, 1  # what LAS calls points without a class [LAS 1.4, table 17]
+_MOST = 1 << 31  # what files of labels hold
 _SEGMENTS = ("segment20", "segment")  # arrays in a folder of Pointcept's layout, of which the first counts
 
 
@@ -125,47 +127,48 @@ def _cloud(scan: Any, options: ReadOptions) -> PointCloud:
 
 def _numbers(cloud: PointCloud, name: str, labels: Any, where: Any, options: ReadOptions) -> np.ndarray:
     """Return the integers (n,) of a cloud's points, -1 for none, from an array, from a file, or its own for None."""
+    of = name if labels is None else "labels" if where is None else os.fspath(where)
     if labels is None:
-        found, of = cloud.segment, name
-        if found is None:
+        if cloud.segment is None:
             raise InputError(f"{name} has no labels inside; give rows by name beside it, such as labels.json.")
+        found = cloud.segment
     elif where is None:
-        found, of = _of_points(_whole(np.asarray(labels), "labels"), cloud, name), "labels"
+        found = _of_points(_whole(np.asarray(labels), of), cloud, name)
     else:
-        of, shape = os.fspath(where), None
-        if Path(where).suffix.lower() == ".npy":
-            from ..io.layouts.npy import features, npy_header
-
-            with Path(where).open("rb") as file:
-                shape = npy_header(file)[0]
-            found = _of_points(_whole(np.array(features(Path(where))), of), cloud, name) if len(shape) == 1 else None
-        if shape is None or len(shape) != 1:
-            other = _cloud(where, options)
-            if other.segment is None:
-                raise InputError(f"{of} has no labels inside; give a file that has some.")
-            if rows_of(other) != rows_of(cloud):
-                there, needed = count(rows_of(other), "point"), f"{rows_of(cloud):,}"
-                raise InputError(f"{of} has labels of {there}, {name} has {needed}; give the labels of this scan.")
-            _require_same_points(other, cloud, of, name)
-            dense = np.full(rows_of(other), IGNORE)
-            dense[slice(None) if other.rows is None else other.rows] = other.segment
-            found = _of_points(dense, cloud, name)
-    assert found is not None, "one of the above"
-    nobody = (found < 0) | (found == UNSURE)
+        found = _of_points(_in_file(Path(where), cloud, name, options), cloud, name)
+    nobody = np.isin(found, [UNSURE]) | (found < 0)
     if where is not None and labelled.only_classified(where):
-        nobody |= (found == NEVER) | (found == UNCLASSIFIED)
-    found = np.where(nobody, IGNORE, found).astype(np.int64)
+        nobody |= np.isin(found, [NEVER, UNCLASSIFIED])
     if nobody.all():
-        raise InputError(f"{of} has no labelled point, all are {quoted(IGNORE)}; label some, or leave the scan out.")
-    return found
+        raise InputError(f"{of} has no labelled point, all are {IGNORE}; label some, or leave the scan out.")
+    if (largest := int(found.max())) >= _MOST:
+        raise InputError(f"{of} has the label {largest}; give numbers of classes below {_MOST}.")
+    return np.where(nobody, IGNORE, found).astype(np.int64)
 
 
-def _require_same_points(other: PointCloud, cloud: PointCloud, of: str, name: str) -> None:
-    """Raise InputError where a file of labels has its points elsewhere."""
-    near = 1e-3 + 1e-6 * np.abs(cloud.coord).max()
-    if other.coord.shape != cloud.coord.shape or (off := np.abs(other.coord - cloud.coord).max()) > near:
-        far = "" if other.coord.shape != cloud.coord.shape else f", but up to {off:.3g} m from them"
-        raise InputError(f"{of} has points that are not those of {name}{far}; give the labels of this scan.")
+def _in_file(where: Path, cloud: PointCloud, name: str, options: ReadOptions) -> np.ndarray:
+    """Return the integers of all rows of a scan's file, from another file: a row of numbers, or a scan with labels."""
+    if where.suffix.lower() == ".npy":
+        from ..io.layouts.npy import features
+
+        with named(where):
+            found = features(where)
+        if found.ndim == 1 and not found.dtype.names:
+            return _whole(np.array(found), os.fspath(where))
+    other, rows = _cloud(where, options), rows_of(cloud)
+    if other.segment is None:
+        raise InputError(f"{where} has no labels inside; give a file that has some.")
+    if rows_of(other) != rows:
+        there = count(rows_of(other), "point")
+        raise InputError(f"{where} has labels of {there}, {name} has {rows:,}; give the labels of this scan.")
+    same = other.coord.shape == cloud.coord.shape
+    off = float(np.abs(other.coord - cloud.coord).max()) if same else np.inf
+    if off > 1e-3 + 1e-6 * np.abs(cloud.coord).max():
+        far = f", but up to {off:.3g} m from them" if same else ""
+        raise InputError(f"{where} has points that are not those of {name}{far}; give the labels of this scan.")
+    dense = np.full(rows, IGNORE)
+    dense[slice(None) if other.rows is None else other.rows] = other.segment
+    return dense
 
 
 def _whole(labels: np.ndarray, of: str) -> np.ndarray:

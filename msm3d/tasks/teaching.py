@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -162,7 +164,7 @@ def compared(
             found = np.searchsorted(classes, head.predict(some.rows[fold.judge]))
             turns[kind].append(Confusion(len(classes)).update(at[fold.judge], found))
     judged = np.searchsorted(classes, places.judged)
-    scores = {kind: _miou(sum(parts[1:], parts[0]), judged) for kind, parts in turns.items()}
+    scores = {kind: _miou(reduce(add, parts), judged) for kind, parts in turns.items()}
     each = {kind: np.array([part.scores().miou for part in parts]) for kind, parts in turns.items()}
     best = _surely_best(scores, each)
     over = f"{count(len(np.unique(places.place)), 'place')} in {count(len(folds), 'turn')}"
