@@ -62,7 +62,7 @@ def tables(file: Path, request: dict[str, Any], command: Sequence[str]) -> Itera
         return
     done, who, cure = _WORDS[request["kind"]]
     if late.is_set():
-        raise FileError(f"was not {done} within {seconds:.0f} s; it is damaged, or {cure} where there is more time.")
+        raise FileError(f"was not {done} within {seconds:.0f} s; {cure}, or try again where there is more time.")
     reason = reason or f"its {who} {_ended(child.returncode)}"
     raise FileError(f"cannot be {done}: {cut(reason, 200).rstrip('.')}; it is damaged, export it again.")
 
