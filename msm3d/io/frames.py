@@ -137,7 +137,7 @@ def _recording(folder: Path, camera: Sequence[float] | None) -> Recording:
             f"{folder}: its layout has no camera; fx, fy, cx, cy = {', '.join(f'{value:g}' for value in _USUAL)} are "
             "assumed; if you know better, pass camera= to msm3d.io.read_frames."
         )
-    return replace(found, camera=tuple(camera or found.camera or _USUAL))
+    return replace(found, camera=tuple(found.camera or _USUAL if camera is None else camera))
 
 
 @dataclass(frozen=True, eq=False)
