@@ -248,7 +248,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cloud = PointCloud(coord=np.zeros((5000, 3)))
 try:
     with results.writing(sys.argv[1], cloud, 100) as feat:
-        feat[:] = 1
+        feat[:] = np.random.default_rng(0).normal(size=feat.shape)  # which nothing makes smaller
 except results.FileError as error:
     print(error)
 """
@@ -272,7 +272,7 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
     """A store to a mapped file on a full disk once ended the process with SIGBUS."""
     cloud = PointCloud(coord=np.zeros((5000, 3)))
     with pytest.raises(FileError) as caught:
-        write(full_disk / name, cloud, np.ones((5000, 400), np.float32))
+        write(full_disk / name, cloud, np.random.default_rng(0).normal(size=(5000, 340)).astype(np.float32))
     assert str(caught.value).startswith(f"{full_disk / name} cannot be written (No space left on device")
     assert str(caught.value).endswith("); make room, or give another folder.")
     assert os.listdir(full_disk) == []

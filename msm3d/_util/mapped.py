@@ -15,11 +15,11 @@ class Mapped(np.memmap):
 
     def file(self) -> Path | None:
         """Return the file of which this is a map; None for a part of one, or for what was computed from it."""
-        whole = isinstance(self.base, mmap) and self.flags.c_contiguous and self.filename is not None
-        return Path(self.filename) if whole and self.mode == "r+" else None
+        whole = isinstance(self.base, mmap) and self.flags.c_contiguous and self.mode == "r+"
+        return Path(self.filename) if whole and self.filename is not None else None
 
 
-def mapped(path: Path, dtype: Any, shape: tuple[int, ...], head: bytes = b"", tail: bytes = b"") -> Mapped:
+def mapped(path: Path, dtype: Any, shape: tuple[int, ...], head: bytes = b"", tail: bytes = b"") -> np.memmap:
     """Return an array that lies in a new file between `head` and `tail`; all of it has its place on the disk."""
     kind = np.dtype(dtype)
     end = len(head) + math.prod(shape) * kind.itemsize

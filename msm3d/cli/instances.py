@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, display: Display) -> int:
     from ..tasks import heads
     from ..tasks.instances import InstanceSegmentation
     from ..weights import list_models
-    from .extract import failures
+    from .outcomes import failures
 
     plan = batch.plan(options.scans, options.output, "ply")
     if (target := plan.jobs[0].target).suffix.lower() != ".ply":
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace, display: Display) -> int:
                     raise
                 outcome = batch.Outcome(job=job, error=error)
         outcomes.append(outcome)
-    return 1 if failures("instances", outcomes, display) else 0
+    return 1 if failures(outcomes, "instances", display) else 0
 
 
 def _done(job: Any, task: Any, found_by: tuple[Any, Any], options: argparse.Namespace) -> str:

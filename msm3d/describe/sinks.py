@@ -90,8 +90,8 @@ class Written(Sink):
     def __init__(self, target: Mapped, file: Path, rows: int) -> None:
         self._map, self._file, self._rows = target, file, rows
         self._row = target.shape[1] * target.dtype.itemsize
-        self.most = max(PIECE // self._row, 1)
-        self._buffers = deque(torch.from_numpy(np.empty((self.most, target.shape[1]), target.dtype)) for _ in range(2))
+        self.most = most = max(PIECE // self._row, 1)
+        self._buffers = deque(torch.from_numpy(np.empty((most, target.shape[1]), target.dtype)) for _ in range(2))
         self._writer, self._under_way = ThreadPoolExecutor(1), deque[Future[None]]()
 
     def _put(self, rows: Rows) -> None:

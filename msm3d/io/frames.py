@@ -137,7 +137,7 @@ def _recording(folder: Path, camera: Sequence[float] | None) -> Recording:
             f"{folder}: its layout has no camera; fx, fy, cx, cy = {', '.join(f'{value:g}' for value in _USUAL)} are "
             "assumed; if you know better, pass camera= to msm3d.io.read_frames."
         )
-    return replace(found, camera=tuple(camera or found.camera or _USUAL))
+    return replace(found, camera=tuple(found.camera or _USUAL if camera is None else camera))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +160,10 @@ def _together(parts: Sequence[_Voxels]) -> _Voxels:
     order = np.lexsort((reach, key))
     key = key[order]
     starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else np.zeros(0, np.int64)
-    sums = [np.add.reduceat(values[order], starts) if len(key) else values for values in (coord, color, count)]
+    if len(key):
+        coord, color, count = (np.add.reduceat(values[order], starts) for values in (coord, color, count))
     first = order[starts]
-    return _Voxels(key[starts], *sums, reach[first], station[first])
+    return _Voxels(key[starts], coord, color, count, reach[first], station[first])
 
 
 def _seen(recording: Recording, frame: Frame, number: int, asked: _Asked) -> Iterator[_Voxels]:

@@ -20,8 +20,8 @@ MEMORY = 1 << 30  # bytes that the child may take: points pass through it in pie
 SECONDS = 30.0  # for any file
 PACE = 200_000  # bytes of the file that a second is given for, a tenth of what a slow machine does
 _WORDS = {  # what is done to a file, who does it, and what helps where that takes too long
-    "laz": ("decompressed", "decompressor", "save it as LAS"),
-    "e57": ("decoded", "decoder", "export it as PTX or LAS"),
+    "laz": ("decompressed", "decompressor", "LAS"),
+    "e57": ("decoded", "decoder", "PTX"),
 }
 
 Table = tuple[dict[str, Any], dict[str, np.ndarray]]  # what it is, and its columns by name
@@ -62,7 +62,9 @@ def tables(file: Path, request: dict[str, Any], command: Sequence[str]) -> Itera
         return
     done, who, cure = _WORDS[request["kind"]]
     if late.is_set():
-        raise FileError(f"was not {done} within {seconds:.0f} s; {cure}, or try again where there is more time.")
+        raise FileError(
+            f"was not {done} within {seconds:.0f} s; it is damaged, or save it as {cure} where there is more time."
+        )
     reason = reason or f"its {who} {_ended(child.returncode)}"
     raise FileError(f"cannot be {done}: {cut(reason, 200).rstrip('.')}; it is damaged, export it again.")
 

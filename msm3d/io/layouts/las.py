@@ -3,6 +3,7 @@
 Records of metadata, the reference system and every dimension of a source that is LAS or LAZ are kept as they are.
 """
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -73,8 +74,9 @@ def create(
         header.vlrs.append(laspy.VLR(*_RECORD, "features of msm3d", text[:65535]))
     feat = np.empty(shape, np.float32)
     yield feat
-    options: dict[str, Any] = {"do_compress": compressed, "laz_backend": laspy.LazBackend.Lazrs}
-    with laspy.open(path, "w", header=header, **(options if compressed else {})) as writer:
+    stream = io.BytesIO()  # its compressor has no words for a full disk
+    options: dict[str, Any] = {"do_compress": True, "laz_backend": laspy.LazBackend.Lazrs, "closefd": False}
+    with laspy.open(stream if compressed else path, "w", header=header, **(options if compressed else {})) as writer:
         for start, records in _records(laspy, source if rows is not None else None, rows, count):
             points = laspy.ScaleAwarePointRecord.zeros(len(records), header=header)
             part = slice(start, start + len(records))
@@ -90,6 +92,8 @@ def create(
             for i in range(channels):
                 points.array[f"feat_{i}"] = feat[part, i]
             writer.write_points(points)
+    if compressed:
+        path.write_bytes(stream.getbuffer())
 
 
 def _kept(laspy: Any, source: Path | None, fields: Fields) -> tuple[Any, np.ndarray | None]:

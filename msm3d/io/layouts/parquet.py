@@ -36,8 +36,9 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
     if "viewpoint" in fields:
         said[_VIEWPOINT] = json.dumps(fields["viewpoint"].tolist()).encode()
     table = pa.table({name: _column(pa, array) for name, array in arrays.items()}).replace_schema_metadata(said)
-    with path.open("wb") as file:
-        pq.write_table(table, file, row_group_size=_GROUP, compression="zstd")
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=_GROUP, compression="zstd")
+    path.write_bytes(sink.getvalue())
 
 
 def _column(pa: Any, array: np.ndarray) -> Any:
