@@ -78,7 +78,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     more = f"With {TRACEBACK}=1 in the environment an error shows where it comes from."
     parser = Parser(prog="msm3d", usage="msm3d VERB [options]", description=about)
     parser.epilog = f"`msm3d VERB --help` explains a verb. {more}"
-    parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
         *(read, extract, pictures, teach, segment, instances, convert, models, info, download),
