@@ -163,7 +163,10 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["probe", "rooms:2", "-o", "b.json", "--points", "20,many"],
             "msm3d probe: argument --points: '20,many' is not a list of numbers such as all,20; see msm3d probe --help",
         ),
-        (["extract", "a.ply", "-o", "b.npz", "--model", "scannet"], "msm3d extract: The weights of 'scannet' are the paper's authors' and have no"),
+        (
+            ["extract", "a.ply", "-o", "b.npz", "--model", "scannet"],
+            "msm3d extract: The weights of 'scannet' are the paper's authors' and have no",
+        ),
         (["info", "scanet"], "msm3d info: "),
         (["convert", "gone.pth"], "msm3d convert: "),
     ],

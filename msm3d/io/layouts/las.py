@@ -185,8 +185,12 @@ def features(path: Path) -> np.ndarray:
 
 
 def shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of the features without reading them."""
+    """Return the shape of the features without reading them; of LAZ one dimension is read, to see that it is whole."""
     header = las.header(path)
+    end = header.offset_to_point_data + header.point_count * header.point_format.size
+    whole = not header.are_points_compressed and path.stat().st_size >= end
+    if not whole and len(las.dimensions(path, lambda names: ["X"])["X"]) != header.point_count:
+        raise FileError("is damaged; extract it again.")
     return header.point_count, sum(bool(_FEATURE.fullmatch(name)) for name in header.point_format.dimension_names)
 
 
