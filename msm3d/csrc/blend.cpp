@@ -46,7 +46,8 @@ struct Read {
 
     static Read cut(const Blend& a, Arena& arena) {
         const int64_t most = smaller(a.n, a.m);
-        return {arena.take<int64_t>(a.owner ? most : 0), arena.take<int64_t>(a.owner ? larger(most, few(a) ? 0 : a.m) + 2 : 0),
+        return {arena.take<int64_t>(a.owner ? most : 0),
+                arena.take<int64_t>(a.owner ? larger(most, few(a) ? 0 : a.m) + 2 : 0),
                 arena.take<int64_t>(a.owner ? a.n : 0), a.m};
     }
 
@@ -65,9 +66,8 @@ struct Read {
                 if (a.owner[p] < 0 || a.owner[p] >= a.m) return false;
                 points[p] = p;
             }
-            std::sort(points, points + a.n, [&](int64_t p, int64_t q) {
-                return a.owner[p] != a.owner[q] ? a.owner[p] < a.owner[q] : p < q;
-            });
+            std::sort(points, points + a.n,
+                      [&](int64_t p, int64_t q) { return a.owner[p] != a.owner[q] ? a.owner[p] < a.owner[q] : p < q; });
             count = 0;
             for (int64_t p = 0; p < a.n; p++) {
                 if (count && rows[count - 1] == a.owner[points[p]]) continue;
