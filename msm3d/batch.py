@@ -16,6 +16,7 @@ from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
 from .io.reading import FOLDER
 from .io.recordings import layout
+from .scan.cloud import PointCloud
 from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -218,13 +219,18 @@ def each(outcomes: Iterable[Done], work: Callable[[Done], Done]) -> Iterator[Don
         yield outcome
 
 
+def read(scan: Path, options: ReadOptions) -> PointCloud:
+    """Return the scan of a job: of a file, of a folder with coord.npy and the like, or of RGB-D frames."""
+    return (read_folder if (scan / _SCENE).is_file() else as_cloud)(scan, options=options)
+
+
 def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, again: bool) -> Outcome:
     job, start = outcome.job, perf_counter()
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta |= read_of(job.scan, options)
     if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
-    cloud = (read_folder if (job.scan / _SCENE).is_file() else as_cloud)(job.scan, options=options)
+    cloud = read(job.scan, options)
     source = None if job.scan.is_dir() else job.scan
     writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
     with made(job.target.parent), writing as feat:

@@ -65,29 +65,31 @@ def run(options: argparse.Namespace, display: Display) -> int:
     head.set_params(device=str(model.device))
     task = InstanceSegmentation(stuff=head.stuff, radius=options.radius, least=options.least)
     outcomes = []
-    for job in plan.jobs:
-        outcome = batch.Outcome(job=job)
-        with stages.of(job.scan):
-            try:
-                display.line(_done(job, task, (model, head), options))
-            except Exception as error:
-                if plan.alone:
-                    raise
-                outcome = batch.Outcome(job=job, error=error)
-        outcomes.append(outcome)
-    return 1 if failures(outcomes, "instances", display) else 0
+
+    def work(outcome: Any) -> Any:
+        display.line(_done(outcome.job, task, (model, head), options))
+        return outcome
+
+    try:
+        for outcome in batch.each((batch.Outcome(job=job) for job in plan.jobs), work):
+            if outcome.error is not None and plan.alone:
+                raise outcome.error
+            outcomes.append(outcome)
+    finally:  # also where a full disk, or Ctrl-C, ends it
+        failed = failures(outcomes, "instances", display)
+    return 1 if failed else 0
 
 
 def _done(job: Any, task: Any, found_by: tuple[Any, Any], options: argparse.Namespace) -> str:
     """Write the things of one scan, and return one line about them."""
     from .._util.atomic import apart, made
-    from ..io import as_cloud, read_folder
+    from ..batch import read
     from ..tasks.instances.files import named, write
 
     model, head = found_by
     picture = job.target.with_suffix(".png")
     apart([job.target.with_suffix(".json"), *([picture] if options.picture else [])], [job.scan])
-    cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=arguments.reading(options))
+    cloud = read(job.scan, arguments.reading(options))
     found = task.found(model, head, cloud, max_memory=options.max_memory)
     stages.stage("writing")
     meta = {"scan": job.scan.name, "model": model.meta.get("name"), "radius": task.radius, "least": task.least}

@@ -10,9 +10,10 @@ import numpy as np
 
 from .._util import stages
 from .._util.words import option
+from ..batch import read
 from ..datasets.classes import IGNORE
 from ..errors import InputError
-from ..io import as_cloud, labelled, read_folder, results
+from ..io import as_cloud, labelled, results
 from ..model import Model
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
@@ -130,7 +131,7 @@ def segment(
     options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
     is_path = isinstance(scan, (str, os.PathLike))
     source = Path(scan) if is_path else None
-    cloud = (read_folder if source is not None and source.is_dir() else as_cloud)(scan, options=options)
+    cloud = as_cloud(scan, options=options) if source is None else read(source, options)
     with described(model, replace(cloud, total=None), of, max_memory=max_memory, progress=progress) as (rows, owner):
         stages.stage("labels")
         best, sure = _likeliest(head, rows)
