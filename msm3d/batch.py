@@ -219,9 +219,9 @@ def each(outcomes: Iterable[Done], work: Callable[[Done], Done]) -> Iterator[Don
         yield outcome
 
 
-def read(scan: Path, options: ReadOptions) -> PointCloud:
-    """Return the scan of a job: of a file, of a folder with coord.npy and the like, or of RGB-D frames."""
-    return (read_folder if (scan / _SCENE).is_file() else as_cloud)(scan, options=options)
+def read(scan: Path, options: ReadOptions, more: Sequence[str] = ()) -> PointCloud:
+    """Return the scan of a job: of a file, a folder with coord.npy and the like and `more`, or RGB-D frames."""
+    return read_folder(scan, options, more=more) if (scan / _SCENE).is_file() else as_cloud(scan, options=options)
 
 
 def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, again: bool) -> Outcome:

@@ -12,10 +12,9 @@ As Drive does for large files, it answers a link with a page and a form to confi
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import Loopback, Quiet
 
 CONFIRM = (
     "<html><head><title>Google Drive - Virus scan warning</title></head><body>"
@@ -35,7 +34,7 @@ MOVED = 404, "<html><head><title>Error 404 (Not Found)!!1</title></head></html>"
 SIGN_IN = 200, "<html><head><title>Google Drive: Sign-in</title></head></html>"
 
 
-class Drive:
+class Drive(Loopback):
     """The server; an answer ends at the first of `breaks`, places in the file, that lies in it."""
 
     def __init__(self) -> None:
@@ -45,24 +44,11 @@ class Drive:
         self.ranges = True
         self.meanwhile: Callable[[], None] = lambda: None
         self.log: list[str] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"drive": self}))
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> "Drive":
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler, "drive")
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet):
     drive: Drive
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         asked = urlsplit(self.path)

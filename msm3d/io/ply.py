@@ -1,5 +1,7 @@
 """PLY: the vertices of an ascii or binary file, little or big endian, and the faces where there are any."""
 
+import os
+import re
 import struct
 from collections.abc import Sequence
 from itertools import islice
@@ -36,6 +38,8 @@ class Property(NamedTuple):
     kind: str  # numpy's code of its values
     length: str = ""  # of a list, the code of the number before its values
 
+
+_NAMED = re.compile(rb"^comment (?:label|class) (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 
 Element = tuple[str, int, list[Property]]  # name, count and properties
 
@@ -280,3 +284,13 @@ def _text(stream: BinaryIO, count: int, properties: list[Property], chosen: int)
     if len(sizes) < count:
         raise IndexError
     return np.array(flat, dtype=np.int64)[fans(np.array(sizes, dtype=np.int64))[0]]
+
+
+def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
+    if Path(scan).suffix.lower() != ".ply":
+        return ()
+    with open(scan, "rb") as file:
+        head = file.read(1 << 20).partition(b"\nend_header")[0]
+    found = {int(number): name.decode("utf-8", "replace") for number, name in _NAMED.findall(head)}
+    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._util.words import count, option
+from ..batch import read
 from ..datasets.classes import IGNORE
 from ..errors import FileError, InputError
-from ..io import as_cloud, labelled, read_folder
+from ..io import as_cloud, labelled, ply
 from ..io.reading import named
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
@@ -113,15 +114,13 @@ def class_names(path: str | os.PathLike[str]) -> dict[int, str]:
             return {int(number): name_of_class(name) for number, name in found.items()}
         except (AttributeError, ValueError):
             return {}
-    from ..visualize.verbs import names_with
-
-    return {i: name.strip() for i, name in enumerate(names_with(path)) if name.strip() and name.isprintable()}
+    return {i: name.strip() for i, name in enumerate(ply.names_with(path)) if name.strip() and name.isprintable()}
 
 
 def _cloud(scan: Any, options: ReadOptions) -> PointCloud:
     if isinstance(scan, (str, os.PathLike)) and Path(scan).is_dir():
         labels = [name for name in _SEGMENTS if (Path(scan) / f"{name}.npy").is_file()]
-        return read_folder(scan, options, more=labels[:1])
+        return read(Path(scan), options, labels[:1])
     return as_cloud(scan, options=options)
 
 

@@ -1,7 +1,6 @@
 """What `msm3d pca` and `msm3d view` do; each yields the lines that are shown."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from .._util.atomic import apart
 from .._util.output_path import output_path
 from .._util.words import require_one_of
 from ..errors import InputError
+from ..io.ply import names_with
 from ..scan.cloud import PointCloud
 from ..tasks.labels import Labels
 from .colors import ColorBasis, label_colors
@@ -24,7 +24,6 @@ from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
 from .source import Described, Source
 
-_COMMENT = re.compile(rb"^comment (?:label|class) (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 PCA_FORMATS = (".png", ".ply", ".html")
 PAGE_MODES = {"components": "pca", "clusters": "cluster", "no-height": "rest"}  # of `pca`, and of its pages
 MODES = tuple(PAGE_MODES)
@@ -240,13 +239,3 @@ def label_names(text: str) -> tuple[str, ...]:
     if os.path.isfile(text):
         return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
     return (*class_list(text).names, *(["other"] if text == "rooms" else []))
-
-
-def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
-    if Path(scan).suffix.lower() != ".ply":
-        return ()
-    with open(scan, "rb") as file:
-        head = file.read(1 << 20).partition(b"\nend_header")[0]
-    found = {int(number): name.decode("utf-8", "replace") for number, name in _COMMENT.findall(head)}
-    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))

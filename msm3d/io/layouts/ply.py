@@ -31,8 +31,6 @@ KEEPS = True
 
 _PROPERTIES = {"coord": "x y z", "color": "red green blue alpha", "normal": "nx ny nz"}
 _PROPERTIES |= {"segment": "label", "instance": "instance", "rows": "row"}
-
-
 _OURS = {"x", "y", "z", "row"}
 _WIDER = {"i1": "<i4", "u1": "<i4", "i2": "<i4", "u2": "<i4", "i8": "<f8"}
 
