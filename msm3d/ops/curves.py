@@ -4,6 +4,8 @@ A key is `scene << 57 | curve`, 19 bits per axis, so that one int64 orders a who
 `key >> 3`. 2**19 cells of 2 cm are 10.4 km.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -67,26 +69,72 @@ def curve_keys(cells: Tensor, curve: str) -> Tensor:
     >>> curve_keys(square, "xyz-z").argsort().tolist(), curve_keys(square, "xyz-hilbert").argsort().tolist()
     ([0, 1, 2, 3], [0, 1, 3, 2])
     """
+    return along(morton(cells), curve)
+
+
+def along(keys: Tensor, curve: str, level: int = 0) -> Tensor:
+    """Return the keys (m,) along `curve` of the cells whose z-order keys (m,) of `level` are given.
+
+    >>> along(torch.tensor([0, 2, 4]), "yxz-z").tolist()
+    [0, 4, 2]
+    """
     axes, kind = curve.split("-")
-    cells = cells[:, [0] + [1 + "xyz".index(axis) for axis in axes]].long()
-    return morton(cells) if kind == "z" else _hilbert(cells)
+    scene, place = keys >> 3 * (BITS - level), keys & (1 << 3 * (BITS - level)) - 1
+    if axes == "yxz":
+        place = place & _Z | (place & _X) >> 1 | (place & _Y) << 1
+    return scene << 3 * BITS | (place if kind == "z" else _hilbert(place))
 
 
-def _hilbert(cells: Tensor) -> Tensor:
-    """Skilling, "Programming the Hilbert curve" (2004): undo the turns bit by bit, then decode the Gray code."""
-    scene, *axes = cells.unbind(-1)
-    for bit in range(BITS - 1, -1, -1):
-        below = (1 << bit) - 1
-        for i in range(3):
-            turned = (axes[i] >> bit & 1).bool()
-            swap = (axes[0] ^ axes[i]) & below
-            axes[0] = torch.where(turned, axes[0] ^ below, axes[0] ^ swap)
-            if i:
-                axes[i] = torch.where(turned, axes[i], axes[i] ^ swap)
-    keys = morton(torch.stack([torch.zeros_like(scene), *axes], -1))
-    for shift in (32, 16, 8, 4, 2, 1):
-        keys = keys ^ keys >> shift
-    return scene << 3 * BITS | keys
+_X, _Y, _Z = (sum(octant << 3 * bit for bit in range(BITS)) for octant in (4, 2, 1))  # of a z-order key
+_DIGITS = 3  # octants that one look into the table below goes down
+_STEPS = -(-BITS // _DIGITS)
+
+
+def _hilbert(place: Tensor) -> Tensor:
+    """Go down the octree of z-order keys, the way that the axes are turned in each octant being a state."""
+    table, state = _table(place.device)
+    keys = torch.zeros_like(place)
+    for step in reversed(range(_STEPS)):
+        found = table[state | place >> 3 * _DIGITS * step & (1 << 3 * _DIGITS) - 1]
+        keys, state = keys << 3 * _DIGITS | found & (1 << 3 * _DIGITS) - 1, found >> 3 * _DIGITS << 3 * _DIGITS
+    return keys
+
+
+@functools.cache
+def _table(device: torch.device) -> tuple[Tensor, int]:
+    """Return for each state and `_DIGITS` octants the next state and the key's bits, and the state at the top.
+
+    Source: Skilling, "Programming the Hilbert curve" (2004), whose turns are followed here octant by octant: the axes
+    are permuted and flipped, and what came before is odd or even in the Gray code.
+    """
+    first = ((0, 1, 2), (0, 0, 0), 0)
+    states, rows = [first], []
+    for axes, flips, odd in states:  # grows as new ones are found
+        row = []
+        for octant in range(8):
+            bits = [(octant >> 2 - axis & 1) ^ flip for axis, flip in zip(axes, flips, strict=True)]
+            turned, flipped, parity, key = list(axes), list(flips), odd, 0
+            for i, bit in enumerate(bits):
+                if bit:
+                    flipped[0] ^= 1
+                else:
+                    turned[0], turned[i], flipped[0], flipped[i] = turned[i], turned[0], flipped[i], flipped[0]
+                parity ^= bit
+                key = key << 1 | parity
+            after = tuple(turned), tuple(flipped), parity
+            if after not in states:
+                states.append(after)
+            row.append((states.index(after), key))
+        rows.append(row)
+    after, key = torch.tensor(rows).unbind(-1)
+    state, keys = torch.arange(len(states))[:, None], torch.zeros(len(states), 1, dtype=torch.long)
+    for _ in range(_DIGITS):
+        keys = (keys[..., None] << 3 | key[state]).flatten(1)
+        state = after[state].flatten(1)
+    top = 0
+    for _ in range((BITS - _STEPS * _DIGITS) % 3):  # as many turns as the zeros before the first bit lack to be none
+        top = int(after[top, 0])
+    return (state << 3 * _DIGITS | keys).flatten().to(device), top << 3 * _DIGITS
 
 
 def _spread(x: Tensor) -> Tensor:

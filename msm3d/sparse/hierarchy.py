@@ -69,7 +69,7 @@ class Grid:
     def order(self, curve: str) -> tuple[Tensor, Tensor]:
         """Return the rows (m,) along `curve`, scene by scene, and the place (m,) of each row on it."""
         if curve not in self._orders:
-            keys = curves.curve_keys(self.cells, curve)
+            keys = curves.along(self.keys, curve, self.level)
             order = torch.cat([a + keys[a:b].argsort() for a, b in pairwise(self.segments)])
             self._orders[curve] = order, torch.empty_like(order).scatter_(0, order, torch.arange(len(order)).to(order))
         return self._orders[curve]
