@@ -58,12 +58,12 @@ def compiled(kernel, arguments: tuple, options: dict, capability: int) -> dict[s
         if isinstance(value, torch.Tensor):
             signature[parameter.name] = TYPES[value.dtype]
             attributes[(i,)] = [["tt.divisibility", 16]]
-        elif parameter.is_constexpr or value is None or (type(value) is int and value == 1):
+        elif parameter.is_constexpr or value is None or (value == 1 and _known(parameter, value)):
             signature[parameter.name] = "constexpr"
             constants[parameter.name] = value
         elif isinstance(value, int):
             signature[parameter.name] = "i32" if -(2**31) <= value < 2**31 else "i64"
-            if value % 16 == 0:
+            if value % 16 == 0 and _known(parameter, value):
                 attributes[(i,)] = [["tt.divisibility", 16]]
         else:
             signature[parameter.name] = "fp32"
@@ -71,6 +71,11 @@ def compiled(kernel, arguments: tuple, options: dict, capability: int) -> dict[s
     source = ASTSource(kernel, signature, constants, attributes)
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=settings)
     return resources(made.asm["ptx"], capability) | {"shared": made.metadata.shared, "warps": made.metadata.num_warps}
+
+
+def _known(parameter, value: object) -> bool:
+    """Return whether Triton compiles for the value of an integer."""
+    return type(value) is int and not parameter.do_not_specialize
 
 
 def resources(ptx: str, capability: int) -> dict[str, int]:

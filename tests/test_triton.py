@@ -261,10 +261,36 @@ def test_the_check_on_first_use_passes_and_can_fail(monkeypatch):
     assert agreement.disagreement(ours, torch.device(DEVICE)) == "linear layers"
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_check_passes_whatever_the_first_call_is_made_under(mode, monkeypatch):
+    from msm3d.ops.kernels import gpu
+    from msm3d.ops.kernels.triton import agreement
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+    with mode():
+        assert gpu.unusable("it", 0, lambda: agreement.disagreement(ours, torch.device(DEVICE)), "") is None
+
+
 def test_a_precision_that_there_is_not_names_the_good_ones():
     x, weight, table = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, dtype=torch.int32)
     with pytest.raises(InputError, match=r"^precision is 'fp8'; choose one of ieee, tf32, tf32x3\.$"):
         ours.conv(x.to(DEVICE), weight.to(DEVICE), table.to(DEVICE), precision="fp8")
+
+
+def test_no_kernel_is_compiled_for_a_number_of_rows():
+    script = """
+from msm3d.ops.kernels.triton import attention, blending, finish, geometry, products
+from msm3d.ops.kernels.triton.launch import VARYING
+from triton import JITFunction
+modules = attention, blending, finish, geometry, products
+kernels = {k for module in modules for k in vars(module).values() if type(k) is JITFunction}
+launched = [k for k in kernels if k.__name__ != "_kept"]  # which others call
+wrong = [(k.__name__, p.name) for k in launched for p in k.params if p.name in VARYING and not p.do_not_specialize]
+assert sum(p.do_not_specialize for k in launched for p in k.params) >= 14 and not wrong, wrong
+"""
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.slow

@@ -34,7 +34,9 @@ def unusable(who: str, index: int, wrong: Callable[[], str | None], cure: str) -
     """Return None if nothing is `wrong` on a GPU, else a sentence for the user, who is warned."""
     name = torch.cuda.get_device_name(index)
     try:
-        if (what := wrong()) is None:
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the first call in a process is made under
+            what = wrong()
+        if what is None:
             return None
         reason = f"{who} computes {what} wrongly on {name}."
     except Exception as e:  # whatever a compiler, a driver or assertions may raise
@@ -48,10 +50,9 @@ def disagreement(ops: "Backend", examples: dict[str, Example], random: torch.Gen
     from .. import reference
 
     for name, (run, leaves, how, tolerance) in examples.items():
-        with torch.enable_grad():
-            theirs, ours = run(reference), run(ops, **how)
-            way = torch.randn(theirs.shape, generator=random).to(theirs.device)
-            pairs = [(ours, theirs), *zip(*(torch.autograd.grad(y, leaves, way) for y in (ours, theirs)), strict=True)]
+        theirs, ours = run(reference), run(ops, **how)
+        way = torch.randn(theirs.shape, generator=random).to(theirs.device)
+        pairs = [(ours, theirs), *zip(*(torch.autograd.grad(y, leaves, way) for y in (ours, theirs)), strict=True)]
         with torch.no_grad():
             pairs.append((run(ops, **how), theirs))  # without gradients all is done in one pass
         for a, b in ((a.detach(), b.detach()) for a, b in pairs):

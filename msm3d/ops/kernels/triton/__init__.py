@@ -1,7 +1,8 @@
 """The operations on NVIDIA GPUs through Triton, which comes with torch's CUDA builds; forward and backward.
 
-CHECKED BY INTERPRETER AND COMPILER ONLY (for compute capability 8.0 and 9.0): no kernel has run on a GPU yet, no speed
-has been measured. Before its first use on a GPU the backend therefore compares itself with `reference`, see `why_not`.
+Run on one H100 for a few minutes: there each operation agreed with `reference`, and benchmarks/README.md has the speed.
+tests/test_cuda.py has not been through there: of the first 106 of its and test_triton.py's tests 11 failed, whose names
+were lost. Before its first use on a GPU the backend compares itself with `reference`, see `why_not`.
 
 The same input gives the same bits again on one GPU: nothing is added atomically, and block sizes are chosen by the
 sizes of the operands. A batch equals its scenes up to rounding. Weights of float32, float16 or bfloat16 are multiplied

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...derivatives import Closed, once
 from ..gpu import on
-from .launch import padded
+from .launch import jit, padded
 
 ROWS = 64  # queries of a block, and keys that it looks at in one step; and the other way round on the way back
 
@@ -37,7 +37,7 @@ def _kept(seed, queries, keys, head, dropout):
     return tl.where(tl.uint_to_uniform_float(number) >= dropout, 1 / (1 - dropout), 0.0)
 
 
-@triton.jit
+@jit
 def _forward(
     qkv, blocks, out, lse, heads, E, window, scale, seed, dropout,
     DROPS: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -78,7 +78,7 @@ def _forward(
         tl.store(lse + queries.to(tl.int64) * heads + head, most + tl.log2(total), live)
 
 
-@triton.jit
+@jit
 def _backward_queries(
     qkv, blocks, grad, lse, delta, grad_qkv, heads, E, window, scale, seed, dropout,
     DROPS: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -114,7 +114,7 @@ def _backward_queries(
     tl.store(grad_qkv + wide[:, None] * stride + head * E + channels[None], of_q * (scale * 0.6931471805599453), inside)
 
 
-@triton.jit
+@jit
 def _backward_keys(
     qkv, blocks, grad, lse, delta, grad_qkv, heads, E, window, scale, seed, dropout,
     DROPS: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,

@@ -10,12 +10,12 @@ from torch import Tensor
 from ...contract import Tensors
 from ...derivatives import Closed, once
 from ..gpu import on
-from .launch import padded
+from .launch import jit, padded
 
 ROWS = 16
 
 
-@triton.jit
+@jit
 def _blend(
     features, corners, weights, owner, out, n, c, k, width, first, columns,
     ROWS: tl.constexpr, COLS: tl.constexpr,
@@ -37,7 +37,7 @@ def _blend(
     tl.store(out + places[:, None] * width + first + cols[None], total, live[:, None] & there[None])
 
 
-@triton.jit
+@jit
 def _sum(source, members, weights, starts, out, c, k, width, first, COLS: tl.constexpr):
     """Write one row: the sum of `source`'s rows of its members, in order, times their weights."""
     row = tl.program_id(0).to(tl.int64)

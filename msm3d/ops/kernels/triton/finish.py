@@ -13,7 +13,7 @@ from torch import Tensor
 from ...contract import Epilogue
 from ...derivatives import Closed, once
 from ..gpu import on
-from .launch import padded
+from .launch import jit, padded
 
 VALUES = 4096  # of one tile of rows
 PROGRAMS = 512  # that sum up the parameters' gradients, each its share of the rows
@@ -75,7 +75,7 @@ def _gated(x, rows, cols, inside, E, bias):
     return tl.where(inside, gate, 0.0), tl.where(inside, value, 0.0)
 
 
-@triton.jit
+@jit
 def _finish(
     x, bias, scale, shift, gamma, residual, out, n, E, eps,
     ACTIVATION: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
@@ -132,7 +132,7 @@ def _before_activation(g, before, value, ACTIVATION: tl.constexpr):
     return g, of_value
 
 
-@triton.jit
+@jit
 def _finish_gradient(
     x, bias, scale, shift, gamma, grad, grad_x, of_bias, of_scale, of_shift, of_gamma, n, E, eps, share,
     ACTIVATION: tl.constexpr, NORM: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,

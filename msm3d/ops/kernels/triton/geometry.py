@@ -8,11 +8,12 @@ import triton.language as tl
 from torch import Tensor
 
 from ..gpu import on
+from .launch import jit
 
 ROWS = 64
 
 
-@triton.jit
+@jit
 def _finer_neighbours(keys, parents, children, neighbours, out, m, ROWS: tl.constexpr):
     """What is around a voxel are children of what is around its parent."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)

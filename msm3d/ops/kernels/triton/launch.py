@@ -2,12 +2,28 @@
 
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import triton
 
 from ....errors import InputError
 
 PRECISIONS = ("ieee", "tf32", "tf32x3")
+VARYING = frozenset({"n", "m", "share", "parts", "window", "seed"})
+"""Names of the kernels' arguments that change from scan to scan and step to step."""
+
+
+def jit(kernel: Callable) -> Any:
+    """Return a kernel that is compiled once for all sizes of scans.
+
+    Triton compiles anew for an integer that is 1 or that 16 divides; of the channels that is worth it, of the rows it
+    would be a second's wait whenever a scan has a multiple of 16 of them.
+    """
+    varying = [name for name in inspect.signature(kernel).parameters if name in VARYING]
+    return triton.jit(kernel, do_not_specialize=varying)
 
 
 def padded(size: int, least: int = 16, most: int = 1 << 20) -> int:

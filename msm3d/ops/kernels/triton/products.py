@@ -19,12 +19,12 @@ from ..gpu import on
 from ..reference.products import turned
 from . import tables
 from .finish import Rule, finished
-from .launch import padded
+from .launch import jit, padded
 
 FUSED = 128  # widest row that a program holds, so that a norm can follow in the same pass
 
 
-@triton.jit
+@jit
 def _conv(
     x, weight, inputs, slots, counts, order, out, bias, scale, shift, gamma, residual,
     n, m, c, d, k, slot_stride, c_stride, d_stride, columns, eps,
@@ -60,7 +60,7 @@ def _conv(
     tl.store(out + rows[:, None] * d + cols[None], total, inside)
 
 
-@triton.jit
+@jit
 def _weight_gradient(
     x, grad, table, listed, counts, out, n, m, k, c, d, c_blocks, d_blocks, parts,
     PRECISION: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr, COLS: tl.constexpr,
