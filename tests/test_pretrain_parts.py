@@ -50,7 +50,7 @@ def view(cloud, seed=0, strength=STILL, levels=3):
         heads=flat,
         voxel_size=0.1,
     )
-    return view_of(cloud, strength, shape, reference, CPU, torch.Generator().manual_seed(seed))
+    return view_of(cloud, strength, shape, reference, torch.Generator().manual_seed(seed))
 
 
 def networks(config, seed=0):
@@ -203,7 +203,7 @@ def test_the_crops_overlap_and_differ(cloud):
 def outcome(cloud, config, share=0.4, seed=0, **changes):
     student, teacher, moments = networks(config)
     student.train()
-    sample = prepare(cloud, config, share, reference, CPU, torch.Generator().manual_seed(seed))
+    sample = prepare(cloud, config, share, reference, torch.Generator().manual_seed(seed))
     for name, change in changes.items():
         change({"student": student, "teacher": teacher, "sample": sample}[name])
     noise = torch.Generator().manual_seed(1)
@@ -218,6 +218,12 @@ def test_the_student_learns_and_the_teacher_does_not(cloud, tiny):
     assert float(result.loss.detach()) == pytest.approx(np.mean(result.per_level), rel=1e-5)
 
 
+def test_a_label_beyond_the_classes_is_refused(cloud, tiny):
+    labelled = replace(cloud, segment=np.full(len(cloud), 20))
+    with pytest.raises(InputError, match=r"a scan has the label 20, and classes is 20, .* give classes=21, or -1"):
+        prepare(labelled, replace(tiny, labels=1.0), 0.4, reference, torch.Generator())
+
+
 def test_what_is_hidden_is_not_seen(cloud, tiny):
     """Colours of hidden voxels change nothing that the student says, and those of visible ones do."""
 
@@ -228,7 +234,7 @@ def test_what_is_hidden_is_not_seen(cloud, tiny):
     said = {}
     for where in ("nowhere", "hidden", "visible"):
         student, _, _ = networks(tiny)
-        sample = prepare(cloud, tiny, 0.4, reference, CPU, torch.Generator().manual_seed(0))
+        sample = prepare(cloud, tiny, 0.4, reference, torch.Generator().manual_seed(0))
         if where != "nowhere":
             repaint(sample, where == "hidden")
         view, masked = sample.views[0], sample.masked[0]
@@ -253,7 +259,7 @@ def test_targets_come_from_the_other_view(cloud, tiny):
     def targets(cross_view, painted):
         config = replace(tiny, cross_view=cross_view, prototypes=0, visible=0.0)
         student, teacher, moments = networks(config)
-        sample = prepare(cloud, config, 0.4, reference, CPU, torch.Generator().manual_seed(0))
+        sample = prepare(cloud, config, 0.4, reference, torch.Generator().manual_seed(0))
         if painted:
             sample.views[1].features[:, :3] *= -1
         seen = {}
@@ -349,7 +355,7 @@ def test_labels_count_as_they_are_mixed_in_a_cell(cloud, tiny):
         student, teacher, moments = networks(config)
         optimizer = torch.optim.Adam(student.parameters(), 1e-2)
         for step in range(12):
-            sample = prepare(mixed, config, 0.0, reference, CPU, torch.Generator().manual_seed(step))
+            sample = prepare(mixed, config, 0.0, reference, torch.Generator().manual_seed(step))
             result = loss(sample, student.train(), teacher, moments, config, reference, torch.Generator())
             optimizer.zero_grad()
             result.loss.backward()

@@ -1,13 +1,16 @@
 """The loop of every training: it goes on to the bit, tells in order, and keeps a good checkpoint from a bad loss."""
 
 import math
+import os
+import signal
+import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from msm3d.errors import InputError
-from msm3d.training import ALONE, Descent, DivergedError, Group, Record, Trainer, scene_at, turns
+from msm3d.errors import InputError, Msm3dError
+from msm3d.training import ALONE, Descent, DivergedError, Group, Record, Trainer, ahead, scene_at, turns
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (DATA[:, 0] > 0).long()
@@ -118,3 +121,62 @@ def test_one_process_trains_where_it_was_told(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     for name, expected in (("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")):
         assert Group.join(torch.device(name), 3) == (ALONE, torch.device(expected))
+
+
+# --- batches made ready by processes ---
+
+
+def numbered(step):
+    warnings.warn("so it is", UserWarning, stacklevel=2)
+    return {"step": step, "rows": torch.full((3,), step), "none": torch.zeros(0, 4), "process": os.getpid()}
+
+
+def test_processes_make_the_batches_of_a_thread_in_order_and_warn_once():
+    with pytest.warns(UserWarning, match="so it is") as heard:
+        made = list(ahead(numbered, 3, 9, workers=2))
+    assert len(heard) == 1
+    assert [step for step, _ in made] == [3, 4, 5, 6, 7, 8]
+    assert all(torch.equal(batch["rows"], torch.full((3,), step)) and batch["step"] == step for step, batch in made)
+    assert made[0][1]["none"].shape == (0, 4)
+    assert os.getpid() not in {batch["process"] for _, batch in made}
+    assert len({batch["process"] for _, batch in made}) == 2
+
+
+def refused(step):
+    if step == 4:
+        raise InputError(f"scan {step} is none.")
+    return step
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_fails_in_a_process_fails_as_in_a_thread(workers):
+    made = ahead(refused, 3, 9, workers)
+    assert next(made) == (3, 3)
+    with pytest.raises(InputError, match=r"^scan 4 is none\.$"):
+        next(made)
+
+
+def killed(step):
+    if step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step
+
+
+def test_a_process_that_the_system_ends_is_said_so():
+    with pytest.raises(Msm3dError, match="has ended, likely for lack of memory; lower workers"):
+        list(ahead(killed, 3, 9, workers=2))
+
+
+def test_processes_share_gpus_where_there_are_fewer(monkeypatch):
+    started = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    for gpus, index in ((1, 0), (2, 1), (4, 3)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        group, device = Group.join(torch.device("cuda"), 8)
+        assert (group, device) == (Group(3, 4), torch.device("cuda", index))
+    assert started == ["gloo", "gloo", "nccl"]

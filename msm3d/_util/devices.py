@@ -1,6 +1,7 @@
 """What computes: a device by its name, checked before any work is done."""
 
 import re
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -67,3 +68,21 @@ def _why_not(device: "torch.device") -> str | None:
         reason = cut((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
         return f"this torch cannot compute there ({reason}); {out}."
     return None
+
+
+def moved(value: Any, device: "torch.device") -> Any:
+    """Return `value` with every tensor in it on `device`: in lists, tuples, and the fields of dataclasses.
+
+    >>> import torch
+    >>> moved([torch.ones(2), "cpu"], torch.device("meta"))
+    [tensor(..., device='meta', size=(2,)), 'cpu']
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, (list, tuple)):
+        return type(value)(moved(part, device) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init})
+    return value

@@ -29,6 +29,8 @@ def add(verbs: Any) -> None:
     verb.option("--probe", "data to watch the run by (default rooms:24/12), or none", default="rooms:24/12")
     verb.option("--probe-every", "steps between probes (default 2000)", whole(1), default=2000)
     verb.option("--threads", "number of CPU threads; all by default", whole(1))
+    about = "processes that make scans ready; by default one less than there are cores on a GPU, a thread on a CPU"
+    verb.option("--workers", about, whole(0))
     arguments.add_device(verb)
     verb.quiet()
 
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
         torch.set_num_threads(options.threads)
     settings = {"resume": options.resume, "every": options.every, "judge_every": options.probe_every}
     settings |= {"device": device, "backend": options.backend, "progress": None}
+    settings["workers"] = workers(device.type) if options.workers is None else options.workers
     display.quiet |= os.environ.get("RANK", "0") != "0"  # of several processes one speaks
     display.stage("scans to learn from")
     data = options.data or ["rooms"]
@@ -72,3 +75,14 @@ def run(options: argparse.Namespace, display: Display) -> None:
     display.stage("first step")
     pretrain(found, config, folder, data=", ".join(Path(one).name for one in data), **settings)
     display.line(f'{folder}: {config.steps:,} steps; now:  msm3d.load("{folder / "student"}")')
+
+
+def workers(kind: str) -> int:
+    """Return how many processes make scans ready for one that trains on a device of a kind: a GPU would wait for one.
+
+    >>> workers("cpu")
+    0
+    """
+    if kind == "cpu":
+        return 0
+    return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 1)

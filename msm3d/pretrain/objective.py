@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from ..errors import InputError
 from ..ops import Backend
 from ..scan.augment import cropped
 from ..scan.cloud import PointCloud
@@ -48,15 +49,22 @@ def prepare(
     config: PretrainConfig,
     share: float,
     ops: Backend,
-    device: torch.device,
     generator: torch.Generator,
 ) -> Sample:
     """Return two views of a scene with colour and normal, a crop of each, `share` of it hidden, and their links.
 
-    Everything random here is drawn from `generator`; the networks are on `device`.
+    All of it is on the CPU, by the backend `ops`, and everything random is drawn from `generator`.
+
+    Raises:
+        InputError: labels count, and the scene has one that is no class of the configuration.
     """
+    if config.labels and cloud.segment is not None and (most := int(cloud.segment.max(initial=-1))) >= config.classes:
+        raise InputError(
+            f"a scan has the label {most}, and classes is {config.classes}, so that labels are below it; "
+            f"give classes={most + 1}, or -1 for points without a class."
+        )
     cloud = cropped(rescanned(cloud, config.rescan, generator), config.view, generator)
-    views = [view_of(cloud, config.augmentation, config.backbone, ops, device, generator) for _ in range(2)]
+    views = [view_of(cloud, config.augmentation, config.backbone, ops, generator) for _ in range(2)]
     masked = []
     for view, middle in zip(views, _middles(cloud, config.apart, generator), strict=True):
         keep = crop(view, middle, config.crop, config.crop_voxels, generator)
@@ -68,7 +76,7 @@ def prepare(
         points = views[i].points[masked[i].rows[0]]
         for found, weight, ids in known:
             if weight and ids is not None:
-                found.append(torch.from_numpy(ids).to(device)[points])
+                found.append(torch.from_numpy(ids)[points])
         linked.append(Counterparts.of(points, masked[i].crop.ancestors(), views[1 - i if config.cross_view else i]))
     return Sample(views, masked, linked, labels, instances)
 

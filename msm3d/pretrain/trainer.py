@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from .._util.atomic import refusals, replacing
-from .._util.devices import device_of
+from .._util.devices import device_of, moved
 from .._util.words import either
 from ..datasets import Scan
 from ..errors import InputError
 from ..model import Model
+from ..ops import Backend
 from ..ops import backend as chosen_backend
 from ..scan.normals import completed
 from ..training import Descent, Group, Record, Trainer, turns
@@ -39,6 +40,7 @@ def pretrain(
     resume: bool = False,
     every: int = 500,
     look_every: int = 50,
+    workers: int = 0,
     device: str | torch.device | None = None,
     backend: str | None = None,
     judge: Callable[[Model], dict[str, float]] | None = None,
@@ -63,6 +65,8 @@ def pretrain(
         resume: go on from the checkpoint in `folder`, if there is one.
         every: steps between checkpoints: at most as many are lost.
         look_every: steps between lines of the log and looks for collapse; the first is after at most ten.
+        workers: processes that make scans ready; by default a thread does, which is enough for a CPU. The result is
+            the same, whatever their number.
         device: where to train; by default a GPU if there is one, and of several processes each takes its own.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default.
         judge: called with a copy of the student every `judge_every` steps and at the end; its result is logged.
@@ -78,7 +82,7 @@ def pretrain(
     if not scenes:
         raise InputError("there are no scenes to learn from; give a folder with some, or rooms:100.")
     run = Pretraining(scenes, config, data, device_of(device), backend, start)
-    trainer = run.trainer(Path(folder), resume, every)
+    trainer = run.trainer(Path(folder), resume, every, workers)
     if run.group.first:
         with Record(Path(folder), trainer.resume(), config.steps, look_every, progress) as record:
             watch = Watch(run, Path(folder), record, judge, judge_every)
@@ -93,6 +97,30 @@ def check_folder(folder: Path, resume: bool) -> None:
     if (folder / CHECKPOINT).exists() and not resume:
         cure = either("resume=True", "--resume")
         raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A step's number to the samples of this process's share of it, on the CPU, each with its turn and its source."""
+
+    scenes: Sequence[Scan]
+    config: PretrainConfig
+    ops: Backend
+    group: Group
+
+    def __call__(self, step: int) -> list[tuple[int, str, Sample]]:
+        """Make a step's scenes ready."""
+        config, share, samples = self.config, self.config.hidden_share(step), []
+        for turn, scene in turns(step, config.batch, self.scenes, config.seed, self.group):
+            cloud = completed(scene.read())
+            sample = prepare(cloud, config, share, self.ops, generator(config.seed, turn))
+            samples.append((turn, getattr(scene, "source", ""), sample))
+        return samples
+
+
+def generator(seed: int, turn: int, use: int = 0) -> torch.Generator:
+    """Return what draws all that is random about a turn: its data, or with `use` 1 the networks' noise."""
+    return torch.Generator().manual_seed((seed << 40) + (turn << 1) + use)
 
 
 class Pretraining:
@@ -110,6 +138,8 @@ class Pretraining:
         self.scenes, self.config, self.data = scenes, config, data
         self.group, self.device = Group.join(device, config.batch)
         self.ops = chosen_backend(self.device, backend)
+        readers = self.ops if self.device.type == "cpu" else chosen_backend("cpu")
+        self.samples = Samples(scenes, config, readers, self.group)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             classes = config.classes if config.labels else 0
@@ -123,7 +153,7 @@ class Pretraining:
         kept = {name: getattr(config, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
         self.descent = Descent(self.student.parameters(), **kept, group=self.group)
 
-    def trainer(self, folder: Path, resume: bool, every: int) -> Trainer:
+    def trainer(self, folder: Path, resume: bool, every: int, workers: int = 0) -> Trainer:
         """Return what trains, and goes on, in `folder`; config.json of a new run is written."""
         check_folder(folder, resume)
         identity = {"pretrain": self.config.to_dict(), "scenes": [scene.name for scene in self.scenes]}
@@ -134,23 +164,15 @@ class Pretraining:
                 partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
         state = {name: getattr(self, name) for name in ("student", "teacher", "moments")} | {"optimizer": self.descent}
         kept: dict[str, Any] = {"checkpoint": folder / CHECKPOINT, "every": every, "group": self.group}
-        return Trainer(self.step, state, identity, steps=self.config.steps, batch=self.samples, **kept)
-
-    def samples(self, step: int) -> list[tuple[int, str, Sample]]:
-        """Return this process's share of a step's scenes, made ready, each with its turn and its source."""
-        config, share, samples = self.config, self.config.hidden_share(step), []
-        for turn, scene in turns(step, config.batch, self.scenes, config.seed, self.group):
-            cloud, generator = completed(scene.read()), self._generator(turn)
-            sample = prepare(cloud, config, share, self.ops, self.device, generator)
-            samples.append((turn, getattr(scene, "source", ""), sample))
-        return samples
+        kept |= {"batch": self.samples, "workers": workers}
+        return Trainer(self.step, state, identity, steps=self.config.steps, **kept)
 
     def step(self, step: int, samples: list[tuple[int, str, Sample]]) -> dict[str, Any]:
         """Learn from a step's scenes, one at a time, and return what to log."""
         config, outcomes = self.config, list[Outcome]()
         lr = self.descent.begin(step)
         for turn, _, sample in samples:
-            noise = self._generator(turn, 1)
+            noise, sample = generator(config.seed, turn, 1), moved(sample, self.device)
             outcome = loss(sample, self.student, self.teacher, self.moments, config, self.ops, noise)
             (outcome.loss / config.batch).backward()
             outcomes.append(outcome)
@@ -182,9 +204,6 @@ class Pretraining:
             model = Model(self.config.backbone, meta=about | meta)
         model.backbone.load_state_dict(unet.state_dict())
         return model.to(self.device).eval().requires_grad_(False)
-
-    def _generator(self, turn: int, use: int = 0) -> torch.Generator:
-        return torch.Generator().manual_seed((self.config.seed << 40) + (turn << 1) + use)
 
 
 @dataclass

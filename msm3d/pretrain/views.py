@@ -39,13 +39,11 @@ def view_of(
     strength: Augmentation,
     shape: Shape,
     ops: Backend,
-    device: torch.device,
     generator: torch.Generator,
 ) -> View:
     """Return an augmented copy of `cloud`: points keep their rows, which is all that later links two views."""
     voxels = voxelize([augmented(cloud, generator, strength)], shape.inputs, ops)
-    hierarchy = Hierarchy.of(voxels.keys.to(device), shape.levels, ops)
-    return View(hierarchy, voxels.features.to(device), voxels.owner.to(device))
+    return View(Hierarchy.of(voxels.keys, shape.levels, ops), voxels.features, voxels.owner)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 `Trainer` is the place to begin; pre-training and training with labels are a step and a state each on top of it.
 """
 
+from .ahead import ahead as ahead
 from .descent import Descent as Descent
 from .descent import optimizer as optimizer
 from .descent import schedule as schedule

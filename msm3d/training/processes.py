@@ -28,13 +28,16 @@ class Group:
     def join(cls, device: torch.device, batch: int) -> tuple["Group", torch.device]:
         """Return the processes that torchrun has started, and the device of this one: the GPU of its LOCAL_RANK.
 
+        Processes share GPUs where there are fewer: a small network leaves a GPU idle while Python is between kernels.
+
         Raises:
             InputError: `batch`, the number of scenes of a step, cannot be shared evenly among them.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return ALONE, torch.device("cuda", device.index or 0) if device.type == "cuda" else device
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            alone = device.type == "cuda" and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
+            dist.init_process_group("nccl" if alone else "gloo")  # nccl refuses to share a GPU
             atexit.register(dist.destroy_process_group)
         group = cls(dist.get_rank(), dist.get_world_size())
         if batch % group.size:
@@ -42,7 +45,9 @@ class Group:
                 f"a batch of {batch} scenes cannot be shared by {group.size} processes; "
                 f"give batch a multiple of {group.size}."
             )
-        return group, torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else device
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        return group, device
 
     @property
     def first(self) -> bool:
@@ -50,9 +55,10 @@ class Group:
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Add up tensors over all processes, in place and in one message; the first says on which device."""
+        """Add up tensors over all processes, in place and in one message."""
         if self.size > 1:
-            flat = torch.cat([tensor.flatten().to(tensors[0].device) for tensor in tensors])
+            device = tensors[0].device if dist.get_backend() == "nccl" else torch.device("cpu")
+            flat = torch.cat([tensor.flatten().to(device) for tensor in tensors])
             dist.all_reduce(flat)
             for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
                 tensor.copy_(part.view_as(tensor))

@@ -2,20 +2,18 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from .._util.atomic import replacing
 from ..errors import InputError, Msm3dError
+from .ahead import ahead
 from .processes import ALONE, Group
 
-B = TypeVar("B")
 FORMAT = 1  # version of the checkpoints' format
 
 
@@ -64,6 +62,8 @@ class Trainer:
         steps: number of steps of the whole run.
         batch: called with a step's number; it makes the step's batch ready, in another thread, while the step before
             is still at work. By default a batch is the step's number.
+        workers: processes that make batches ready instead of that thread, for steps that are faster than it; then
+            batches hold tensors on the CPU and whatever else can be pickled.
         checkpoint: the file to go on from where it is there, and to write; None writes none.
         every: steps between checkpoints: at most as many are lost.
         group: the processes that share the run; only the first one writes and tells.
@@ -77,11 +77,13 @@ class Trainer:
         *,
         steps: int,
         batch: Callable[[int], Any] = int,
+        workers: int = 0,
         checkpoint: Path | str | None = None,
         every: int = 500,
         group: Group = ALONE,
     ) -> None:
-        self.step, self.state, self.identity, self.steps, self.batch = step, state, identity, steps, batch
+        self.step, self.state, self.identity, self.steps = step, state, identity, steps
+        self.batch, self.workers = batch, workers
         self.checkpoint, self.every, self.group = None if checkpoint is None else Path(checkpoint), every, group
         self.done: int | None = None
         """Steps that have been taken, those of the checkpoint included; None before it is read."""
@@ -117,7 +119,7 @@ class Trainer:
             FileError: the checkpoint cannot be written.
             DivergedError: the loss is not finite.
         """
-        for step, batch in ahead(self.batch, self.resume(), self.steps):
+        for step, batch in ahead(self.batch, self.resume(), self.steps, self.workers):
             outcome = self.step(step, batch)
             if not isfinite(outcome["loss"]):
                 raise DivergedError(f"the loss is {outcome['loss']} at step {step}; start again with a lower lr.")
@@ -132,17 +134,6 @@ class Trainer:
                 save(self.checkpoint, self.identity, self.done, states)
             if after is not None:
                 after(step, due)
-
-
-def ahead(make: Callable[[int], B], start: int, stop: int) -> Iterator[tuple[int, B]]:
-    """Yield steps with their batches, the next one being made ready meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = None
-        for step in range(start, stop):
-            # in a copy of this thread's context, so that warnings speak of options on the command line there, too
-            ready = (coming or pool.submit(copy_context().run, make, step)).result()
-            coming = pool.submit(copy_context().run, make, step + 1) if step + 1 < stop else None
-            yield step, ready
 
 
 def save(path: Path, run: Mapping[str, Any], step: int, state: Mapping[str, Any]) -> None:
