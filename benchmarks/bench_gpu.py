@@ -1,6 +1,6 @@
 """The network on a GPU, part by part and as a whole: `python benchmarks/bench_gpu.py [--precision bf16] [--tune]`.
 
-NOT RUN ON A GPU YET. In one run: what the card copies and multiplies at most; each convolution of the room with triton,
+In one run: what the card copies and multiplies at most; each convolution of the room with triton,
 spconv's own layers (if an spconv is installed: float32 and float16) and the reference; attention, descriptors and
 tables; the whole network on one room and on a batch of rooms, from voxels on the card to descriptors on the card;
 `extract` from arrays to arrays; and a training step. TFLOP/s count the pairs that exist, 2 c d each. Every figure is
@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from unittest import mock
@@ -77,6 +78,8 @@ def ceilings(rounds: int, names: list[str]) -> tuple[float, dict[str, float]]:
 FIGURES: list[dict[str, Any]] = []
 """The rows of all tables: each cell by its column, and the table's title."""
 TABLE: dict[str, tuple[str, ...]] = {}
+FILE: list[Path] = []
+"""Where the rows go, if anywhere: after each one, so that a run that is cut off leaves what it has measured."""
 
 
 def printed(*cells: object) -> None:
@@ -88,6 +91,8 @@ def row(*cells: object) -> None:
     [(title, columns)] = TABLE.items()
     plain = [cell if isinstance(cell, (int, float)) else str(cell) for cell in cells]
     FIGURES.append({"table": title, **dict(zip(columns, plain, strict=True))})
+    for file in FILE:
+        keep(file, FIGURES)
 
 
 def head(title: str, *cells: str) -> None:
@@ -306,6 +311,7 @@ def main() -> None:
             f"bench_gpu.py needs a CUDA device, and torch {torch.__version__} sees none; run it where there is one."
         )
     options.backend = [name for name in options.backend if OPS[name].why_not(torch.device("cuda")) is None]
+    FILE.extend([] if options.json is None else [options.json])
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
     properties = torch.cuda.get_device_properties(0)
@@ -313,19 +319,17 @@ def main() -> None:
     batches = {1: rooms(options.points, 1)}
     levels = triton.octree(batches[1].keys.cuda(), 5)
     if options.tune:
-        tune(options, levels)
-        keep(options.json, FIGURES)
-        return
+        return tune(options, levels)
     copied, rates = ceilings(options.rounds, options.precision)
     said = ", ".join(f"{name} {rate / 1e12:.0f} TFLOP/s" for name, rate in rates.items())
     print(f"copies {copied / 1e9:.0f} GB/s; multiplies {said}")
-    convolutions(options, levels, rates)
-    the_rest(options, batches[1], levels, copied)
     if not options.parts:
         if options.batch > 1:
             batches[options.batch] = rooms(options.points, options.batch)
         whole(options, batches)
-    keep(options.json, FIGURES)
+    convolutions(options, levels, rates)
+    the_rest(options, batches[1], levels, copied)
+    return None
 
 
 if __name__ == "__main__":

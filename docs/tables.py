@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import encoder_tables
+import gpu_tables
 
 ROOT = Path(__file__).parents[1]
 CARDS = ("weights/rooms/MODEL_CARD.md", "weights/scannet/MODEL_CARD.md")
@@ -323,6 +324,8 @@ def _tiles(network: str) -> str:
 
 
 TABLES["encoders"] = lambda: encoder_tables.known(releases(), grid)
+TABLES["convolutions on a GPU"] = lambda: gpu_tables.convolutions(machine("h100")["runs"][0], grid)
+TABLES["a pass on a GPU"] = lambda: gpu_tables.where(machine("h100")["runs"][1], grid)
 TABLES["encoder costs"] = lambda: encoder_tables.costs(machine("encoders")["runs"], grid)
 TABLES["tiles with attention"] = lambda: _tiles("with attention")
 TABLES["tiles of convolutions"] = lambda: _tiles("convolutions only")
