@@ -88,7 +88,7 @@ class Pool(Linear):
     def forward(self, x: Tensor, parents: Tensor, count: int, ops: Backend) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return (count, out) for `x` (m, channels) of the finer level, whose voxels have the `parents` (m,)."""
         x = ops.linear(x, self.linear.weight, self.linear.bias)
-        index = parents[:, None].expand_as(x)
+        index = parents.long()[:, None].expand_as(x)
         x = x.new_zeros(count, x.shape[1]).scatter_reduce(0, index, x, "amax", include_self=False)
         return gelu(ops.normalize(x, self.norm.spec))
 
@@ -175,5 +175,5 @@ def _means(coord: Tensor | None, parents: Tensor, count: int) -> Tensor | None:
     """Return the means (count, 3) of the places of each voxel's children, however many points these have."""
     if coord is None:
         return None
-    index = parents[:, None].expand_as(coord)
+    index = parents.long()[:, None].expand_as(coord)
     return coord.new_zeros(count, 3).scatter_reduce(0, index, coord, "mean", include_self=False)
