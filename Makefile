@@ -1,9 +1,9 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Before a commit: `make lint`, which .pre-commit-config.yaml
-# runs as well; `make tables` after new measurements.
+# runs as well; `make tables` after new measurements; `make release-check` before a tag.
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint tables docs clean
+.PHONY: demo test lint tables docs release-check clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python examples/01_extract.py
@@ -23,6 +23,9 @@ tables: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(VENV)/bin/mkdocs build --strict
+
+release-check: $(VENV)/installed
+	$(VENV)/bin/python .github/release_check.py
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)

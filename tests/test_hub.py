@@ -395,6 +395,28 @@ def test_a_model_is_pushed_and_loads_from_there_as_it_was(hub, client, model, sc
         model.push_to_hub("ana/small", colour="red")
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
+@pytest.mark.parametrize("name", ["rooms", "rooms-labelled"])
+def test_a_bundled_release_is_published_with_its_card(name, hub, client, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "weights")
+    import upload
+    from huggingface_hub import hf_hub_download
+
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    digest = upload.upload(name, "ana/ours")
+    assert hub.repos["ana/ours"].branches["main"] in capsys.readouterr().out
+    there = weights.resolve("ana/ours")
+    assert weights.read(there)[2]["sha256"] == digest
+    card = Path(hf_hub_download("ana/ours", "README.md")).read_text()
+    assert card.startswith("---\nlibrary_name: msm3d\n")
+    assert digest in card
+    assert "](.." not in card
+    with pytest.raises(SystemExit, match="does not name the hash"):
+        upload.card(name, "0" * 64)
+    with pytest.raises(SystemExit, match="there is no bundled release 'room'; give one of rooms, rooms-labelled"):
+        upload.upload("room", "ana/ours")
+
+
 def test_push_needs_a_token(hub, client, tmp_path):
     made = weights.write(tmp_path / "made", SMALL, TENSORS)
     with pytest.raises(WeightsError) as caught:

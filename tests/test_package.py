@@ -58,6 +58,25 @@ def test_a_commit_is_checked_as_ci_checks_it():
     assert "run: make lint\n" in (ROOT / ".github/workflows/tests.yml").read_text()
 
 
+def test_a_release_is_of_the_version_that_its_tag_and_the_changelog_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / ".github")
+    import release_check
+
+    assert list(release_check.wrong_with_the_version(None)) == []
+    monkeypatch.setattr(release_check, "ROOT", tmp_path)
+    (tmp_path / "msm3d").mkdir()
+    (tmp_path / "msm3d/__init__.py").write_text('__version__ = "1.2.0"\n')
+    for heading, tag, said in [
+        ("1.2.0 (2026-12-01)", "v1.2.0", []),
+        ("1.2.0 (unreleased)", None, []),
+        ("1.2.0 (unreleased)", "v1.2.0", ["CHANGELOG.md says 'unreleased' of 1.2.0; give the day of the release."]),
+        ("1.2.0 (2026-12-01)", "v1.3.0", ["the tag is v1.3.0, and msm3d/__init__.py has 1.2.0."]),
+        ("1.1.0 (2026-12-01)", None, ["CHANGELOG.md begins with 1.1.0, and msm3d/__init__.py has 1.2.0."]),
+    ]:
+        (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {heading}\n\n- Something.\n")
+        assert list(release_check.wrong_with_the_version(tag)) == said
+
+
 def built(kind: str, folder: Path) -> Path:
     """Return a wheel or a source distribution of this checkout."""
     pytest.importorskip("scikit_build_core", reason="no scikit-build-core to build with")
