@@ -21,7 +21,7 @@ from time import perf_counter
 import torch
 
 import msm3d
-from msm3d.evaluate import Dataset, Report, SupervisedSettings, open_dataset, probe, train_supervised
+from msm3d.evaluate import PROTOCOLS, Dataset, Report, SupervisedSettings, open_dataset, probe, train_supervised
 from msm3d.evaluate.report import check_path, machine
 from msm3d.pretrain.config import ROOMS
 from msm3d.tasks import TASKS
@@ -49,6 +49,13 @@ COLUMNS = (
     Column("boxes, AP50", "instances", "pointgroup-linear", "box_ap50"),
     Column("grounding", "grounding"),
 )
+
+
+def with_heads(steps: int, batch: int) -> None:
+    """Let the protocols of this run have heads of so many steps, of so many rows; the reports say so."""
+    for name, protocol in PROTOCOLS.items():
+        if "steps" in protocol.settings:
+            PROTOCOLS[name] = replace(protocol, settings={**protocol.settings, "steps": steps, "batch": batch})
 
 
 def supervised(train: Dataset, steps: int, crop: int, work: Path) -> msm3d.Model:
@@ -90,6 +97,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=1000, help="points of a room that heads learn from")
     parser.add_argument("--steps", type=int, default=800, help="of the supervised network; 0 leaves it out")
     parser.add_argument("--crop", type=int, default=30_000, help="points of a room and step of it")
+    parser.add_argument(
+        "--head-steps", type=int, default=2000, help="of the heads (default 2000, as `msm3d probe` has)"
+    )
+    parser.add_argument("--head-batch", type=int, default=4096, help="rows of such a step (default 4096)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     output, seeds, start = check_path(options.output), [int(seed) for seed in options.seeds.split(",")], perf_counter()
@@ -99,6 +110,7 @@ def main() -> None:
         replace(split, scenes=split.scenes[:number])
         for split, number in zip(open_dataset(options.data), (options.train, options.test), strict=True)
     )
+    with_heads(options.head_steps, options.head_batch)
     models = {name: msm3d.load(name, device="cpu") for name in options.models.split(",")}
     if options.steps:
         models["supervised"] = supervised(train, options.steps, options.crop, options.work)

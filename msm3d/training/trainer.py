@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import torch
 
 from .._util.atomic import replacing
+from .._util.words import either
 from ..errors import InputError, Msm3dError
 from .processes import ALONE, Group
 
 B = TypeVar("B")
 FORMAT = 1  # version of the checkpoints' format
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 
 class DivergedError(Msm3dError, RuntimeError):
@@ -132,6 +134,13 @@ class Trainer:
                 save(self.checkpoint, self.identity, self.done, states)
             if after is not None:
                 after(step, due)
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Raise InputError where `folder` has a run that is not to be gone on with; before any scan is read or made."""
+    if (folder / CHECKPOINT).exists() and not resume:
+        cure = either("resume=True", "--resume")
+        raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
 
 
 def ahead(make: Callable[[int], B], start: int, stop: int) -> Iterator[tuple[int, B]]:
