@@ -219,8 +219,9 @@ class Finetuning:
     def begin(self) -> None:
         """Give the head the weights of a probe, and look at the validation split before any step."""
         if isinstance(self.start, Model) and self.settings.sample:
-            kept = {"sample": self.settings.sample, "seed": self.settings.seed}
-            put(fit(self.train, self.start, protocol="linear", **kept), self.run.head)
+            sample, seed = self.settings.sample, self.settings.seed
+            probe: Any = fit(self.train, self.start, protocol="linear", sample=sample, seed=seed)
+            put(probe, self.run.head)
         if self.validation is not None:
             learned = {scene_hash(cloud): name for name, cloud in self.train}
             for name, cloud in self.validation:
