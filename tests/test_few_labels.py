@@ -110,11 +110,11 @@ def test_frozen_heads_learn_from_the_listed_points_too(quick, lists):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("scenes/50.txt", None, "/scenes/50.txt: does not exist; give a folder with that list, or leave lists out"),
+        ("scenes/50.txt", None, "/scenes/50.txt: does not exist; give lists= the folder of such lists, or leave"),
         ("scenes/50.txt", b"", ": names no scene; give one name a line."),
         ("scenes/50.txt", b"train-0 other", "made train has no scene 'other'; give names as 'train-0'."),
         ("scenes/50.txt", b"\xff\xfe\x00", ": is not a list of scenes ("),
-        ("points/points20", None, "/points/points20: does not exist; give a folder with that list"),
+        ("points/points20", None, "/points/points20: does not exist; give lists= the folder of such lists"),
         ("points/points20", b"not a file of torch", ": is not a list of points (is not a dictionary of plain arrays"),
         ("points/points20", [1, 2], ": is not a list of points ("),
         ("points/points20", {"train-0": np.arange(3)}, ": has no scene 'train-3'; give the list that was made for"),
@@ -193,7 +193,7 @@ def test_what_cannot_be_compared_is_refused(quick):
     assert str(error.value) == "unknown way to learn 'finetune'; did you mean 'finetuned'?"
     with pytest.raises(InputError) as error:
         compare(TRAIN, TEST, {"mine": start()}, ProbeSettings(task="instances"))
-    said = "whole networks learn segmentation alone, and the task is 'instances'; leave learn out."
+    said = "whole networks learn segmentation alone, and the task is 'instances'; call probe for it."
     assert str(error.value) == said
     with pytest.raises(LeakageError, match="train-1 is also in the split to learn from"):
         compare(TRAIN, split("train", [1]), {"mine": start()})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._util.stages import hidden
-from .._util.words import choices
+from .._util.words import choices, either
 from ..backbones import Shape
 from ..datasets import Dataset
 from ..errors import InputError
@@ -76,7 +76,8 @@ def compare(
 
     settings, learning = settings or ProbeSettings(), learning or FinetuneSettings()
     if (name := by_name(settings.task).name) != Segmentation.name:
-        raise InputError(f"whole networks learn segmentation alone, and the task is {name!r}; leave learn out.")
+        cure = either("call probe for it", "leave --learn out")
+        raise InputError(f"whole networks learn segmentation alone, and the task is {name!r}; {cure}.")
     for way in ways:
         if way not in WAYS:
             raise InputError(f"unknown way to learn {way!r}; {choices(way, WAYS)}")

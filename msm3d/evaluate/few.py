@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.words import option
 from ..datasets import Dataset, Scene
 from ..datasets.classes import IGNORE
 from ..errors import FileError, InputError, cut
@@ -64,7 +65,8 @@ class Lists:
         for place in places:
             if place.is_file():
                 return place
-        raise FileError(f"{places[0]}: does not exist; give a folder with that list, or leave lists out for a draw.")
+        cure = f"give {option('lists')} the folder of such lists, or leave it out"
+        raise FileError(f"{places[0]}: does not exist; {cure}.")
 
 
 def lists_of(folder: str | os.PathLike[str] | None) -> Lists | None:
@@ -116,6 +118,10 @@ def limited(train: Dataset, limit: Limit, seed: int, *, sample: int = 2000, list
         seed: of the draw.
         sample: labelled points of a scene that the points are drawn from.
         lists: instead of a draw.
+
+    Raises:
+        InputError: the share is out of range, a list is missing or not of these scenes, or, when it is read, a scene
+            has no labels.
     """
     share, points = limit
     train = scenes_of(train, share, seed, lists)
