@@ -110,7 +110,7 @@ def limited(train: Dataset, limit: Limit, seed: int, *, sample: int = 2000, list
     >>> scan = PointCloud.of({"coord": np.random.default_rng(0).random((99, 3)), "segment": np.arange(99) % 13})
     >>> train = Dataset("mine", "train", S3DIS, (Scene("a", lambda: scan), Scene("b", lambda: scan)))
     >>> [(name, int((cloud.segment != IGNORE).sum())) for name, cloud in limited(train, (0.5, 20), seed=0)]
-    [('b', 20)]
+    [('a', 20)]
 
     Args:
         train: labelled scenes.
