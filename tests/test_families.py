@@ -77,6 +77,35 @@ def batch(shape, rng, ops, scenes=2):
 # --- laws ---
 
 
+def test_by_depth_has_every_parameter_once(shape):
+    net = network(shape)
+    parts = net.by_depth()
+    assert len(parts) >= shape.levels
+    assert all(parts)
+    ids = [id(parameter) for part in parts for parameter in part]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) == {id(parameter) for parameter in net.parameters()}
+
+
+def test_by_depth_begins_at_the_input_and_ends_at_the_output(shape, rng):
+    """A change of the first part reaches every level, one of the last part only the level that is computed last."""
+    ops = msm3d.ops.reference
+    net, (x, hierarchy) = network(shape).eval(), batch(shape, rng, msm3d.ops.reference)
+    parts = net.by_depth()
+    with torch.no_grad():
+        before = net(x, hierarchy, ops)
+        changed = []
+        for part in (parts[0], parts[-1]):
+            kept = [parameter.clone() for parameter in part]
+            for parameter in part:
+                parameter.mul_(1.5).add_(0.01)
+            after = net(x, hierarchy, ops)
+            changed.append({i for i, (a, b) in enumerate(zip(before, after, strict=True)) if not torch.equal(a, b)})
+            for parameter, old in zip(part, kept, strict=True):
+                parameter.copy_(old)
+    assert changed == [set(range(shape.levels)), {shape.last if shape.architecture != "toy" else shape.levels - 1}]
+
+
 def test_every_family_is_held_to_the_laws():
     assert set(families()) == set(SMALL)
     for name, small in SMALL.items():

@@ -109,6 +109,24 @@ def test_weights_without_a_gradient_stay_and_frozen_ones_are_left_alone():
     assert frozen.grad is None
 
 
+def test_parameters_may_have_shares_of_the_rate():
+    whole, half, bias, frozen = (torch.nn.Parameter(torch.ones(n)) for n in ((2, 2), (2, 2), 2, 2))
+    frozen.requires_grad_(False)
+    shares = [1.0, 0.5, 0.5, 1.0]
+    descent = Descent([whole, half, bias, frozen], steps=2, lr=0.1, warmup=0.0, weight_decay=0.0, shares=shares)
+    assert descent.begin(0) == 0.1
+    (whole.sum() + half.sum() + bias.sum()).backward()
+    descent.end()
+    moved = [float((1 - parameter.detach()).max()) for parameter in (whole, half, bias, frozen)]
+    assert moved == pytest.approx([0.1, 0.05, 0.05, 0.0], rel=1e-5)
+    again = Descent([whole, half, bias, frozen], steps=2, lr=0.1, shares=shares)
+    again.load_state_dict(descent.state_dict())
+    again.begin(1)
+    assert [group["lr"] for group in again.optimizer.param_groups] == [0.05, 0.05, 0.025, 0.025]
+    with pytest.raises(ValueError, match="zip"):
+        Descent([whole], steps=1, shares=[1.0, 0.5])
+
+
 def test_a_line_is_due_early_then_now_and_then_and_at_the_end(tmp_path):
     with Record(tmp_path, 0, 25, every=20) as record:
         due = [step for step in range(25) if record.step(step, 0.5)]

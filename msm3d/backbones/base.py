@@ -184,6 +184,15 @@ class Backbone(nn.Module, ABC):
     def steps(self) -> list[nn.Module]:
         """Return the modules that a progress bar counts; each runs once in a pass."""
 
+    def by_depth(self) -> list[list[nn.Parameter]]:
+        """Return every parameter once, in groups from the input to the output: fine-tuning moves the first ones least.
+
+        By default what is in none of `steps` comes first, then each of these.
+        """
+        parts = [list(module.parameters()) for module in self.steps()]
+        known = {id(parameter) for part in parts for parameter in part}
+        return [part for part in ([p for p in self.parameters() if id(p) not in known], *parts) if part]
+
     @property
     def weight(self) -> Tensor:
         """A matrix of the network: its device and its dtype are those of all."""

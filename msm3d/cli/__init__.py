@@ -19,6 +19,7 @@ from . import (
     convert,
     download,
     extract,
+    finetune,
     fit,
     info,
     instances,
@@ -82,7 +83,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
         *(read, extract, pictures, teach, segment, instances, convert, models, info, download),
-        *(check, probe, fit, rooms, pretrain),
+        *(check, probe, fit, finetune, rooms, pretrain),
     ):
         module.add(verbs)
     for verb in verbs.choices.values():

@@ -110,6 +110,12 @@ def add_labels(verb: Parser) -> None:
     verb.option("--area", "of S3DIS, to test on (default 5)", int, default=5)
 
 
+def add_lists(verb: Parser) -> None:
+    """Add what says which few labels there are."""
+    about = "folder of ScanNet's lists of few labels, scenes/1.txt and points/points20; drawn by the seed otherwise"
+    verb.option("--lists", about, metavar="FOLDER")
+
+
 def data(options: argparse.Namespace) -> tuple["Dataset", "Dataset"]:
     """Return the split to learn from and the split to test on."""
     from ..datasets import open_dataset

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     from ..model import load
     from ..pretrain import named, pretrain
     from ..pretrain.sources import several
-    from ..pretrain.trainer import check_folder
+    from ..training import check_folder
 
     folder = Path(options.output)
     check_folder(folder, options.resume)

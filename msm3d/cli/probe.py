@@ -9,7 +9,7 @@ from .._util.atomic import apart
 from .._util.chosen import chosen_levels
 from ..errors import InputError
 from . import arguments
-from .arguments import NUMBERS, several, typed, whole
+from .arguments import NUMBERS, one_of, several, typed, whole
 from .display import Display
 from .parser import declared
 
@@ -34,7 +34,12 @@ def add(verbs: Any) -> None:
     verb.option("--seed", "such as 0,1,2: several give means and deviations", NUMBERS, default=[0])
     verb.option("--sample", "points kept per scene (default 2000)", whole(1), default=2000)
     verb.option("--test-sample", "labelled points of each scene to test on; all by default", whole(1))
-    verb.option("--cache", "folder of features to go on with; a temporary one by default")
+    arguments.add_lists(verb)
+    about = "judge also networks that learn from the same labels: finetuned, scratch or finetuned,scratch"
+    verb.option("--learn", about, several(one_of("finetuned", "scratch"), "ways to learn"), default=[])
+    verb.option("--steps", "of networks that learn (default 1000)", whole(1), default=1000)
+    verb.option("--crop", "most points of a scene in such a step (default 120000)", whole(1), default=120_000)
+    verb.option("--cache", "folder of features, and networks, to go on with; a temporary one by default")
     arguments.add_labels(verb)
     verb.quiet()
 
@@ -49,7 +54,7 @@ def _spare_data(output: Path, dataset: str) -> None:
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Judge features."""
-    from ..evaluate import probe
+    from ..evaluate import FinetuneSettings, ProbeSettings, compare, probe
     from ..evaluate.report import check_path
 
     _spare_data(check_path(options.output), options.dataset)
@@ -60,9 +65,14 @@ def run(options: argparse.Namespace, display: Display) -> None:
             raise InputError(f"--model {name} is there twice; leave one out.")
         model = arguments.load(options, display, name)
         models[name or model.meta.get("name") or "bundled"] = model
-    kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
-    settings = {name: getattr(options, name) for name in kept}
-    report = probe(train, test, models, **settings, progress=None)
+    kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "lists")
+    settings = ProbeSettings(**{name: getattr(options, name) for name in kept})
+    if options.learn:
+        learning = FinetuneSettings(steps=options.steps, crop=options.crop)
+        how: dict[str, Any] = {"ways": options.learn, "folder": options.cache}
+        report = compare(train, test, models, settings, learning, **how, progress=None)
+    else:
+        report = probe(train, test, models, settings, cache=options.cache, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))

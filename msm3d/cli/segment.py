@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
     verb.option(
         "-o --output", ".ply, .las, .laz, .npz or .npy file; a folder for several scans", required=True, metavar="OUT"
     )
-    verb.option("--head", "folder that `msm3d teach` wrote; by default the head that belongs to --model")
+    verb.option("--head", "folder that `msm3d teach` wrote; by default the one that belongs to --model")
     arguments.add_model(verb, "what --head was taught on by default")
     about = "0 to 1: where the class is less likely, the label is -1, unsure (default 0)"
     verb.option("--threshold", about, typed(share, "a number from 0 to 1, such as 0.5"), default=0.0)
@@ -102,6 +102,9 @@ def _check_looks(options: argparse.Namespace, plan: "Plan") -> None:
 
 def _loaded(options: argparse.Namespace, display: Display) -> tuple["Model", "Classifier"]:
     """Return the network and the head that were asked for; the head names its network where nobody else does."""
+    if options.head is None and os.path.dirname(options.model or ""):  # a path, not a name
+        own = Path(options.model) / "head"
+        options.head = str(own) if (own / "head.json").is_file() else None  # as `msm3d finetune` leaves it
     if options.head is None and options.model is None:
         from ..tasks.heads.authors import names
 
@@ -132,6 +135,8 @@ def _named(head: "Classifier", folder: str) -> str:
     name = "" if head.fingerprint_ is None else head.fingerprint_.name
     if name in list_models() or hub.names_repository(name):
         return name
+    if Path(folder).absolute().parent.joinpath("model.safetensors").is_file():
+        return str(Path(folder).absolute().parent)
     called = f"is called {name!r}, which does not load by name" if name else "is not stated"
     raise InputError(f"the network of the head {folder} {called}; give --model, the folder of its weights.")
 

@@ -16,10 +16,16 @@ from ..tasks.heads.base import NotFittedError as NotFittedError
 from ..tasks.heads.linear import LinearProbe as LinearProbe
 from ..tasks.heads.nearest import KNNProbe as KNNProbe
 from .cache import FeatureCache as FeatureCache
+from .comparing import compare as compare
 from .features import Features as Features
 from .features import ModelFeatures as ModelFeatures
 from .features import RawFeatures as RawFeatures
 from .features import random_network as random_network
+from .few import Lists as Lists
+from .few import limited as limited
+from .finetuning import Finetuned as Finetuned
+from .finetuning import FinetuneSettings as FinetuneSettings
+from .finetuning import finetune as finetune
 from .fitting import fit as fit
 from .probing import ProbeSettings as ProbeSettings
 from .probing import probe as probe

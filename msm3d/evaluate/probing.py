@@ -24,6 +24,7 @@ from ..tasks.heads.base import Head
 from . import protocols
 from .cache import FeatureCache
 from .features import Features, ModelFeatures, RawFeatures, random_network
+from .few import Lists, lists_of, scenes_of
 from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
 BASELINES = ("raw", "random")
@@ -51,6 +52,8 @@ class ProbeSettings:
     """Of the choice of scenes and points and of the heads; several give means and deviations."""
     sample: int = 2000
     """Points per scene that are kept in the cache, uniform among the labelled ones, the same for all seeds."""
+    lists: str | os.PathLike[str] | None = None
+    """Folder of ScanNet's lists of few scenes and few points, see `few.Lists`, instead of draws by the seed."""
     test_sample: int | None = None
     """Judge as many labelled points of each scene instead of all: quicker, and a second time much quicker, at the price
     of a sampling error. All models and seeds are judged on the same points."""
@@ -66,6 +69,11 @@ class ProbeSettings:
     def limits(self) -> list[protocols.Limit]:
         """Shares of scenes and points of each, the main ones first."""
         return protocols.limits(self.scenes, self.points)
+
+    @property
+    def listed(self) -> Lists | None:
+        """The lists, if there are some."""
+        return lists_of(self.lists)
 
     def checked(self) -> "ProbeSettings":
         """Return the settings with the task itself and the names of its protocols, or raise InputError."""
@@ -170,21 +178,27 @@ class Comparison:
 
     def learn(self, train: Dataset) -> list[dict[str, Any]]:
         """Fit every head, and return what was learned from."""
-        limits, seeds = self.settings.limits, self.settings.seeds
-        splits = {(seed, limit): protocols.few_scenes(train, limit[0], seed) for seed in seeds for limit in limits}
+        limits, seeds, lists = self.settings.limits, self.settings.seeds, self.settings.listed
+        splits = {(seed, limit): scenes_of(train, limit[0], seed, lists) for seed in seeds for limit in limits}
         needed = {scene.name for split in splits.values() for scene in split.scenes}
         caches, samples, hashes = self._caches(self.settings.sample), {}, {}
+        listed = {points: lists.points(points) for _, points in limits if lists and points}
         for scene in self._shown([scene for scene in train.scenes if scene.name in needed], "scenes to learn from"):
             cloud = scene.read()
+            self.task.require(scene.name, cloud)
             hashes[scene.name] = scene_hash(cloud)
             for label, cache in caches.items():
-                samples[label, scene.name] = cache.sample(scene.name, cloud)
+                for points in {points if lists else None for _, points in limits}:
+                    shown = cloud if points is None else listed[points](scene.name, cloud)
+                    samples[label, scene.name, points] = cache.sample(scene.name, shown)
         self.learned_from = {content: name for name, content in hashes.items()}
         learned = []
         for (seed, limit), split in splits.items():
-            names = [scene.name for scene in split.scenes]
+            names, which = [scene.name for scene in split.scenes], limit[1] if lists else None
             rows = {
-                label: [protocols.few_points(samples[label, name], limit[1], seed, hashes[name]) for name in names]
+                label: [
+                    protocols.few_points(samples[label, name, which], limit[1], seed, hashes[name]) for name in names
+                ]
                 for label in self.sources
             }
             count = sum(len(targets) for _, targets in next(iter(rows.values())))
@@ -215,11 +229,7 @@ class Comparison:
             cloud, truth = scene.read(), None
             self.task.require(scene.name, cloud)
             hashes.append(scene_hash(cloud))
-            if known := self.learned_from.get(hashes[-1]):
-                raise protocols.LeakageError(
-                    f"{scene.name} has the points and labels of {known}, which is in the split to learn "
-                    "from; use splits that share none."
-                )
+            protocols.require_unseen(scene.name, hashes[-1], self.learned_from)
             for label, source in self.sources.items():
                 if sample:
                     few = caches[label].sample(scene.name, cloud)

@@ -131,6 +131,15 @@ def require_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
             raise LeakageError(f"{name} {what} in the split to learn from; use splits that share none.")
 
 
+def require_unseen(name: str, content: str, learned: Mapping[str, str]) -> None:
+    """Raise LeakageError if the hash of a scene's content is that of one that was learned from, by its hash."""
+    if known := learned.get(content):
+        raise LeakageError(
+            f"{name} has the points and labels of {known}, which is in the split to learn "
+            "from; use splits that share none."
+        )
+
+
 def _place(name: str) -> str:
     scanned = name.startswith("scene") and len(name) == 12 and name[9] == "_"
     return name[:9] if scanned else name

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..backbones import Shape, record, shape_of
+from ..backbones import Regularisation, Shape, build, record, shape_of
 from ..datasets import Dataset
 from ..errors import InputError, require
 from ..model import Model
@@ -25,8 +26,8 @@ HEADS = ("finest", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedSettings:
-    """How to train; the defaults are the paper's Table 19 where a batch of one or two scenes allows it."""
+class LabelSettings:
+    """How to train with labels; the defaults are the paper's Table 19 where a batch of one or two scenes allows it."""
 
     steps: int = 2000
     """Number of batches; the paper has 200 epochs of batches of 48."""
@@ -42,8 +43,6 @@ class SupervisedSettings:
     """Largest norm of the gradient; a larger one is scaled down to it."""
     crop: int | None = 120_000
     """Most points of a scene."""
-    head: str = "all"
-    """What the linear head reads: "all" levels, interpolated and side by side, or the "finest" alone."""
     seed: int = 0
     """Random seed of the weights, the order of the scenes and their augmentation."""
 
@@ -53,8 +52,19 @@ class SupervisedSettings:
         for name in ("lr", "clip"):
             require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         require("warmup", self.warmup, 0 <= self.warmup < 1, "within 0 to 1")
-        require("head", self.head, self.head in HEADS, "one of " + ", ".join(HEADS))
         require("crop", self.crop, self.crop is None or self.crop >= 1, "at least 1, or None")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedSettings(LabelSettings):
+    """How to train from scratch."""
+
+    head: str = "all"
+    """What the linear head reads: "all" levels, interpolated and side by side, or the "finest" alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("head", self.head, self.head in HEADS, "one of " + ", ".join(HEADS))
 
 
 def train_supervised(
@@ -88,7 +98,10 @@ def train_supervised(
         InputError: a setting is out of range, a scene has no labels, or the checkpoint is of another run.
     """
     settings = settings or SupervisedSettings()
-    run = Supervision(train, config, settings, torch.device(device), backend)
+    model, head = drawn(config, len(train.classes), settings.head, settings.seed, backend)
+    model.meta |= {"name": "supervised", "data": train.name}
+    descent = Descent([*model.parameters(), *head.parameters()], **pace(settings))
+    run = Supervision(train, settings, model.to(device), head.to(device), descent)
     state = {"head": run.head, "optimizer": run.descent, "model": run.model.backbone}
     scenes, classes = [scene.name for scene in train.scenes], list(train.classes.names)
     identity = {**asdict(settings), "config": record(config), "scenes": scenes, "classes": classes}
@@ -113,22 +126,33 @@ def supervised_model(
     return model.to(device).eval().requires_grad_(False)
 
 
+def drawn(
+    config: Shape, classes: int, head: str, seed: int, backend: str | None, training: Regularisation | None = None
+) -> tuple[Model, nn.Linear]:
+    """Return a network of `config` and a linear head on its levels, see `SupervisedSettings`, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Model(config, backend=backend)
+        if training is not None:
+            model.backbone = build(config, training)
+        return model, nn.Linear(sum(config.widths[: config.levels if head == "all" else 1]), classes)
+
+
+def pace(settings: LabelSettings) -> dict[str, Any]:
+    """Return what of the settings a `Descent` takes."""
+    return {name: getattr(settings, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
+
+
 class Supervision:
-    """The network, its head and the optimiser of a run, and its step."""
+    """A network and a head in training, and the step that learns from labels; the head reads the finest levels, as
+    many as it has columns for."""
 
     def __init__(
-        self, train: Dataset, config: Shape, settings: SupervisedSettings, device: torch.device, backend: str | None
+        self, train: Dataset, settings: LabelSettings, model: Model, head: nn.Linear, descent: Descent
     ) -> None:
-        self.train, self.settings = train, settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.model = Model(config, backend=backend, meta={"name": "supervised", "data": train.name})
-            self.levels = list(range(config.levels)) if settings.head == "all" else [0]
-            self.head = nn.Linear(sum(config.widths[level] for level in self.levels), len(train.classes))
-        self.model.to(device).train()
-        self.head.to(device)
-        kept = {name: getattr(settings, name) for name in ("steps", "lr", "warmup", "weight_decay", "clip")}
-        self.descent = Descent([*self.model.parameters(), *self.head.parameters()], **kept)
+        self.train, self.settings, self.model, self.head, self.descent = train, settings, model.train(), head, descent
+        stops = list(accumulate(model.config.widths))
+        self.levels = list(range(1 + stops.index(head.in_features)))
 
     def clouds(self, step: int) -> tuple[list[PointCloud], torch.Generator]:
         """Return the batch of a step, cropped and augmented, and the generator of what else is random in it."""
@@ -143,8 +167,8 @@ class Supervision:
         return clouds, generator
 
     def step(self, step: int, batch: tuple[list[PointCloud], torch.Generator]) -> dict[str, Any]:
-        """Learn from one batch and return its loss, the mean cross entropy of all labelled points."""
-        self.descent.begin(step)
+        """Learn from one batch and return its loss, the mean cross entropy of all labelled points, and what to log."""
+        lr = self.descent.begin(step)
         (clouds, generator), model, device = batch, self.model, self.model.device
         voxels = voxelize(clouds, model.config.inputs, model.ops)
         hierarchy = Hierarchy.of(voxels.keys.to(device), model.config.levels, model.ops, len(clouds))
@@ -156,5 +180,5 @@ class Supervision:
         counts = counts.view_as(logits).to(logits)
         loss = -(counts * F.log_softmax(logits, 1)).sum() / counts.sum().clamp(min=1)
         loss.backward()
-        self.descent.end()
-        return {"loss": float(loss.detach())}
+        norm = self.descent.end()
+        return {"loss": float(loss.detach()), "lr": round(lr, 7), "gradient": round(float(norm), 4)}

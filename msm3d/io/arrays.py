@@ -75,8 +75,12 @@ def _array(stream: Any, size: int) -> np.ndarray:
     return data.reshape(shape[::-1]).T if fortran else data.reshape(shape)
 
 
-def _scene(file: Path) -> dict[str, Any]:
-    """Return a dictionary of arrays or tensors that was saved with `torch.save`."""
+def loaded(file: Path) -> Any:
+    """Return what was saved with `torch.save`, of plain values, arrays and tensors; nothing in it is executed.
+
+    Raises:
+        FileError: it is something else, or larger than memory.
+    """
     import torch
 
     if zipfile.is_zipfile(file):
@@ -85,13 +89,18 @@ def _scene(file: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scene = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = cut(error, 200).rstrip(".") or type(error).__name__
         raise FileError(
             f"is not a dictionary of plain arrays that torch loads safely ({reason}); "
             "save its arrays with np.savez(path, coord=..., color=..., normal=...) instead."
         ) from error
+
+
+def _scene(file: Path) -> dict[str, Any]:
+    """Return a dictionary of arrays or tensors that was saved with `torch.save`."""
+    scene = loaded(file)
     if not isinstance(scene, dict):
         raise FileError(f"holds a {type(scene).__name__}; a dictionary with 'coord', 'color' and 'normal' is needed.")
     return {name: np.asarray(value) for name, value in parts(scene).items()}

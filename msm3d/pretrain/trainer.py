@@ -12,22 +12,19 @@ import torch
 
 from .._util.atomic import refusals, replacing
 from .._util.devices import device_of, moved
-from .._util.words import either
 from ..datasets import Scan
 from ..errors import InputError
 from ..model import Model
 from ..ops import Backend
 from ..ops import backend as chosen_backend
 from ..scan.normals import completed
-from ..training import Descent, Group, Record, Trainer, turns
+from ..training import CHECKPOINT, Descent, Group, Record, Trainer, check_folder, turns
 from ..weights.store import load_state
 from .config import PretrainConfig
 from .monitor import Monitor
 from .networks import Student, Teacher
 from .objective import Outcome, Sample, loss, prepare
 from .targets import Moments
-
-CHECKPOINT = "checkpoint.pt"
 
 
 def pretrain(
@@ -90,13 +87,6 @@ def pretrain(
     else:
         trainer.run()
     return run.model("student")
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Raise InputError where `folder` has a run that is not to be gone on with; before any scan is read or made."""
-    if (folder / CHECKPOINT).exists() and not resume:
-        cure = either("resume=True", "--resume")
-        raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from .processes import Group as Group
 from .processes import scene_at as scene_at
 from .processes import turns as turns
 from .record import Record as Record
+from .trainer import CHECKPOINT as CHECKPOINT
 from .trainer import DivergedError as DivergedError
 from .trainer import Trainer as Trainer
+from .trainer import check_folder as check_folder
 from .trainer import resume as resume
 from .trainer import save as save

@@ -1,6 +1,6 @@
 """How weights move: AdamW whose rate rises and then falls, with gradients that processes share and that are clipped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import cos, pi
 from typing import Any
 
@@ -22,13 +22,12 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return (step + 1) / rise if step < rise else (1 + cos(pi * (step - rise) / (steps - rise))) / 2
 
 
-def optimizer(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices, and neither scales nor biases."""
-    parameters = list(parameters)
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+def optimizer(parts: Iterable[Iterable[nn.Parameter]], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW that decays matrices, and neither scales nor biases: two groups for each part."""
+    groups = []
+    for part in map(list, parts):
+        groups.append({"params": [p for p in part if p.dim() > 1], "weight_decay": weight_decay})
+        groups.append({"params": [p for p in part if p.dim() <= 1], "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=lr, betas=BETAS, fused=True)
 
 
@@ -43,6 +42,7 @@ class Descent:
         weight_decay: of AdamW, on matrices.
         clip: the largest norm of the gradient.
         group: the processes that share a step.
+        shares: of the learning rate, one for each of the parameters; all take the whole rate by default.
     """
 
     def __init__(
@@ -55,16 +55,22 @@ class Descent:
         weight_decay: float = 0.05,
         clip: float = 3.0,
         group: Group = ALONE,
+        shares: Sequence[float] | None = None,
     ) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        parameters = list(parameters)
+        rated = zip(parameters, shares or [1.0] * len(parameters), strict=True)
+        trained = [(parameter, share) for parameter, share in rated if parameter.requires_grad]
+        self.parameters = [parameter for parameter, _ in trained]
         self.steps, self.lr, self.warmup, self.clip, self.group = steps, lr, warmup, clip, group
-        self.optimizer = optimizer(self.parameters, lr, weight_decay)
+        self.shares = list(dict.fromkeys(share for _, share in trained))
+        parts = [[parameter for parameter, share in trained if share == one] for one in self.shares]
+        self.optimizer = optimizer(parts, lr, weight_decay)
 
     def begin(self, step: int) -> float:
         """Forget the gradients, and set and return the learning rate of `step`, counted from 0."""
         lr = self.lr * schedule(step, self.steps, self.warmup)
-        for part in self.optimizer.param_groups:
-            part["lr"] = lr
+        for i, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = lr * self.shares[i // 2]
         self.optimizer.zero_grad()
         return lr
 

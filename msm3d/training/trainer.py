@@ -10,11 +10,13 @@ from typing import Any
 import torch
 
 from .._util.atomic import replacing
+from .._util.words import either
 from ..errors import InputError, Msm3dError
 from .ahead import ahead
 from .processes import ALONE, Group
 
 FORMAT = 1  # version of the checkpoints' format
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 
 class DivergedError(Msm3dError, RuntimeError):
@@ -134,6 +136,13 @@ class Trainer:
                 save(self.checkpoint, self.identity, self.done, states)
             if after is not None:
                 after(step, due)
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Raise InputError where `folder` has a run that is not to be gone on with; before any scan is read or made."""
+    if (folder / CHECKPOINT).exists() and not resume:
+        cure = either("resume=True", "--resume")
+        raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
 
 
 def save(path: Path, run: Mapping[str, Any], step: int, state: Mapping[str, Any]) -> None:

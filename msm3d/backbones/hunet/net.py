@@ -51,6 +51,12 @@ class UNet(Maskable):
         """Return the modules that a progress bar counts: the residual blocks."""
         return [module for module in self.modules() if isinstance(module, (ConvBlock, AttentionBlock))]
 
+    def by_depth(self) -> list[list[nn.Parameter]]:
+        """Return every parameter once, in groups from the input to the output: the stages, down and up again."""
+        down, up = list(self.encoder), list(self.decoder)[::-1]
+        parts = [[self.stem], *([stage] for stage in down), [self.bottleneck, up[0]], *([stage] for stage in up[1:])]
+        return [[parameter for module in part for parameter in module.parameters()] for part in parts]
+
     def encode(self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None) -> list[Tensor]:
         """Return the encoder's features per level, fine to coarse: (m_l, channels[l])."""
         random = noise(self, generator)

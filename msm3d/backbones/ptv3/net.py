@@ -43,6 +43,10 @@ class Encoder(Backbone):
         """Return the modules that a progress bar counts: the blocks."""
         return [module for module in self.modules() if isinstance(module, Block)]
 
+    def by_depth(self) -> list[list[nn.Parameter]]:
+        """Return every parameter once, in groups from the input to the output: the stem, then the stages."""
+        return [list(part.parameters()) for part in (self.stem, *self.stages)]
+
     def forward(
         self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
