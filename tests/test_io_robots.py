@@ -119,7 +119,7 @@ def test_messages_that_do_not_hold_what_they_declare_are_refused():
     for name, value in (("width", 41), ("height", 2), ("point_step", 0), ("width", 0), ("row_step", 3)):
         broken = message(store)
         object.__setattr__(broken, name, value)
-        with pytest.raises(FileError, match=r"has a message that declares \d+ points but holds 803 bytes; record it"):
+        with pytest.raises(FileError, match=r"has a message that declares \d+ points but holds 803 bytes; export it"):
             fields_of(broken)
     broken = message(store)
     object.__setattr__(broken.fields[0], "offset", 18)

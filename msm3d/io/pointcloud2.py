@@ -18,14 +18,14 @@ def fields_of(message: Any) -> dict[str, np.ndarray]:
     data = np.frombuffer(bytes(message.data), np.uint8)
     whole = 0 < step and 0 < count < _LARGEST and row >= step * int(message.width)
     if not whole or len(data) < row * (int(message.height) - 1) + step * int(message.width):
-        raise FileError(f"has a message that declares {count} points but holds {len(data)} bytes; record it again.")
+        raise FileError(f"has a message that declares {count} points but holds {len(data)} bytes; export it again.")
     names, kinds, offsets = [], [], []
     for field in message.fields:
         name, kind = str(field.name).lower(), _KINDS.get(int(field.datatype))
         if kind is None or int(field.count) not in (0, 1) or name in names:
             continue
         if int(field.offset) + np.dtype(kind).itemsize > step:
-            raise FileError(f"has a message whose field {name!r} lies outside of its points; record it again.")
+            raise FileError(f"has a message whose field {name!r} lies outside of its points; export it again.")
         names.append(name)
         kinds.append(order + kind)
         offsets.append(int(field.offset))
