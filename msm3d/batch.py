@@ -14,12 +14,14 @@ from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
+from .io.bags import is_bag
 from .io.reading import FOLDER
 from .io.recordings import layout
 from .scan.cloud import PointCloud
 from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
+    from .describe.components import Components
     from .model import Model
 
 _PLAIN = ReadOptions()
@@ -105,7 +107,7 @@ def plan(
     """
     folder, paths = Path(output), [Path(scan) for scan in scans]
     require_there(paths)
-    into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
+    into = (folder.is_dir() and not results.is_store(folder)) or os.fspath(output).endswith(("/", os.sep))
     alone = len(paths) == 1 and _is_scan(paths[0])
     if alone and not into:
         job = Job(_checked(paths[0]), product.check(folder))
@@ -182,6 +184,7 @@ class Asked:
     dtype: str = "float32"
     max_memory: int | str | None = None
     progress: bool | None = False
+    basis: "Components | None" = None  # write these components of the descriptors instead
 
 
 def extract(
@@ -194,14 +197,19 @@ def extract(
         jobs: of a `plan`.
         options: how the files are to be understood.
         again: do what is there already, too.
-        asked: `levels`, `sampling`, `dtype`, `max_memory` and `progress`, as for `Model.extract`.
+        asked: `levels`, `sampling`, `dtype`, `max_memory` and `progress`, as for `Model.extract`; and `basis`, the
+            `msm3d.describe.components.Components` that are written instead of whole descriptors.
 
     Raises:
+        InputError: the basis is of other descriptors.
         OSError: the disk is full or read-only, which stops the others, too.
     """
     wanted = Asked(**asked)
     options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
     width = model.channels(wanted.levels)
+    if wanted.basis is not None:
+        wanted.basis.require_of(results.provenance(model, wanted.levels, wanted.sampling))
+        width = len(wanted.basis)
     outcomes = (Outcome(job=job, channels=width, dtype=wanted.dtype) for job in jobs)
     yield from each(outcomes, lambda outcome: _done(model, outcome, options, wanted, again))
 
@@ -228,16 +236,25 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     job, start = outcome.job, perf_counter()
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta |= read_of(job.scan, options)
+    if asked.basis is not None:
+        meta |= {"channels": [len(asked.basis)], "pca": asked.basis.described()}
     if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
     cloud = read(job.scan, options)
     source = None if job.scan.is_dir() else job.scan
     writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
     with made(job.target.parent), writing as feat:
-        model.extract(cloud, out=feat, **vars(asked))
+        named = {name: value for name, value in vars(asked).items() if name != "basis"}
+        if asked.basis is None:
+            model.extract(cloud, out=feat, **named)
+        else:
+            from .tasks.reducing import reduced
+
+            named.pop("dtype")
+            reduced(model, cloud, asked.basis, feat, **named)
         stages.stage("writing")
-    size = job.target.stat().st_size
-    return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
+    size, seconds = results.size(job.target), perf_counter() - start
+    return replace(outcome, points=cloud.total or len(cloud), seconds=seconds, bytes=size)
 
 
 def read_of(scan: Path, options: ReadOptions) -> dict[str, Any]:
@@ -259,7 +276,13 @@ def _state(scan: Path) -> dict[str, int] | None:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None
+    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None or is_bag(path) or _is_store(path)
+
+
+def _is_store(path: Path) -> bool:
+    """Return whether a folder is one file of a kind that is read."""
+    kind = READERS.find(path)
+    return kind is not None and kind.folder and path.is_dir()
 
 
 def _checked(path: Path, may_fail: bool = False) -> Path:
@@ -275,7 +298,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _stem(scan: Path) -> str:
-    return scan.name if scan.is_dir() else scan.stem
+    return scan.name if scan.is_dir() and not _is_store(scan) else scan.stem
 
 
 def _require_different(jobs: Sequence[Job], product: Product) -> None:

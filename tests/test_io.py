@@ -1,6 +1,7 @@
 """What is true of the readers of every format."""
 
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,15 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pye57
 import pytest
+import safetensors.numpy
 import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rosbags.rosbag2 import StoragePlugin
 
 from msm3d.errors import DependencyError, FileError, InputError
 from msm3d.io import KINDS, as_cloud, read
 from msm3d.scan.options import ReadOptions
 from tests.files import NAMES, NORMAL, RGB, SCANS, XYZ, columns, pcd, refused, same
+from tests.test_io_robots import bag1, bag2
+
+FILES = tuple(kind for kind in KINDS if kind != ".zarr")  # which is a folder
 
 
 @settings(max_examples=30, deadline=None)
@@ -52,7 +58,7 @@ def test_what_is_written_is_read(tmp_path_factory, n, seed, kind):
 @given(
     cut=st.integers(1, 2000),
     flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 255)), max_size=4),
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(FILES),
 )
 def test_damaged_files_are_read_or_refused_by_name(tmp_path_factory, examples, cut, flips, kind):
     data = bytearray(examples[kind][:-cut] or examples[kind][:1])
@@ -96,14 +102,18 @@ def examples(tmp_path_factory):
     for kind in ("obj", "glb", "stl", "off"):
         box.export(folder / f"a.{kind}")
     (folder / "a.gltf").write_bytes(trimesh.exchange.gltf.export_gltf(trimesh.Scene(box))["model.gltf"])
-    return {kind: (folder / f"a{kind}").read_bytes() for kind in KINDS}
+    safetensors.numpy.save_file({"coord": XYZ, "color": RGB}, folder / "a.safetensors")
+    np.column_stack([XYZ, XYZ[:, 0]]).tofile(folder / "a.bin")
+    bag1(folder / "a.bag", sweeps=1)
+    for kind, storage in (("mcap", StoragePlugin.MCAP), ("db3", StoragePlugin.SQLITE3)):
+        bag2(folder / kind, 1, storage)
+        shutil.copy(folder / kind / f"{kind}.{kind}", folder / f"a.{kind}")
+    return {kind: (folder / f"a{kind}").read_bytes() for kind in FILES}
 
 
 def test_paths_that_are_refused(tmp_path):
-    kinds = (
-        ".ply, .pcd, .las, .laz, .e57, .ptx, .npz, .npy, .pth, .pt, .parquet, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf"
-    )
-    kinds += ", .stl, .off"
+    kinds = ".ply, .pcd, .las, .laz, .e57, .ptx, .npz, .npy, .safetensors, .pth, .pt, .parquet, .zarr, .bin, .bag"
+    kinds += ", .mcap, .db3, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf, .stl, .off"
     with refused(tmp_path / "scan.ply", "does not exist; check the path."):
         read(tmp_path / "scan.ply")
     with refused(tmp_path, f"is a directory; give one file: {kinds}."):
@@ -124,12 +134,6 @@ def test_paths_that_are_refused(tmp_path):
             "a.spz",
             "is a compressed Gaussian splat (SPZ); export it as PLY in the program that trained the splats, "
             "or convert it with SuperSplat.",
-        ),
-        (
-            "000001.bin",
-            "is bare numbers (BIN), whose columns it does not name; read them with "
-            "np.fromfile(path, np.float32).reshape(-1, columns), with 4 columns for KITTI and 5 for nuScenes, "
-            "and save or pass [:, :3].",
         ),
         ("a.ply.gz", "is compressed with gzip; unpack it first: gunzip a.ply.gz."),
         ("a.fbx", "is of the kind FBX; export it as GLB, OBJ or PLY."),

@@ -169,7 +169,7 @@ def test_a_writer_of_an_installed_package_is_known_everywhere(installed, tmp_pat
     np.savez(scan, **make_scene(0, 100))
     with pytest.raises(SystemExit):
         cli.main(["extract", "--help"])
-    assert ".npz, .npy, .safetensors, .ply, .las, .laz, .parquet or .tsv file" in " ".join(
+    assert ".npz, .npy, .safetensors, .ply, .las, .laz, .parquet, .zarr or .tsv file" in " ".join(
         capsys.readouterr().out.split()
     )
     assert cli.main(["extract", str(scan), "-o", str(tmp_path / "a.tsv"), "--model", weights]) == 0

@@ -23,7 +23,7 @@ def test_what_is_there_is_said_and_what_is_missing(tmp_path, capsys):
     assert cli.main(["read", str(file), "--units", "cm"]) == 0
     shown = capsys.readouterr()
     lines = dict(line.split(maxsplit=1) for line in shown.out.splitlines())
-    assert lines["scan"].startswith(f"{file} (NPZ, NPY, PTH, PT, 0.0 MB)")
+    assert lines["scan"].startswith(f"{file} (NPZ, NPY, safetensors, PTH, PT, 0.0 MB)")
     assert lines["points"] == "900"
     assert lines["units"] == "cm (as asked for)"
     assert lines["up"] == "z (assumed; else give --up)"

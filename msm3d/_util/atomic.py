@@ -62,6 +62,31 @@ def replacing(path: Path, *, settled: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to write in; it becomes `path` at the end, or goes if anything fails.
+
+    A folder that is there is taken away only once the new one is whole.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    with refusals(path):
+        _require_name(path)
+        with _unfinished(path.absolute().parent, folder=True) as stage:
+            yield stage
+            if not path.exists():
+                os.rename(stage, path)
+                return
+            with _unfinished(path.absolute().parent, folder=True) as old:  # which goes at the end
+                os.rename(path, old / "old")
+                try:
+                    os.rename(stage, path)
+                except OSError:
+                    os.rename(old / "old", path)
+                    raise
+
+
+@contextmanager
 def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
     """Yield an empty folder to write in; at the end its files move to `directory`, or all go if anything fails.
 

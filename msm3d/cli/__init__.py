@@ -16,6 +16,7 @@ from .._util.words import of_the_command_line
 from ..errors import Msm3dError
 from . import (
     check,
+    cluster,
     convert,
     download,
     extract,
@@ -82,7 +83,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("-V", "--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
-        *(read, extract, pictures, teach, segment, instances, convert, models, info, download),
+        *(read, extract, pictures, teach, segment, cluster, instances, convert, models, info, download),
         *(check, probe, fit, finetune, rooms, pretrain),
     ):
         module.add(verbs)

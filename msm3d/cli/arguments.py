@@ -79,6 +79,18 @@ def share(text: str) -> float:
     return value
 
 
+def above(needed: str) -> Callable[[str], float]:
+    """Return a type of argument that is a number above 0; `needed` says in a message what is to be given."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 < value < float("inf"):
+            raise ValueError
+        return value
+
+    return typed(number, needed)
+
+
 NUMBERS = several(int, "numbers such as 3,4")
 
 

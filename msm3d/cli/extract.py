@@ -2,15 +2,20 @@
 
 import argparse
 import os
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .._util.output_path import require_there
 from .._util.words import megabytes
 from . import arguments
-from .arguments import NUMBERS, SCAN, one_of
+from .arguments import NUMBERS, SCAN, one_of, whole
 from .display import Display
 from .outcomes import failures, summary
 from .parser import declared
+
+if TYPE_CHECKING:
+    from ..batch import Plan
+    from ..describe.components import Components
 
 LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
 
@@ -31,6 +36,13 @@ def add(verbs: Any) -> None:
     verb.option("--sampling", about, one_of("centered", "published", "parent"))
     about = "of the result: float32 (default) or float16"
     verb.option("--dtype", about, one_of("float32", "float16"), default="float32")
+    about = "write the K principal components of the descriptors instead, on a basis that is kept as .json; see --basis"
+    verb.option("--pca", about, whole(1), metavar="K")
+    about = (
+        "of --pca: a basis that is there is used, so components mean the same in all calls; else the scans' own is "
+        "written to it (default: OUT.basis.json, in a folder basis.json)"
+    )
+    verb.option("--basis", about, metavar="FILE")
     arguments.add_reading(verb)
     verb.option("--format", "of the files in a folder: {outputs}; npz by default", arguments.written, default="npz")
     verb.flag("--again", "compute once more what is in the folder already")
@@ -43,9 +55,11 @@ def run(options: argparse.Namespace, display: Display) -> int:
     from .. import batch
 
     plan = batch.plan(options.scans, options.output, options.format)
-    reading = arguments.reading(options)
+    reading, basis = arguments.reading(options), _basis_path(options, plan)
     model = arguments.load(options, display)
     kept = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
+    if basis is not None:
+        kept["basis"] = _basis(model, plan, reading, basis, options, display)
     outcomes, hinted = [], False
     try:
         for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
@@ -54,14 +68,56 @@ def run(options: argparse.Namespace, display: Display) -> int:
             outcomes.append(outcome)
             at = "" if len(plan.jobs) == 1 else f"{len(outcomes)}/{len(plan.jobs)} "
             display.line(f"{at}{outcome}")
-            if outcome.bytes > LARGE and not hinted:
+            if outcome.bytes > LARGE and basis is None and not hinted:
                 display.note(_hint(model, outcome, options))
                 hinted = True
         if len(plan.jobs) > 1:
-            display.line(summary(outcomes, plan.others, f" x {model.channels(options.levels)} channels"))
+            display.line(summary(outcomes, plan.others, f" x {outcomes[0].channels} channels"))
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "extract", display)
     return 1 if failed else 0
+
+
+def _basis_path(options: argparse.Namespace, plan: "Plan") -> Path | None:
+    """Return the file of the basis of components; None where whole descriptors are wanted."""
+    from .._util.atomic import apart
+    from ..describe.components import checked
+
+    if options.basis is None and options.pca is None:
+        return None
+    first, output = plan.jobs[0].target, Path(options.output)
+    usual = first.with_name(f"{first.stem}.basis.json") if first == output else output / "basis.json"
+    path = checked(options.basis or usual)
+    apart([path], [job.scan for job in plan.jobs])
+    if options.pca is None:
+        require_there([path])
+    return path
+
+
+def _basis(
+    model: Any, plan: "Plan", reading: Any, path: Path, options: argparse.Namespace, display: Display
+) -> "Components":
+    """Return the basis in a file, or else that of the scans, which is written there."""
+    from .._util.atomic import made
+    from ..describe.components import Components
+    from ..errors import InputError
+    from ..io import results
+    from ..tasks.reducing import fitted
+
+    if path.exists() and not (options.again and options.basis is None):
+        basis = Components.load(path)
+        if options.pca not in (None, len(basis)):
+            raise InputError(f"{path} has {len(basis)} components; give --pca {len(basis)}, or another --basis.")
+        basis.require_of(results.provenance(model, options.levels, options.sampling))
+        display.line(f"{path}: a basis of {len(basis)} components that is there")
+        return basis
+    how = {name: getattr(options, name) for name in ("levels", "sampling", "max_memory")}
+    model.channels(options.levels)
+    basis = fitted(model, plan.jobs, options.pca, reading, **how)
+    with made(path.parent):
+        basis.save(path)
+    display.line(f"{path}: {len(basis)} components explain {100 * basis.explained:.1f} % of the variance")
+    return basis
 
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:

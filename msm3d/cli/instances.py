@@ -7,7 +7,7 @@ from .._util import stages
 from .._util.output_path import require_there
 from .._util.words import count
 from . import arguments
-from .arguments import SCAN, typed, whole
+from .arguments import SCAN, above, whole
 from .display import Display
 from .parser import declared
 
@@ -28,18 +28,12 @@ def add(verbs: Any) -> None:
     )
     verb.option("--head", "folder of `msm3d fit`", required=True)
     verb.flag("--picture", "a .png of the things in colours beside it, too")
-    above = typed(_above_0, "a number above 0, such as 0.08")
-    verb.option("--radius", "metres between moved points of a thing (default 0.08)", above, default=0.08)
+    radius = above("a number above 0, such as 0.08")
+    verb.option("--radius", "metres between moved points of a thing (default 0.08)", radius, default=0.08)
     verb.option("--least", "points of the smallest thing (default 100)", whole(1), default=100)
     arguments.add_model(verb)
     arguments.add_reading(verb)
     verb.quiet()
-
-
-def _above_0(text: str) -> float:
-    if not 0 < float(text) < float("inf"):
-        raise ValueError
-    return float(text)
 
 
 def run(options: argparse.Namespace, display: Display) -> int:

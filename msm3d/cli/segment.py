@@ -4,24 +4,19 @@ import argparse
 import os
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._util.atomic import apart
-from .._util.output_path import output_path, require_there
-from .._util.words import count
+from .._util.output_path import require_there
 from ..errors import InputError
-from . import arguments
+from . import arguments, looks
 from .arguments import SCAN, one_of, share, typed
 from .display import Display
 from .outcomes import failures, summary
 from .parser import declared
 
 if TYPE_CHECKING:
-    from ..batch import Plan
     from ..model import Model
     from ..tasks.heads.base import Classifier
-    from ..tasks.segmenting import Segmented
 
 FORMATS = ("ply", "las", "laz", "npz", "npy")
 
@@ -43,9 +38,7 @@ def add(verbs: Any) -> None:
     arguments.add_model(verb, "what --head was taught on by default")
     about = "0 to 1: where the class is less likely, the label is -1, unsure (default 0)"
     verb.option("--threshold", about, typed(share, "a number from 0 to 1, such as 0.5"), default=0.0)
-    verb.flag("--paint", "replace the scan's colours with those of the classes")
-    verb.option("--picture", ".png file to draw the classes to, of one scan")
-    verb.option("--page", ".html file to see the classes in, of one scan")
+    looks.add(verb, "classes")
     arguments.add_reading(verb)
     verb.option("--format", f"of the files in a folder: {', '.join(FORMATS)} (default ply)", one_of(*FORMATS))
     verb.flag("--again", "compute once more what is in the folder already")
@@ -58,9 +51,11 @@ def run(options: argparse.Namespace, display: Display) -> int:
     from .. import batch
 
     plan = batch.plan(options.scans, options.output, options.format or "ply", batch.LABELS)
-    _check_looks(options, plan)
+    looks.check(options, plan)
     model, head = _loaded(options, display)
+    from ..tasks.described import described
     from ..tasks.labelling import Wanted, label_each
+    from ..tasks.segmenting import fingerprint_of
 
     kept = {name: getattr(options, name) for name in ("threshold", "paint", "again", "max_memory")}
     # a picture needs labels, also of a file that is there
@@ -81,23 +76,14 @@ def run(options: argparse.Namespace, display: Display) -> int:
             display.line(summary(outcomes, plan.others))
             if total:
                 display.line(_shares(total, head))
-        for line in _looks(options, model, head, result) if result is not None else []:
-            display.line(line)
+        if result is not None and len(plan.jobs) == 1:
+            of = fingerprint_of(model, head)
+            rows = described(model, replace(result.cloud, total=None), of, max_memory=options.max_memory)
+            for line in looks.made(options, result, f"{of.name}, {head.name} head", rows):
+                display.line(line)
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "segment", display)
     return 1 if failed else 0
-
-
-def _check_looks(options: argparse.Namespace, plan: "Plan") -> None:
-    """Fail before any work where a picture or a page cannot be made."""
-    looks = [path for path in (options.picture, options.page) if path]
-    if looks and len(plan.jobs) > 1:
-        raise InputError(f"{looks[0]} shows one scan, and there are {len(plan.jobs)}; draw them one by one.")
-    if options.picture:
-        output_path(options.picture, [".png"], "a picture")
-    if options.page:
-        output_path(options.page, [".html", ".htm"], "a page", ".html")
-    apart(looks, [job.scan for job in plan.jobs])
 
 
 def _loaded(options: argparse.Namespace, display: Display) -> tuple["Model", "Classifier"]:
@@ -146,38 +132,3 @@ def _shares(total: Counter[int], head: "Classifier") -> str:
     names = dict(zip(head.classes_.tolist(), head.about_.called(head.classes_), strict=True)) | {-1: "unsure"}
     points = sum(total.values())
     return ", ".join(f"{names[label]} {100 * n / points:.1f} %" for label, n in total.most_common() if n)
-
-
-def _looks(options: argparse.Namespace, model: "Model", head: "Classifier", result: "Segmented") -> list[str]:
-    """Draw the picture and write the page that were asked for, and return what is said about them."""
-    if not (options.picture or options.page):
-        return []
-    from ..scan.normals import estimated
-
-    normal = result.cloud.normal if result.cloud.normal is not None else estimated(result.cloud.coord)
-    cloud, lines = replace(result.cloud, normal=normal, segment=result.labels, total=None), []
-    if options.picture:
-        from ..visualize import render, save_picture
-
-        save_picture(options.picture, render(cloud.coord, result.colors(), normals=normal))
-        lines.append(f"written: {options.picture}")
-    if options.page:
-        from ..tasks.described import described
-        from ..tasks.segmenting import fingerprint_of
-        from ..visualize import write_page
-        from ..visualize.extras import Extras
-
-        last = min(max(result.classes), 1 << 16)
-        names = [result.classes.get(label, f"label {label}") for label in range(last + 1)]
-        of, title = fingerprint_of(model, head), Path(options.scans[0]).name
-        said: dict[str, Any] = {
-            "title": title,
-            "mode": "label",
-            "names": names,
-            "model": f"{of.name}, {head.name} head",
-            "extras": Extras(confidence=result.confidence, source=result.cloud),
-        }
-        with described(model, cloud, of, max_memory=options.max_memory) as (rows, owner):
-            page = write_page(options.page, cloud, rows[owner], **said)
-        lines.append(f"written: {page.path}, {count(page.points, 'point')}")
-    return lines

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from ..errors import FileError
+from .batches import Scans as Scans
+from .batches import collate as collate
 from .layout import Choice as Choice
 from .layout import Layout as Layout
 from .layout import layouts as layouts

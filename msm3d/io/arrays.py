@@ -16,8 +16,8 @@ from ..scan.options import ReadOptions
 from . import limits
 from .layouts.npy import npy_header
 
-SUFFIXES = (".npz", ".npy", ".pth", ".pt")
-TITLE = "NPZ, NPY, PTH, PT"
+SUFFIXES = (".npz", ".npy", ".safetensors", ".pth", ".pt")
+TITLE = "NPZ, NPY, safetensors, PTH, PT"
 NOTE = "PTH and PT are scene dictionaries saved with torch; nothing in them is executed"
 
 
@@ -32,6 +32,8 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
         if array.dtype.names:
             return columns.fields({name: array[name] for name in array.dtype.names})
         return parts(array)
+    if kind == ".safetensors":
+        return _safetensors(file)
     found = _scene(file)
     for name, array in found.items():  # one number can stand for an array of any shape
         limits.fits(array.nbytes, f"has {name!r}, an array of shape {array.shape},")
@@ -58,6 +60,18 @@ def _npz(file: Path) -> dict[str, Any]:
         raise FileError(f"holds {key!r}, the places of Gaussian splats; export them as PLY, or save them as 'coord'.")
     keys = cut(", ".join(map(repr, members)) or "nothing", 200)
     raise FileError(f"holds {keys}; an array named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
+
+
+def _safetensors(file: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as tensors:
+        names = list(tensors.keys())
+        found = {name: tensors.get_tensor(name) for group in NAMES.values() for name in group if name in names}
+    if any(name in found for name in NAMES["coord"]):
+        return parts(found)
+    keys = cut(", ".join(map(repr, names)) or "nothing", 200)
+    raise FileError(f"holds {keys}; a tensor named {' or '.join(map(repr, NAMES['coord'][:3]))} is needed.")
 
 
 def _array(stream: Any, size: int) -> np.ndarray:

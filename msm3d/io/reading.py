@@ -17,7 +17,7 @@ from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
-from . import frames
+from . import bags, frames
 from .recordings import layout
 from .registry import READERS, Kind
 
@@ -28,11 +28,6 @@ _ADVICE = {  # what files are that msm3d does not read, and what to do with each
     ".spz": ("a compressed Gaussian splat (SPZ)", _SPLATS),
     ".splat": ("a Gaussian splat (SPLAT)", _SPLATS),
     ".ksplat": ("a compressed Gaussian splat (KSPLAT)", _SPLATS),
-    ".bin": (
-        "bare numbers (BIN), whose columns it does not name",
-        "read them with np.fromfile(path, np.float32).reshape(-1, columns), with 4 columns for KITTI and 5 for "
-        "nuScenes, and save or pass [:, :3]",
-    ),
     ".gz": ("compressed with gzip", "unpack it first: gunzip {}"),
     ".zip": ("a ZIP archive", "unpack it first: unzip {}"),
     **{
@@ -173,6 +168,10 @@ def kind_of(file: Path) -> Kind:
     reader = READERS.find(file)
     if file.is_dir() and layout(file) is not None:
         return frames.KIND
+    if file.is_dir() and bags.is_bag(file):
+        return bags.KIND
+    if file.is_dir() and reader is not None and reader.folder:
+        return reader
     if file.is_dir():
         raise FileError(f"is a directory; give one file: {', '.join(READERS.suffixes())}.")
     known = _ADVICE.get(file.suffix.lower())
@@ -182,6 +181,8 @@ def kind_of(file: Path) -> Kind:
         raise FileError(f"is of a kind that msm3d does not read; give one of {', '.join(READERS.suffixes())}.")
     if file.stat().st_size == 0:
         raise FileError("is empty (0 bytes); export it again.")
+    if reader.folder:
+        raise FileError("is a file, where a folder is needed; export it again.")
     return reader
 
 

@@ -43,6 +43,8 @@ class Kind:
     """Of a writer: `create` has an argument `source`, the file of the scan, of which it keeps what else it holds."""
     mapped: bool = False
     """Of a writer: the features are filled in on the disk, so they may be larger than memory."""
+    folder: bool = False
+    """Its files are folders, such as stores of Zarr."""
     source: str = ""
     """Who brought it: a distribution, or "register"; empty for our own. It is not declared but known."""
     home: Any = None
@@ -174,8 +176,12 @@ def unregister(kind: Any) -> None:
         registry.unregister(kind)
 
 
-_LAYOUTS = [f"layouts.{name}" for name in ("npz", "npy", "safetensors", "ply", "las", "laz", "parquet")]
-READERS = Registry("reader", "content", ("ply", "pcd", "las", "e57", "ptx", "arrays", "parquet", "text", "mesh"))
+_LAYOUTS = [f"layouts.{name}" for name in ("npz", "npy", "safetensors", "ply", "las", "laz", "parquet", "zarr_store")]
+READERS = Registry(
+    "reader",
+    "content",
+    ("ply", "pcd", "las", "e57", "ptx", "arrays", "parquet", "zarr_store", "kitti", "bags", "text", "mesh"),
+)
 """What scans are read from."""
 WRITERS = Registry("writer", "create", _LAYOUTS)
 """What descriptors are written to."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import __version__
 from .._util import memory
-from .._util.atomic import replacing
+from .._util.atomic import replacing, replacing_folder
 from .._util.output_path import output_path
 from .._util.words import cut, option, require_one_of
 from ..errors import FileError, InputError
@@ -33,7 +33,25 @@ def check_format(path: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, ...
     """
-    return output_path(path, WRITERS.suffixes(), "features")
+    path, writer = Path(path), WRITERS.find(path)
+    if writer is None or not writer.folder:
+        return output_path(path, WRITERS.suffixes(), "features")
+    if path.exists() and not is_store(path):
+        raise InputError(f"{path} is there and not {writer.title}, so it is not replaced; give another name.")
+    output_path(path.parent / f"{path.stem}-", what="features")  # whose folder must be there
+    return path
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is the kind of file that its name says, such as a store of Zarr."""
+    kind, path = WRITERS.find(path), Path(path)
+    return bool(kind and kind.folder and path.is_dir() and kind.module.is_store(path))
+
+
+def size(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of a file, or of a folder's files."""
+    path = Path(path)
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
 def provenance(
@@ -118,7 +136,8 @@ def writing(
     values = None if meta is None else {**meta, "dtype": dtype, "columns": columns}
     beside = {"source": Path(source)} if writer.keeps and source is not None else {}
     with ExitStack() as stack:
-        partial = stack.enter_context(replacing(path, settled=False))
+        replaced = replacing_folder(path) if writer.folder else replacing(path, settled=False)
+        partial = stack.enter_context(replaced)
         with needing(writer, "writing"):
             created = writer.module.create(partial, fields, shape, np.dtype(dtype), values, **beside)
             feat = stack.enter_context(created)

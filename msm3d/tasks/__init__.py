@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .base import Metric as Metric
     from .base import Tally as Tally
     from .base import Task as Task
+    from .clustering import Clustering as Clustering
+    from .clustering import cluster as cluster
     from .confusion import Confusion as Confusion
     from .confusion import Scores as Scores
     from .fingerprint import Fingerprint as Fingerprint
@@ -46,6 +48,7 @@ def task(name: Any) -> "Task":
 __getattr__ = lazily(
     __name__,
     base="Metric Tally Task",
+    clustering="Clustering cluster",
     confusion="Confusion Scores",
     fingerprint="Fingerprint",
     instances__average_precision="average_precision",

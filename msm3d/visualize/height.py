@@ -54,6 +54,10 @@ class Height:
         pairs = zip(features, heights, strict=True)
         return [by_parts(lambda part, above: basis(self._rest(part, above)), rows, z) for rows, z in pairs]
 
+    def rest(self, features: np.ndarray, coord: np.ndarray) -> np.ndarray:
+        """Return the features (n, c) of one scene less those of their height, float32; `coord` (n, 3) is z up."""
+        return by_parts(self._rest, features, _above_floor(coord))
+
     def _rest(self, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
         return rows - _hats(z, self.knots) @ self.values
 

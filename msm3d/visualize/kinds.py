@@ -48,21 +48,33 @@ class Kinds:
         Raises:
             InputError: the features are no (n, c) numbers, hold NaN, or there are fewer rows than kinds.
         """
-        rows = np.concatenate(sample(features, _ROWS))
-        if not np.isfinite(rows).all():
-            raise InputError("features has rows with NaN or infinity; drop them, and the same points.")
+        rows, mean, scale = levelled(features, levels, _ROWS)
         if not 1 <= count <= len(rows):
             raise InputError(f"count is {count} for {len(rows)} features; give a number from 1 to {len(rows)}.")
-        scale = np.ones(rows.shape[1], np.float32)
-        for columns in levels or [slice(None)]:
-            scale[columns] = 1 / max(float(rows[:, columns].std()), 1e-9)
-        mean = rows.mean(0)
         return cls(mean, scale, _means(torch.from_numpy(unit((rows - mean) * scale)), count).numpy())
 
     def __call__(self, features: Any) -> np.ndarray:
         """Return the kind (n,) int64 of each feature vector (n, c)."""
         turn = (self.centres * self.scale).T.copy()
         return by_parts(lambda part: product(part - self.mean, turn).argmax(1), checked(features))
+
+    def nearness(self, features: Any) -> np.ndarray:
+        """Return how near each vector (n, c) is to the middle of its kind: a cosine, of which below 0 is 0; (n,)."""
+        turn = self.centres.T.copy()
+        near = by_parts(lambda part: product(unit((part - self.mean) * self.scale), turn).max(1), checked(features))
+        return near.clip(0, 1)
+
+
+def levelled(features: Any, levels: Sequence[slice], most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `most` rows of one or several scenes, evenly spaced, their mean (c,), and what to multiply columns by (c,)
+    so that all levels count the same."""
+    rows = np.concatenate(sample(features, most))
+    if not np.isfinite(rows).all():
+        raise InputError("features has rows with NaN or infinity; drop them, and the same points.")
+    scale = np.ones(rows.shape[1], np.float32)
+    for columns in levels or [slice(None)]:
+        scale[columns] = 1 / max(float(rows[:, columns].std()), 1e-9)
+    return rows, rows.mean(0), scale
 
 
 def _means(rows: torch.Tensor, count: int) -> torch.Tensor:
