@@ -9,13 +9,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._util import stages
-from ._util.atomic import apart, made
+from ._util.atomic import apart
 from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
+from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results, storage
 from .io.reading import FOLDER
 from .io.recordings import layout
+from .io.storage import Remote
 from .scan.cloud import PointCloud
 from .scan.options import ReadOptions
 
@@ -33,10 +34,10 @@ class Product(NamedTuple):
     what: str  # in words
     verb: str  # of the command line that writes it
     suffixes: Callable[[], Sequence[str]]
-    check: Callable[[Path], Path]  # raises InputError for a path that cannot hold it
+    check: Callable[[Any], Any]  # raises InputError for a path that cannot hold it
 
 
-FEATURES = Product("features", "extract", WRITERS.suffixes, results.check_format)
+FEATURES = Product("features", "extract", WRITERS.suffixes, storage.check_format)
 LABELS = Product("labels", "segment", lambda: labelled.SUFFIXES, labelled.check_path)
 
 
@@ -45,7 +46,7 @@ class Job:
     """One scan and the file of what becomes of it."""
 
     scan: Path  # a file, or a folder with coord.npy and the like, or of RGB-D frames
-    target: Path
+    target: Path | Remote
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def plan(
 
     Args:
         scans: files; or folders, whose scans keep their places below `output`. What is hidden is left out.
-        output: a file for one scan; else a folder, which need not exist.
+        output: a file for one scan; else a folder, which need not exist; or an address in object storage, for features.
         ending: of the files in a folder, such as npz or ply; one of `product`.
         product: what the files are to hold.
 
@@ -103,8 +104,9 @@ def plan(
         InputError: the output cannot be used, two scans would become one file, or a folder holds no scan.
         FileError: a scan does not exist, or is of a kind that is not read.
     """
-    folder, paths = Path(output), [Path(scan) for scan in scans]
+    paths = [Path(scan) for scan in scans]
     require_there(paths)
+    folder = _place(output, product)
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
     alone = len(paths) == 1 and _is_scan(paths[0])
     if alone and not into:
@@ -142,7 +144,7 @@ def found(path: str | os.PathLike[str]) -> list[Path]:
     return [Path(path)] if _is_scan(Path(path)) else walk(Path(path))[0]
 
 
-def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
+def walk(folder: Path, without: Path | Remote | None = None) -> tuple[list[Path], int]:
     """Return the scans below a folder, some at least, and the number of files of other kinds; links are followed once.
 
     >>> import tempfile
@@ -153,7 +155,7 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     >>> [scan.name for scan in scans], others
     (['a.PLY', 'b.ply'], 1)
     """
-    seen = set() if without is None else {without.resolve()}
+    seen: set[object] = set() if without is None else {without.resolve()}
 
     def below(here: Path) -> Iterator[Path]:
         if here.resolve() in seen:
@@ -171,6 +173,16 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     if not scans:
         raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
     return scans, len(found) - len(scans)
+
+
+def largest_first(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs by the bytes of their scans, so that no worker is left with a large one when all others are done."""
+    return sorted(jobs, key=lambda job: -size(job.scan))
+
+
+def size(scan: Path) -> int:
+    """Return the bytes of a scan, 0 where they cannot be seen."""
+    return (_state(scan) or {"bytes": 0})["bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,16 +240,15 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     job, start = outcome.job, perf_counter()
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta |= read_of(job.scan, options)
-    if not again and meta["scan"] is not None and results.is_done(job.target, meta):
+    if not again and meta["scan"] is not None and storage.is_done(job.target, meta):
         return replace(outcome, was_there=True)
     cloud = read(job.scan, options)
     source = None if job.scan.is_dir() else job.scan
-    writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
-    with made(job.target.parent), writing as feat:
+    with storage.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source) as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
-    size = job.target.stat().st_size
-    return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
+    written, points = storage.size(job.target), cloud.total or len(cloud)
+    return replace(outcome, points=points, seconds=perf_counter() - start, bytes=written)
 
 
 def read_of(scan: Path, options: ReadOptions) -> dict[str, Any]:
@@ -256,6 +267,14 @@ def _state(scan: Path) -> dict[str, int] | None:
     except OSError:
         return None
     return {"bytes": sum(one.st_size for one in found), "modified_ns": max(one.st_mtime_ns for one in found)}
+
+
+def _place(output: str | os.PathLike[str], product: Product) -> Path | Remote:
+    """Return where results go: on this machine or, for features, in storage that is in reach."""
+    place = storage.place(output)
+    if isinstance(place, Remote) and product is not FEATURES:
+        raise InputError(f"{output} is in object storage, to which only features are written; give -o a folder.")
+    return storage.reached(place) if isinstance(place, Remote) else place
 
 
 def _is_scan(path: Path) -> bool:
