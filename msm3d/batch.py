@@ -176,8 +176,16 @@ def walk(folder: Path, without: Path | Remote | None = None) -> tuple[list[Path]
 
 
 def largest_first(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs by the bytes of their scans, so that no worker is left with a large one when all others are done."""
+    """Return the jobs by the bytes of their scans, so that none is left with a large one when all others are done."""
     return sorted(jobs, key=lambda job: -size(job.scan))
+
+
+def shard(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
+    """Return the jobs of one of several calls that share the work, each of about the same size; `part` counts from 1.
+
+    Where the folder changes between the calls, so do the parts: what one call has done, another one knows by its file.
+    """
+    return largest_first(jobs)[part - 1 :: parts]
 
 
 def size(scan: Path) -> int:
@@ -225,7 +233,7 @@ def each(outcomes: Iterable[Done], work: Callable[[Done], Done]) -> Iterator[Don
             try:
                 outcome = work(outcome)
             except Exception as error:
-                if _stops_all(error):
+                if stops_all(error):
                     raise
                 outcome = replace(outcome, error=error)
         yield outcome
@@ -298,7 +306,7 @@ def _stem(scan: Path) -> str:
 
 
 def _require_different(jobs: Sequence[Job], product: Product) -> None:
-    firsts: dict[Path, Job] = {}
+    firsts: dict[object, Job] = {}
     for job in jobs:
         if (first := firsts.setdefault(job.target, job)) is not job:
             cure = either("plan them one by one", f"{product.verb} them one by one with -o FILE")
@@ -307,7 +315,7 @@ def _require_different(jobs: Sequence[Job], product: Product) -> None:
             )
 
 
-def _stops_all(error: BaseException | None) -> bool:
+def stops_all(error: BaseException | None) -> bool:
     """Return whether the disk is full, or cannot be written to."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:

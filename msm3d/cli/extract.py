@@ -2,15 +2,23 @@
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from .._util.output_path import require_there
-from .._util.words import megabytes
+from .._util.words import count, megabytes
+from ..errors import InputError
 from . import arguments
 from .arguments import NUMBERS, SCAN, one_of
 from .display import Display
 from .outcomes import failures, summary
 from .parser import declared
+
+if TYPE_CHECKING:
+    from ..batch import Outcome, Plan
+    from ..model import Model
 
 LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
 
@@ -24,7 +32,8 @@ def add(verbs: Any) -> None:
     example = "msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features"
     verb = declared(verbs, "extract", run, "scans to descriptors", about, example)
     verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
-    verb.option("-o --output", "{outputs} file; a folder for several scans", required=True, metavar="OUT")
+    about = "{outputs} file; a folder, or s3://bucket/folder, for several scans"
+    verb.option("-o --output", about, required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--levels", "such as 2,3 or -1: levels to keep, 0 is the finest; all by default", NUMBERS)
     about = "centered, published or parent; the weights' own by default"
@@ -34,6 +43,12 @@ def add(verbs: Any) -> None:
     arguments.add_reading(verb)
     verb.option("--format", "of the files in a folder: {outputs}; npz by default", arguments.written, default="npz")
     verb.flag("--again", "compute once more what is in the folder already")
+    about = "such as 3/20: do this part of the scans only, as one of so many calls"
+    verb.option("--shard", about, arguments.typed(_part, "I/N with I from 1 to N, such as 3/20"), metavar="I/N")
+    verb.option("--engine", "ray: spread the scans over a cluster, or this machine's cores", one_of("ray"))
+    verb.option("--address", "of Ray's cluster, such as ray://host:10001; one of this machine alone by default")
+    about = "cores of each worker of an engine; 4, or what a machine has, by default"
+    verb.option("--threads", about, arguments.whole(1))
     verb.quiet()
 
 
@@ -42,13 +57,14 @@ def run(options: argparse.Namespace, display: Display) -> int:
     require_there(options.scans)
     from .. import batch
 
+    _check_engine(options)
     plan = batch.plan(options.scans, options.output, options.format)
-    reading = arguments.reading(options)
-    model = arguments.load(options, display)
-    kept = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
-    outcomes, hinted = [], False
+    if options.shard:
+        plan = replace(plan, jobs=batch.shard(plan.jobs, *options.shard))
+    model = _model(options, display)
+    outcomes, hinted, start = list["Outcome"](), False, perf_counter()
     try:
-        for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
+        for outcome in _outcomes(options, display, plan, model):
             if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
                 raise outcome.error
             outcomes.append(outcome)
@@ -59,9 +75,60 @@ def run(options: argparse.Namespace, display: Display) -> int:
                 hinted = True
         if len(plan.jobs) > 1:
             display.line(summary(outcomes, plan.others, f" x {model.channels(options.levels)} channels"))
+            if options.engine:
+                display.line(_rate(outcomes, perf_counter() - start))
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "extract", display)
     return 1 if failed else 0
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, parts = map(int, text.split("/"))
+    if not 1 <= part <= parts:
+        raise ValueError
+    return part, parts
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    """Fail where an option needs an engine, and none was asked for."""
+    for name in ("address", "threads"):
+        if getattr(options, name) is not None and not options.engine:
+            raise InputError(f"--{name} is for an engine; add --engine ray, or leave it out.")
+
+
+def _model(options: argparse.Namespace, display: Display) -> "Model":
+    """Return the model; with an engine, which has its own on every worker, one to compare them with."""
+    if not options.engine:
+        return arguments.load(options, display)
+    quiet = Display(quiet=True)
+    return arguments.load(argparse.Namespace(**{**vars(options), "device": "cpu", "backend": None}), quiet)
+
+
+def _outcomes(options: argparse.Namespace, display: Display, plan: "Plan", model: "Model") -> Iterator["Outcome"]:
+    """Describe the scans, here or on the workers of an engine."""
+    from .. import batch
+
+    asked = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
+    reading = arguments.reading(options)
+    if not options.engine:
+        yield from batch.extract(model, plan.jobs, options=reading, progress=None, **asked)
+        return
+    from .. import engine
+
+    given = {name: getattr(options, name) for name in ("model", "device", "backend", "precision", "threads")}
+    setup = engine.Setup(**given, asked=asked, options=reading, sha256=model.meta.get("sha256"))
+    display.stage("workers")
+    yield from engine.extract(plan.jobs, setup, address=options.address, progress=None, tell=display.note)
+
+
+def _rate(outcomes: "list[Outcome]", seconds: float) -> str:
+    """Return how fast all workers were together, in one line."""
+    workers = {getattr(outcome, "worker", "") for outcome in outcomes} - {""}
+    points = sum(outcome.points for outcome in outcomes)
+    return (
+        f"{count(len(workers), 'worker')} in {seconds:.1f} s, with their start: {len(outcomes) / seconds:.2f} scans and "
+        f"{points / seconds:,.0f} points a second"
+    )
 
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:

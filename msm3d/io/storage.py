@@ -43,7 +43,8 @@ class Remote:
         return self.address
 
     def __truediv__(self, name: str | os.PathLike[str]) -> "Remote":
-        return Remote(f"{self.address.rstrip('/')}/{PurePosixPath(name)}")
+        parts = PurePosixPath(name).parts  # none of "."
+        return Remote("/".join([self.address.rstrip("/"), *parts]))
 
     @property
     def name(self) -> str:
