@@ -86,8 +86,8 @@ def test_a_storage_that_fails_is_one_sentence_for_each_scan(call, bucket, capsys
     assert call("scans", "-o", "memory://shelf") == 1
     rows = capsys.readouterr().err.splitlines()[-2:]
     assert rows[0] == (
-        "  scans/a.npz: memory://shelf/a.npz cannot be written (Access Denied); check the address, your credentials and "
-        "the network."
+        "  scans/a.npz: memory://shelf/a.npz cannot be written (Access Denied); check the address, your credentials "
+        "and the network."
     )
     assert call("scans/a.npz", "-o", "memory://shelf/a.npz") == 2
 
@@ -98,7 +98,11 @@ def test_a_storage_that_fails_is_one_sentence_for_each_scan(call, bucket, capsys
         ("memory://shelf/a.txt", InputError, "memory://shelf/a.txt cannot hold features; end it with one of .npz, "),
         ("memory://shelf", InputError, "memory://shelf cannot hold features; end it with one of .npz, "),
         ("nosuch://shelf/", FileError, "nosuch://shelf/ cannot be reached (Protocol not known: nosuch); check the"),
-        ("gs://shelf/", DependencyError, "gs:// needs a client (Please install gcsfs to access Google Storage); type: "),
+        (
+            "gs://shelf/",
+            DependencyError,
+            "gs:// needs a client (Please install gcsfs to access Google Storage); type: ",
+        ),
     ],
 )
 def test_a_place_that_is_not_good_is_said_before_any_work(call, output, kind, sentence):

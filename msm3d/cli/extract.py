@@ -125,10 +125,8 @@ def _rate(outcomes: "list[Outcome]", seconds: float) -> str:
     """Return how fast all workers were together, in one line."""
     workers = {getattr(outcome, "worker", "") for outcome in outcomes} - {""}
     points = sum(outcome.points for outcome in outcomes)
-    return (
-        f"{count(len(workers), 'worker')} in {seconds:.1f} s, with their start: {len(outcomes) / seconds:.2f} scans and "
-        f"{points / seconds:,.0f} points a second"
-    )
+    rate = f"{len(outcomes) / seconds:.2f} scans and {points / seconds:,.0f} points a second"
+    return f"{count(len(workers), 'worker')} in {seconds:.1f} s, with their start: {rate}"
 
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:

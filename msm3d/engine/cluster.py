@@ -43,7 +43,8 @@ def connected(address: str | None = None) -> Iterator[Any]:
     except Exception as error:  # of many kinds, none of them its own
         if address == "local":
             raise InputError(
-                f"Ray cannot start here ({cut(error)}); start it with ray start --head and give {option('address')} auto."
+                f"Ray cannot start here ({cut(error)}); start it with ray start --head, and give "
+                f"{option('address', 'auto')}."
             ) from error
         raise InputError(
             f"there is no Ray cluster at {address} ({cut(error)}); start one with ray start --head, or leave "
