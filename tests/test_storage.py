@@ -112,7 +112,10 @@ def test_a_place_that_is_not_good_is_said_before_any_work(call, output, kind, se
 
 
 def test_a_bucket_that_is_not_there_is_said(call, bucket, monkeypatch):
-    monkeypatch.setattr(type(bucket), "exists", lambda *_, **__: False)
+    def absent(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(type(bucket), "info", absent)
     with pytest.raises(InputError, match=r"memory://shelf cannot be reached: there is no bucket '.*'; make it"):
         batch.plan(["scans"], "memory://shelf")
 

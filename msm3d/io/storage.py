@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,8 +86,12 @@ def reached(place: Remote) -> Remote:
         DependencyError: the package that reaches it is not installed.
     """
     with _storage(place, "reached") as (storage, path):
-        if not storage.exists(bucket := path.split("/")[0]):
-            raise InputError(f"{place} cannot be reached: there is no bucket {bucket!r}; make it, or check its name.")
+        try:
+            storage.info(bucket := path.split("/")[0])
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{place} cannot be reached: there is no bucket {bucket!r}; make it, or check its name."
+            ) from error
     return place
 
 
@@ -119,10 +123,10 @@ def writing(
             yield feat
         said = {**meta, "bytes": file.stat().st_size}
         with _storage(place, "written") as (storage, path):
-            if storage.exists(beside := f"{path}.json"):
-                storage.rm_file(beside)
+            with suppress(FileNotFoundError):
+                storage.rm_file(f"{path}.json")
             storage.put_file(str(file), path)
-            storage.pipe_file(beside, json.dumps(said).encode())
+            storage.pipe_file(f"{path}.json", json.dumps(said).encode())
 
 
 def is_done(place: Path | Remote, meta: Mapping[str, Any]) -> bool:
