@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import msm3d
-from msm3d import engine
 from tests.conftest import make_scene
 
 pytestmark = [  # Ray leaves files open
@@ -194,28 +193,57 @@ def test_without_a_server_storage_is_one_sentence(place, monkeypatch):
     assert err[0].startswith("msm3d extract: s3://shelf/out cannot be reached (")
 
 
-PIPELINE = """
-import numpy as np, ray
-from msm3d import engine
-from tests.conftest import make_scene
-
-ray.init(ADDRESS, log_to_driver=False, logging_level="ERROR")
-items = [{"name": str(seed), **make_scene(seed, 100 + 50 * seed)} for seed in range(5)]
-described = ray.data.from_items(items).map_batches(
-    engine.Describe, fn_constructor_kwargs={"model": WEIGHTS, "device": "cpu"}, batch_size=2, concurrency=1
-)
-np.savez("rows.npz", **{row["name"]: row["feat"] for row in described.iter_rows()})
-"""
+def recipe(title):
+    """Write a program of the documentation beside the scans."""
+    page = (ROOT / "docs/cluster.md").read_text()
+    [code] = re.findall(rf'^``` {{ \.\w+ title="{re.escape(title)}" }}\n(.*?)^```', page, re.DOTALL | re.MULTILINE)
+    assert len(code.splitlines()) <= 20
+    Path(title).write_text(code)
+    return title
 
 
-def test_ray_data_maps_batches(cluster, place):
+def test_ray_data_maps_batches(cluster, place, monkeypatch):
     pytest.importorskip("pandas", reason="Ray Data needs pandas.")
-    code = PIPELINE.replace("ADDRESS", repr(cluster.address)).replace("WEIGHTS", repr(os.path.abspath("weights")))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    Path("scans/broken.ply").unlink()
+    for name in ("first", "second"):
+        save_points(Path(f"scans/{name}.ply"))
+    done = subprocess.run([sys.executable, recipe("describe.py")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    model = msm3d.load("./weights", device="cpu")
-    with np.load("rows.npz") as rows:
-        assert sorted(rows) == ["0", "1", "2", "3", "4"]
-        for seed in range(5):
-            assert np.array_equal(rows[str(seed)], model.extract(make_scene(seed, 100 + 50 * seed)))
-    assert engine.Describe.__module__ == "msm3d.engine.dataset"
+    assert sorted(done.stdout.splitlines()[-2:]) == ["first.ply (300, 256)", "second.ply (300, 256)"]
+
+
+def save_points(path):
+    scene = make_scene(0, 100)
+    rows = np.c_[scene["coord"], scene["normal"]]
+    names = [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
+    head = ["ply", "format ascii 1.0", f"element vertex {len(rows)}", *names, "end_header"]
+    path.write_text("\n".join([*head, *(" ".join(f"{x:.6f}" for x in row) for row in rows)]) + "\n")
+
+
+def test_the_recipe_for_slurm_does_every_scan_once(place, monkeypatch):
+    Path("bin").mkdir()
+    Path("bin/msm3d").write_text(f'#!/bin/sh\nexec {sys.executable} -m msm3d "$@"\n')
+    Path("bin/msm3d").chmod(0o755)
+    script, codes, lines = recipe("extract.sbatch"), [], []
+    for part in (1, 2, 3):
+        task = {"SLURM_ARRAY_TASK_ID": str(part), "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_CPUS_PER_TASK": "1"}
+        path = f"{place}/bin:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", script], env={**os.environ, **task, "PATH": path}, capture_output=True, text=True
+        )
+        codes.append(done.returncode)
+        lines += [line for line in done.stdout.splitlines() if "points x 400 channels (float32)" in line]
+    assert sorted(codes) == [0, 0, 1]  # one of them had the broken scan
+    assert len(lines) == len(files("features")) == 8
+
+
+def test_the_recipe_for_dask_gives_the_bytes_of_the_command_line(place):
+    pytest.importorskip("dask", reason="Dask is not installed.")
+    Path("scans/broken.ply").unlink()
+    done = subprocess.run([sys.executable, recipe("extract_dask.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 8
+    words = [sys.executable, "-m", "msm3d", "extract", "scans", "-o", "one", "--quiet"]
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert files("features") == files("one")

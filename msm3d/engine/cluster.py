@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ def connected(address: str | None = None) -> Iterator[Any]:
         settings |= {"include_dashboard": False, "object_store_memory": STORE}
     handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of a port that does not answer, the error says again
+            ray.init(address, **settings)
     except Exception as error:  # of many kinds, none of them its own
         if address == "local":
             raise InputError(
