@@ -210,7 +210,7 @@ def test_ray_data_maps_batches(cluster, place, monkeypatch):
         save_points(Path(f"scans/{name}.ply"))
     done = subprocess.run([sys.executable, recipe("describe.py")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()[-2:]) == ["first.ply (300, 256)", "second.ply (300, 256)"]
+    assert sorted(done.stdout.splitlines()[-2:]) == ["first.ply (300, 288)", "second.ply (300, 288)"]
 
 
 def save_points(path):

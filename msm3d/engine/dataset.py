@@ -21,8 +21,8 @@ class Describe:
     >>> batch["coord"].flags.writeable = False  # as the arrays of Ray are; none is changed
     >>> import warnings; warnings.simplefilter("ignore", msm3d.Msm3dWarning)
     >>> described = Describe(device="cpu", levels=[2, 3])(batch)
-    >>> described["name"][0], described["feat"][0].shape
-    ('hall', (500, 256))
+    >>> str(described["name"][0]), described["feat"][0].shape
+    ('hall', (500, 288))
 
     With Ray: `dataset.map_batches(Describe, fn_constructor_kwargs={"levels": [2, 3]}, batch_size=4, concurrency=2)`.
 

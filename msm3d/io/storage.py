@@ -86,8 +86,9 @@ def reached(place: Remote) -> Remote:
         DependencyError: the package that reaches it is not installed.
     """
     with _storage(place, "reached") as (storage, path):
+        bucket = path.split("/")[0]
         try:
-            storage.info(bucket := path.split("/")[0])
+            storage.info(bucket)
         except FileNotFoundError as error:
             raise InputError(
                 f"{place} cannot be reached: there is no bucket {bucket!r}; make it, or check its name."
