@@ -9,14 +9,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._util import stages
-from ._util.atomic import apart, made
+from ._util.atomic import apart
 from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
+from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results, storage
 from .io.bags import is_bag
 from .io.reading import FOLDER
 from .io.recordings import layout
+from .io.storage import Remote
 from .scan.cloud import PointCloud
 from .scan.options import ReadOptions
 
@@ -35,10 +36,10 @@ class Product(NamedTuple):
     what: str  # in words
     verb: str  # of the command line that writes it
     suffixes: Callable[[], Sequence[str]]
-    check: Callable[[Path], Path]  # raises InputError for a path that cannot hold it
+    check: Callable[[Any], Any]  # raises InputError for a path that cannot hold it
 
 
-FEATURES = Product("features", "extract", WRITERS.suffixes, results.check_format)
+FEATURES = Product("features", "extract", WRITERS.suffixes, storage.check_format)
 LABELS = Product("labels", "segment", lambda: labelled.SUFFIXES, labelled.check_path)
 
 
@@ -47,7 +48,7 @@ class Job:
     """One scan and the file of what becomes of it."""
 
     scan: Path  # a file, or a folder with coord.npy and the like, or of RGB-D frames
-    target: Path
+    target: Path | Remote
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def plan(
 
     Args:
         scans: files; or folders, whose scans keep their places below `output`. What is hidden is left out.
-        output: a file for one scan; else a folder, which need not exist.
+        output: a file for one scan; else a folder, which need not exist; or an address in object storage, for features.
         ending: of the files in a folder, such as npz or ply; one of `product`.
         product: what the files are to hold.
 
@@ -105,8 +106,9 @@ def plan(
         InputError: the output cannot be used, two scans would become one file, or a folder holds no scan.
         FileError: a scan does not exist, or is of a kind that is not read.
     """
-    folder, paths = Path(output), [Path(scan) for scan in scans]
+    paths = [Path(scan) for scan in scans]
     require_there(paths)
+    folder = _place(output, product)
     into = (folder.is_dir() and not results.is_store(folder)) or os.fspath(output).endswith(("/", os.sep))
     alone = len(paths) == 1 and _is_scan(paths[0])
     if alone and not into:
@@ -122,6 +124,8 @@ def plan(
         raise InputError(f"{folder} is a file; give -o a folder.")
     if f".{ending}" not in (good := product.suffixes()):
         raise InputError(f"{ending} files cannot hold {product.what}; choose one of {', '.join(good)}.")
+    if isinstance(folder, Remote):
+        storage.check_format(folder / f"a.{ending}")
     jobs, others = list[Job](), 0
     for path in paths:
         if _is_scan(path):
@@ -144,7 +148,7 @@ def found(path: str | os.PathLike[str]) -> list[Path]:
     return [Path(path)] if _is_scan(Path(path)) else walk(Path(path))[0]
 
 
-def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
+def walk(folder: Path, without: Path | Remote | None = None) -> tuple[list[Path], int]:
     """Return the scans below a folder, some at least, and the number of files of other kinds; links are followed once.
 
     >>> import tempfile
@@ -155,7 +159,7 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     >>> [scan.name for scan in scans], others
     (['a.PLY', 'b.ply'], 1)
     """
-    seen = set() if without is None else {without.resolve()}
+    seen: set[object] = set() if without is None else {without.resolve()}
 
     def below(here: Path) -> Iterator[Path]:
         if here.resolve() in seen:
@@ -173,6 +177,24 @@ def walk(folder: Path, without: Path | None = None) -> tuple[list[Path], int]:
     if not scans:
         raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
     return scans, len(found) - len(scans)
+
+
+def largest_first(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs by the bytes of their scans, so that none is left with a large one when all others are done."""
+    return sorted(jobs, key=lambda job: -size(job.scan))
+
+
+def shard(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
+    """Return the jobs of one of several calls that share the work, each of about the same size; `part` counts from 1.
+
+    Where the folder changes between the calls, so do the parts: what one call has done, another one knows by its file.
+    """
+    return largest_first(jobs)[part - 1 :: parts]
+
+
+def size(scan: Path) -> int:
+    """Return the bytes of a scan, 0 where they cannot be seen."""
+    return (_state(scan) or {"bytes": 0})["bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +243,7 @@ def each(outcomes: Iterable[Done], work: Callable[[Done], Done]) -> Iterator[Don
             try:
                 outcome = work(outcome)
             except Exception as error:
-                if _stops_all(error):
+                if stops_all(error):
                     raise
                 outcome = replace(outcome, error=error)
         yield outcome
@@ -238,12 +260,11 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
     meta |= read_of(job.scan, options)
     if asked.basis is not None:
         meta |= {"channels": [len(asked.basis)], "pca": asked.basis.described()}
-    if not again and meta["scan"] is not None and results.is_done(job.target, meta):
+    if not again and meta["scan"] is not None and storage.is_done(job.target, meta):
         return replace(outcome, was_there=True)
     cloud = read(job.scan, options)
     source = None if job.scan.is_dir() else job.scan
-    writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
-    with made(job.target.parent), writing as feat:
+    with storage.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source) as feat:
         named = {name: value for name, value in vars(asked).items() if name != "basis"}
         if asked.basis is None:
             model.extract(cloud, out=feat, **named)
@@ -253,8 +274,8 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
             named.pop("dtype")
             reduced(model, cloud, asked.basis, feat, **named)
         stages.stage("writing")
-    size, seconds = results.size(job.target), perf_counter() - start
-    return replace(outcome, points=cloud.total or len(cloud), seconds=seconds, bytes=size)
+    written, points = storage.size(job.target), cloud.total or len(cloud)
+    return replace(outcome, points=points, seconds=perf_counter() - start, bytes=written)
 
 
 def read_of(scan: Path, options: ReadOptions) -> dict[str, Any]:
@@ -273,6 +294,14 @@ def _state(scan: Path) -> dict[str, int] | None:
     except OSError:
         return None
     return {"bytes": sum(one.st_size for one in found), "modified_ns": max(one.st_mtime_ns for one in found)}
+
+
+def _place(output: str | os.PathLike[str], product: Product) -> Path | Remote:
+    """Return where results go: on this machine or, for features, in storage that is in reach."""
+    place = storage.place(output)
+    if isinstance(place, Remote) and product is not FEATURES:
+        raise InputError(f"{output} is in object storage, to which only features are written; give -o a folder.")
+    return storage.reached(place) if isinstance(place, Remote) else place
 
 
 def _is_scan(path: Path) -> bool:
@@ -302,7 +331,7 @@ def _stem(scan: Path) -> str:
 
 
 def _require_different(jobs: Sequence[Job], product: Product) -> None:
-    firsts: dict[Path, Job] = {}
+    firsts: dict[object, Job] = {}
     for job in jobs:
         if (first := firsts.setdefault(job.target, job)) is not job:
             cure = either("plan them one by one", f"{product.verb} them one by one with -o FILE")
@@ -311,7 +340,7 @@ def _require_different(jobs: Sequence[Job], product: Product) -> None:
             )
 
 
-def _stops_all(error: BaseException | None) -> bool:
+def stops_all(error: BaseException | None) -> bool:
     """Return whether the disk is full, or cannot be written to."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:

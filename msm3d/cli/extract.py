@@ -2,20 +2,23 @@
 
 import argparse
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .._util.output_path import require_there
-from .._util.words import megabytes
-from . import arguments
+from .._util.words import count, megabytes
+from ..errors import InputError
+from . import arguments, components
 from .arguments import NUMBERS, SCAN, one_of, whole
 from .display import Display
 from .outcomes import failures, summary
 from .parser import declared
 
 if TYPE_CHECKING:
-    from ..batch import Plan
-    from ..describe.components import Components
+    from ..batch import Outcome, Plan
+    from ..model import Model
 
 LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
 
@@ -29,7 +32,8 @@ def add(verbs: Any) -> None:
     example = "msm3d extract scan.ply -o features.npz, or msm3d extract scans -o features"
     verb = declared(verbs, "extract", run, "scans to descriptors", about, example)
     verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
-    verb.option("-o --output", "{outputs} file; a folder for several scans", required=True, metavar="OUT")
+    about = "{outputs} file; a folder, or s3://bucket/folder, for several scans"
+    verb.option("-o --output", about, required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--levels", "such as 2,3 or -1: levels to keep, 0 is the finest; all by default", NUMBERS)
     about = "centered, published or parent; the weights' own by default"
@@ -46,6 +50,12 @@ def add(verbs: Any) -> None:
     arguments.add_reading(verb)
     verb.option("--format", "of the files in a folder: {outputs}; npz by default", arguments.written, default="npz")
     verb.flag("--again", "compute once more what is in the folder already")
+    about = "such as 3/20: do this part of the scans only, as one of so many calls"
+    verb.option("--shard", about, arguments.typed(_part, "I/N with I from 1 to N, such as 3/20"), metavar="I/N")
+    verb.option("--engine", "ray: spread the scans over a cluster, or this machine's cores", one_of("ray"))
+    verb.option("--address", "of Ray's cluster, such as ray://host:10001; one of this machine alone by default")
+    about = "cores of each worker of an engine; 4, or what a machine has, by default"
+    verb.option("--threads", about, arguments.whole(1))
     verb.quiet()
 
 
@@ -54,15 +64,18 @@ def run(options: argparse.Namespace, display: Display) -> int:
     require_there(options.scans)
     from .. import batch
 
+    _check_engine(options)
     plan = batch.plan(options.scans, options.output, options.format)
-    reading, basis = arguments.reading(options), _basis_path(options, plan)
-    model = arguments.load(options, display)
-    kept = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
+    reading, basis = arguments.reading(options), components.path_of(options, plan)
+    if options.shard:
+        plan = replace(plan, jobs=batch.shard(plan.jobs, *options.shard))
+    model = _model(options, display)
+    asked = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
     if basis is not None:
-        kept["basis"] = _basis(model, plan, reading, basis, options, display)
-    outcomes, hinted = [], False
+        asked["basis"] = components.basis(model, plan, reading, basis, options, display)
+    outcomes, hinted, start = list["Outcome"](), False, perf_counter()
     try:
-        for outcome in batch.extract(model, plan.jobs, options=reading, progress=None, **kept):
+        for outcome in _outcomes(options, display, plan, model, reading, asked):
             if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
                 raise outcome.error
             outcomes.append(outcome)
@@ -72,52 +85,60 @@ def run(options: argparse.Namespace, display: Display) -> int:
                 display.note(_hint(model, outcome, options))
                 hinted = True
         if len(plan.jobs) > 1:
-            display.line(summary(outcomes, plan.others, f" x {outcomes[0].channels} channels"))
+            width = model.channels(options.levels) if basis is None else len(asked["basis"])
+            display.line(summary(outcomes, plan.others, f" x {width} channels"))
+            if options.engine:
+                display.line(_rate(outcomes, perf_counter() - start))
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "extract", display)
     return 1 if failed else 0
 
 
-def _basis_path(options: argparse.Namespace, plan: "Plan") -> Path | None:
-    """Return the file of the basis of components; None where whole descriptors are wanted."""
-    from .._util.atomic import apart
-    from ..describe.components import checked
-
-    if options.basis is None and options.pca is None:
-        return None
-    first, output = plan.jobs[0].target, Path(options.output)
-    usual = first.with_name(f"{first.stem}.basis.json") if first == output else output / "basis.json"
-    path = checked(options.basis or usual)
-    apart([path], [job.scan for job in plan.jobs])
-    if options.pca is None:
-        require_there([path])
-    return path
+def _part(text: str) -> tuple[int, int]:
+    part, parts = map(int, text.split("/"))
+    if not 1 <= part <= parts:
+        raise ValueError
+    return part, parts
 
 
-def _basis(
-    model: Any, plan: "Plan", reading: Any, path: Path, options: argparse.Namespace, display: Display
-) -> "Components":
-    """Return the basis in a file, or else that of the scans, which is written there."""
-    from .._util.atomic import made
-    from ..describe.components import Components
-    from ..errors import InputError
-    from ..io import results
-    from ..tasks.reducing import fitted
+def _check_engine(options: argparse.Namespace) -> None:
+    """Fail where an option needs an engine, and none was asked for."""
+    for name in ("address", "threads"):
+        if getattr(options, name) is not None and not options.engine:
+            raise InputError(f"--{name} is for an engine; add --engine ray, or leave it out.")
 
-    if path.exists() and not (options.again and options.basis is None):
-        basis = Components.load(path)
-        if options.pca not in (None, len(basis)):
-            raise InputError(f"{path} has {len(basis)} components; give --pca {len(basis)}, or another --basis.")
-        basis.require_of(results.provenance(model, options.levels, options.sampling))
-        display.line(f"{path}: a basis of {len(basis)} components that is there")
-        return basis
-    how = {name: getattr(options, name) for name in ("levels", "sampling", "max_memory")}
-    model.channels(options.levels)
-    basis = fitted(model, plan.jobs, options.pca, reading, **how)
-    with made(path.parent):
-        basis.save(path)
-    display.line(f"{path}: {len(basis)} components explain {100 * basis.explained:.1f} % of the variance")
-    return basis
+
+def _model(options: argparse.Namespace, display: Display) -> "Model":
+    """Return the model; with an engine, which has its own on every worker, one to compare them with."""
+    if not options.engine:
+        return arguments.load(options, display)
+    quiet = Display(quiet=True)
+    return arguments.load(argparse.Namespace(**{**vars(options), "device": "cpu", "backend": None}), quiet)
+
+
+def _outcomes(
+    options: argparse.Namespace, display: Display, plan: "Plan", model: "Model", reading: Any, asked: dict[str, Any]
+) -> Iterator["Outcome"]:
+    """Describe the scans, here or on the workers of an engine."""
+    from .. import batch
+
+    if not options.engine:
+        yield from batch.extract(model, plan.jobs, options=reading, progress=None, **asked)
+        return
+    from .. import engine
+
+    given = {name: getattr(options, name) for name in ("model", "device", "backend", "precision", "threads")}
+    setup = engine.Setup(**given, asked=asked, options=reading, sha256=model.meta.get("sha256"))
+    display.stage("workers")
+    yield from engine.extract(plan.jobs, setup, address=options.address, progress=None, tell=display.note)
+
+
+def _rate(outcomes: "list[Outcome]", seconds: float) -> str:
+    """Return how fast all workers were together, in one line."""
+    workers = {getattr(outcome, "worker", "") for outcome in outcomes} - {""}
+    points = sum(outcome.points for outcome in outcomes)
+    rate = f"{len(outcomes) / seconds:.2f} scans and {points / seconds:,.0f} points a second"
+    return f"{count(len(workers), 'worker')} in {seconds:.1f} s, with their start: {rate}"
 
 
 def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:

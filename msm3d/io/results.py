@@ -189,11 +189,16 @@ def is_done(path: str | os.PathLike[str], meta: Mapping[str, Any], rows: int | N
         there, shape = metadata(path), _read(path, "shape")
     except InputError:
         return False
-    asked = json.loads(json.dumps(dict(meta)))
-    compared = asked.keys() - {"msm3d", "model", "licence"}  # the hash says which weights they were
-    if there is None or not asked.get("sha256") or any(there.get(name) != asked[name] for name in compared):
+    if not same(there, meta):
         return False
-    return tuple(shape) == (shape[0] if rows is None else rows, sum(asked.get("channels", shape[1:])))
+    return tuple(shape) == (shape[0] if rows is None else rows, sum(meta.get("channels", shape[1:])))
+
+
+def same(there: Mapping[str, Any] | None, meta: Mapping[str, Any]) -> bool:
+    """Whether what a file says of its features is what `meta` asks for; the hash says which weights they were."""
+    asked = json.loads(json.dumps(dict(meta)))
+    compared = asked.keys() - {"msm3d", "model", "licence"}
+    return there is not None and bool(asked.get("sha256")) and all(there.get(name) == asked[name] for name in compared)
 
 
 def coord(path: str | os.PathLike[str]) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -59,6 +60,7 @@ def label_each(
         if not wanted.again and meta["scan"] is not None and labelled.is_done(job.target, meta):
             return replace(outcome, was_there=True)
         kept: dict[str, Any] = {"threshold": wanted.threshold, "max_memory": wanted.max_memory}
+        assert isinstance(job.target, Path)  # of a plan for labels
         found = segment(model, head, job.scan, options=options, progress=wanted.progress, **kept)
         with made(job.target.parent):
             replace(found, meta=meta).save(job.target, paint=wanted.paint)
