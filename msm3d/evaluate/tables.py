@@ -97,6 +97,8 @@ def _listed(facts: dict[str, Any]) -> str:
 
 def _spread(report: Report, metric: dict[str, Any], model: str, head: str, *of: Any) -> str:
     """Return mean and, of several seeds, standard deviation: in percent if the metric is a share."""
+    if not of and not report.defined(model, head, metric["name"]):
+        return percent(None)
     values = report.values(model, head, metric["name"], *of)
     text = percent(mean(values)) if metric["share"] else f"{mean(values):.3g}"
     if len(values) == 1:

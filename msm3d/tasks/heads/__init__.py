@@ -21,6 +21,7 @@ HEADS = Registry(
         "linear": "msm3d.tasks.heads.linear:LinearProbe",
         "nearest": "msm3d.tasks.heads.nearest:KNNProbe",
         "pointgroup": "msm3d.tasks.heads.pointgroup:PointGroup",
+        "match": "msm3d.tasks.grounding.match:Match",
     },
 )
 """Every head's class by its name."""

@@ -1,0 +1,22 @@
+"""Grounding: which of a scan's things a sentence means, on frozen features."""
+
+from typing import TYPE_CHECKING
+
+from ..._util.lazy import lazily
+
+if TYPE_CHECKING:
+    from .asked import Asked as Asked
+    from .match import Match as Match
+    from .objects import Objects as Objects
+    from .sentences import Sentence as Sentence
+    from .sentences import sentences as sentences
+    from .task import Grounding as Grounding
+
+__getattr__ = lazily(
+    __name__,
+    asked="Asked",
+    match="Match",
+    objects="Objects",
+    sentences="Sentence sentences",
+    task="Grounding",
+)

@@ -1,0 +1,284 @@
+"""The head of grounding: which thing of a scan a sentence means."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import InputError
+from ...scan.cloud import PointCloud
+from ...training.descent import Descent
+from ..heads.base import ABOVE_0, AT_LEAST_1, SHARE, Constraint, Head, Of
+from ..heads.pointgroup import PointGroup
+from ..heads.rows import LabelledRows, columns_of
+from ..instances import Instances
+from ..instances.task import RADIUS
+from .asked import Answers, Asked, Described, read
+from .network import HEADS, LONGEST, PAD, UNKNOWN, Batch, MatchModule
+from .objects import GEOMETRY, LEAST, Objects
+from .phrases import words
+
+SEES = ("all", "geometry", "text")
+_AT_ONCE = 64  # sentences
+_FORGOTTEN = 0.05  # share of the words that are hidden while learning, so that there is something for unknown ones
+_KINDS = Constraint(f"one of {', '.join(SEES)}", lambda value: value in SEES)
+_WIDTH = Constraint(f"a multiple of {HEADS}", lambda value: value >= HEADS and value % HEADS == 0)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Match(Head):
+    """The match module on pooled descriptors and boxes of things, and `PointGroup`'s heads to find these.
+
+    It learns from the rows of `msm3d.tasks.grounding.asked.rows`, one pair of arrays for each scan, and predicts from
+    a scan's `Described`. After `fit`: `vocabulary_`, the words that it has met, `things_`, the `PointGroup` that finds
+    things, unless `things` is 0, and `losses_`, the mean loss of each tenth of the steps.
+
+    Source: see `msm3d.tasks.grounding.network`; AdamW, its rate and its weight decay are M3DRef-CLIP's. Scans are
+    turned by quarters while learning, which no sentence here depends on.
+    """
+
+    name = "match"
+    constraints: ClassVar = {
+        "steps": AT_LEAST_1, "scenes": AT_LEAST_1, "sentences": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE,
+        "width": _WIDTH, "depth": AT_LEAST_1, "dropout": SHARE, "sees": _KINDS,
+        "things": Constraint("at least 0", lambda value: value >= 0),
+    }  # fmt: skip
+
+    steps: int = 600
+    """Mini-batches to learn from."""
+    scenes: int = 8
+    """Scans of a mini-batch."""
+    sentences: int = 8
+    """Sentences about each of them."""
+    lr: float = 5e-4
+    """Largest learning rate, reached after `warmup` of the steps, then falling to 0 as a cosine."""
+    weight_decay: float = 1e-5
+    """Of AdamW on the weights, not the biases."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    width: int = 128
+    """Channels of things and words."""
+    depth: int = 2
+    """How often things look at each other and at the words."""
+    dropout: float = 0.1
+    """Share of what is left out while learning."""
+    sees: str = "all"
+    """What the head is shown of things: all, their geometry without descriptors, or nothing but the text."""
+    things: int = 1000
+    """Steps of the heads that find things; 0 for none, then they must be given."""
+    stuff: Any = ()
+    """Labels without things."""
+    names: Any = ()
+    """Names of the labels from 0."""
+
+    vocabulary_: list[str] = field(init=False)
+    """The words met in `fit`, sorted."""
+    things_: PointGroup | None = field(init=False)
+    """What finds things; None where `things` is 0."""
+    classes_: np.ndarray = field(init=False)
+    """(k,) the labels that it tells, where there is one."""
+
+    def _gathered(self, X: Any, y: Any) -> LabelledRows:
+        pairs = list(X) if y is None else [(X, y)]
+        data = LabelledRows(pairs, ignore=None)
+        scans = [read(*pair) for pair in pairs]
+        self._scans = [asked for asked, _ in scans if asked.texts]
+        if not self._scans:
+            raise InputError("there is no sentence to learn from; give scenes with things that can be told apart.")
+        self.things_ = None
+        if self.things:
+            self.things_ = self._finder().fit([points for _, points in scans])
+            self.classes_ = self.things_.classes_
+        return data
+
+    def _finder(self) -> PointGroup:
+        """Return the heads that find things, not fitted."""
+        same = ("blocks", "random_state", "device", "stuff", "names")
+        return PointGroup(steps=self.things, hidden=None, **{name: getattr(self, name) for name in same})
+
+    def _learn(self, data: LabelledRows) -> None:
+        scans, self._columns = self._scans, data.columns
+        del self._scans
+        self.vocabulary_ = sorted({word for scan in scans for text in scan.texts for word in words(text)})
+        inputs = [self._inputs(scan) for scan in scans]
+        every = torch.cat(inputs)
+        scale = every.std(0, correction=0)
+        self._mean, self._scale = every.mean(0), torch.where(scale > 1e-6, scale, 1.0)
+        numbers = [self._numbers(scan.texts) for scan in scans]
+        chance = torch.Generator().manual_seed(self.random_state)
+        losses = torch.zeros(self.steps)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            self._network = self._module().to(self._device)
+            settings = {name: getattr(self, name) for name in ("steps", "lr", "weight_decay", "warmup")}
+            descent = Descent(self._network.parameters(), **settings)
+            for step in range(self.steps):
+                chosen = torch.randint(len(scans), (self.scenes,), generator=chance).tolist()
+                said = [torch.randint(len(numbers[i]), (self.sentences,), generator=chance) for i in chosen]
+                turned = [_turned(inputs[i], int(torch.randint(4, (), generator=chance))) for i in chosen]
+                heard = _padded([numbers[i][some] for i, some in zip(chosen, said, strict=True)])
+                hidden = (torch.rand(heard.shape, generator=chance) < _FORGOTTEN) & (heard != PAD)
+                batch = self._batch(turned, heard.masked_fill(hidden, UNKNOWN))
+                true = torch.cat([torch.from_numpy(scans[i].targets[some]) for i, some in zip(chosen, said, strict=True)])
+                descent.begin(step)
+                loss = F.cross_entropy(self._network(batch).flatten(0, 1), true.to(self._device))
+                loss.backward()
+                descent.end()
+                losses[step] = loss.detach()
+        self._network.eval().requires_grad_(False)
+        self.losses_ = [float(part.mean()) for part in losses.tensor_split(10) if len(part)]
+
+    def _module(self) -> MatchModule:
+        sizes = {"width": self.width, "depth": self.depth, "dropout": self.dropout}
+        return MatchModule(2 * self._width + GEOMETRY, len(self.vocabulary_) + 2, **sizes)
+
+    def _inputs(self, asked: Asked) -> Tensor:
+        """Return (k, c) of each thing: the mean and the maximum of the columns that are learned from, and geometry."""
+        columns = columns_of(self.blocks, asked.pooled.shape[2])
+        pooled = asked.pooled if columns is None else asked.pooled[:, :, columns]
+        return torch.from_numpy(np.concatenate([*pooled, asked.geometry], 1)).float()
+
+    def _batch(self, inputs: list[Tensor], numbers: Tensor) -> Batch:
+        """Return scans side by side; what the head is not to see is zero."""
+        raw = _padded(inputs)
+        there = _padded([torch.ones(len(one), dtype=torch.bool) for one in inputs])
+        shown, places = (raw - self._mean) / self._scale, raw[:, :, -GEOMETRY : 3 - GEOMETRY]
+        if self.sees != "all":
+            shown[:, :, : -GEOMETRY if self.sees == "geometry" else None] = 0
+        if self.sees == "text":
+            places = torch.zeros_like(places)
+        return Batch(*(part.to(self._device) for part in (shown, places, there, numbers)))
+
+    def _numbers(self, texts: Sequence[str]) -> Tensor:
+        """Return the numbers (s, l) of the words of sentences."""
+        known = {word: number for number, word in enumerate(self.vocabulary_, UNKNOWN + 1)}
+        listed = [[known.get(word, UNKNOWN) for word in words(text)][:LONGEST] for text in texts]
+        longest = max(map(len, listed), default=0)
+        return torch.tensor([[*line, *[PAD] * (longest - len(line))] for line in listed], dtype=torch.int64)
+
+    def unknown(self, text: str) -> list[str]:
+        """Return the words of a sentence that were in none to learn from."""
+        self.require_fitted()
+        return [word for word in dict.fromkeys(words(text)) if word not in self.vocabulary_]
+
+    def scores(self, asked: Asked, *, of: Of = None) -> np.ndarray:
+        """Return logits (s, k): how well each thing fits each sentence; `of` as for `predict`.
+
+        Raises:
+            InputError: the descriptors are of another width or network, or a sentence has no word.
+        """
+        self.require_fitted()
+        self.require_same(asked.pooled.reshape(-1, asked.pooled.shape[2]), of)
+        for text in asked.texts:
+            if not words(text):
+                raise InputError(f"{text!r} has no word; say what is looked for, such as 'the chair next to the door'.")
+        inputs, numbers = [self._inputs(asked)], self._numbers(asked.texts)
+        if not len(asked.geometry) or not len(numbers):
+            return np.zeros((len(asked.texts), len(asked.geometry)), np.float32)
+        with torch.no_grad():
+            parts = [self._network(self._batch(inputs, some[None]))[0].cpu() for some in numbers.split(_AT_ONCE)]
+        return torch.cat(parts).numpy()
+
+    def found(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, *, of: Of = None) -> Instances:
+        """Return the things of a scan, by the head's own `things_`; arguments as of `Described`."""
+        self.require_fitted()
+        if self.things_ is None:
+            raise InputError("this head finds no things, its `things` is 0; give them, or fit it again with things.")
+        self.require_matching(of)
+        return found_by(self.things_, features, owner, scan)
+
+    def predict(self, X: Described, *, of: Of = None) -> Answers:
+        """Return how well the things of a scan fit each sentence, those that are given and, unless `things` is 0, those
+        that are found; `of` is the model that made the descriptors, or their `Fingerprint`."""
+        given = self.scores(X.asked, of=of)
+        if self.things_ is None:
+            return Answers(given)
+        things = as_objects(self.found(X.features, X.owner, X.scan, of=of), X.scan)
+        asked = Asked.of(things, X.features, X.owner, X.asked.texts)
+        return Answers(given, self.scores(asked), things.boxes)
+
+    def predictions(
+        self, X: Any, choices: Mapping[str, Sequence[slice]], each: Sequence[int] = ()
+    ) -> Iterator[tuple[str, str, Any]]:
+        """Yield the name of a choice of columns, no variant, and what `predict` returns."""
+        for name in choices:
+            yield name, "", self.predict(X)
+
+    def _values(self, X: Tensor) -> Tensor:
+        raise InputError("this head answers for whole scans; give a `Described` to predict.")
+
+    def _state(self) -> dict[str, Tensor]:
+        text = torch.from_numpy(np.frombuffer("\n".join(self.vocabulary_).encode(), np.uint8).copy())
+        state = {"mean": self._mean, "scale": self._scale, "vocabulary": text}
+        state |= {f"network.{name}": value.cpu() for name, value in self._network.state_dict().items()}
+        if self.things_ is not None:
+            state |= {f"things.{name}": value for name, value in self.things_._state().items()}
+        return state | {"losses": torch.tensor(self.losses_, dtype=torch.float64)}
+
+    def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        text = tensors["vocabulary"]
+        self.vocabulary_ = bytes(text.to(torch.uint8).tolist()).decode().split("\n")
+        width = 2 * self._width + GEOMETRY
+        shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "scale": (width,), "vocabulary": (text.numel(),)}
+        with torch.device("meta"):
+            network = self._module().state_dict()
+        shapes |= {f"network.{name}": tuple(value.shape) for name, value in network.items()}
+        self.things_ = None
+        if self.things:
+            self.things_ = self._finder()
+            self.things_.n_features_in_, self.things_.classes_ = self.n_features_in_, self.classes_
+            shapes |= {f"things.{name}": shape for name, shape in self.things_._shapes(_part(tensors, "things.")).items()}
+        return shapes | {"losses": (min(10, self.steps),)}
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self._mean, self._scale, self.losses_ = tensors["mean"], tensors["scale"], tensors["losses"].tolist()
+        self._network = self._module()
+        self._network.load_state_dict(_part(tensors, "network."))
+        self._network.to(self._device).eval().requires_grad_(False)
+        if self.things_ is not None:
+            self.things_._restore(_part(tensors, "things."))
+            self.things_.fingerprint_ = self.fingerprint_
+
+
+def found_by(head: PointGroup, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Instances:
+    """Return the things that `PointGroup`'s heads find in a scan."""
+    values = head.predict(features)
+    moved = scan.coord + values[owner, -3:]
+    return Instances.of(moved, values[:, :-3], owner, head.stuff or (), RADIUS, LEAST)
+
+
+def as_objects(found: Instances, scan: PointCloud) -> Objects:
+    """Return things that were found as things that are asked about."""
+    order = np.argsort(found.instance, kind="stable")
+    edges = np.searchsorted(found.instance[order], np.arange(len(found) + 1))
+    return Objects.of(scan, [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)], found.classes)
+
+
+def _part(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _padded(parts: list[Tensor]) -> Tensor:
+    """Return tensors side by side (b, longest, …), zeros after their last rows and columns."""
+    shape = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
+    whole = parts[0].new_zeros((len(parts), *shape))
+    for row, part in zip(whole, parts, strict=True):
+        row[tuple(slice(size) for size in part.shape)] = part
+    return whole
+
+
+def _turned(inputs: Tensor, quarters: int) -> Tensor:
+    """Return things of a scan that is turned by quarters around the upright axis."""
+    if not quarters:
+        return inputs
+    turned = inputs.clone()
+    x, y = inputs[:, -GEOMETRY], inputs[:, -GEOMETRY + 1]
+    cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+    turned[:, -GEOMETRY], turned[:, -GEOMETRY + 1] = cosine * x - sine * y, sine * x + cosine * y
+    if quarters % 2:
+        turned[:, [-GEOMETRY + 3, -GEOMETRY + 4]] = inputs[:, [-GEOMETRY + 4, -GEOMETRY + 3]]
+    return turned
