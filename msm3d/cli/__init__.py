@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .._util.atomic import Terminated, on_termination
 from .._util.words import of_the_command_line
 from ..errors import Msm3dError
-from . import check, convert, download, extract, fit, info, instances, models, pictures, pretrain, probe, rooms
+from . import check, convert, download, extract, find, fit, info, instances, models, pictures, pretrain, probe, rooms
 from .display import Display
 from .parser import Parser, said_of
 
@@ -64,7 +64,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     parser.epilog = f"`msm3d VERB --help` explains a verb. {more}"
     parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
-    for module in (extract, pictures, instances, convert, models, info, download, check, probe, fit, rooms, pretrain):
+    shown = extract, pictures, instances, find
+    for module in (*shown, convert, models, info, download, check, probe, fit, rooms, pretrain):
         module.add(verbs)
     for verb in verbs.choices.values():
         verb.usage = verb.needed()

@@ -6,6 +6,8 @@ from ..._util.lazy import lazily
 
 if TYPE_CHECKING:
     from .asked import Asked as Asked
+    from .finding import Found as Found
+    from .finding import find as find
     from .match import Match as Match
     from .objects import Objects as Objects
     from .sentences import Sentence as Sentence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __getattr__ = lazily(
     __name__,
     asked="Asked",
+    finding="Found find",
     match="Match",
     objects="Objects",
     sentences="Sentence sentences",

@@ -12,7 +12,7 @@ from .objects import GEOMETRY, Objects
 
 POINT, MEAN, MAXIMUM, SAID = range(4)
 """Kinds of rows, see `rows`."""
-ROW = np.dtype([("kind", "i1"), ("values", "f4", (GEOMETRY,)), ("text", "S240")])
+ROW = np.dtype([("kind", "i1"), ("values", "f4", (GEOMETRY + 1,)), ("text", "S240")])
 """What belongs to a row of descriptors; `rows` says how."""
 LONGEST = 240  # bytes of a sentence to learn from
 
@@ -29,6 +29,8 @@ class Asked:
     """The s sentences."""
     targets: np.ndarray | None = None
     """(s,) int64, the thing that each means; None where that is asked."""
+    labels: np.ndarray | None = None
+    """(k,) int64, the class of each thing; None where nobody knows."""
 
     @classmethod
     def of(cls, things: Objects, features: np.ndarray, owner: np.ndarray, texts: Sequence[str]) -> "Asked":
@@ -65,17 +67,18 @@ def rows(asked: Asked, points: np.ndarray, offsets: np.ndarray) -> tuple[np.ndar
     """Return a scan to learn from as rows: descriptors (r, c) float16, and `ROW`s (r,) that say what they are.
 
     First come points, with class and offset as `PointGroup` learns them, then the mean of each thing and the maximum
-    of each, with its geometry and last the number of the things in the text, and then a row of zeros for each
-    sentence, with the number of the thing that it means.
+    of each, with geometry and class, and with the numbers of things and sentences as text, and then a row of zeros for
+    each sentence, with the number of the thing that it means.
     """
     assert asked.targets is not None
+    assert asked.labels is not None
     parts = [points, *asked.pooled, np.zeros((len(asked.texts), points.shape[1]))]
     found = np.zeros(sum(map(len, parts)), ROW)
     found["kind"] = np.repeat([POINT, MEAN, MAXIMUM, SAID], [len(part) for part in parts])
     found["values"][found["kind"] == POINT, :4] = offsets
     for kind in (MEAN, MAXIMUM):
         mine = found["kind"] == kind
-        found["values"][mine] = asked.geometry
+        found["values"][mine] = np.column_stack([asked.geometry, asked.labels])
         found["text"][mine] = f"{len(asked.geometry)} {len(asked.texts)}".encode()
     said = found["kind"] == SAID
     found["values"][said, 0] = asked.targets
@@ -95,10 +98,12 @@ def read(features: Any, targets: np.ndarray) -> tuple[Asked, tuple[np.ndarray, n
     parts = [features[kind == one] for one in (POINT, MEAN, MAXIMUM, SAID)]
     mean = targets[kind == MEAN]
     sizes = [list(map(int, text.split())) for text in np.unique(targets["text"][(kind == MEAN) | (kind == MAXIMUM)])]
-    if sizes != [[len(parts[1]), len(parts[3])]] or len(parts[1]) != len(parts[2]):
+    there = [len(part) for part in parts[1:]]
+    if any(there) and (sizes != [there[::2]] or there[0] != there[1]):
         raise InputError("some rows of a scene are missing; give all of them, as without a number of points.")
     said = targets[kind == SAID]
     texts = tuple(text.decode() for text in said["text"])
     pooled = np.stack(parts[1:3]).astype(np.float32)
-    asked = Asked(pooled, mean["values"], texts, said["values"][:, 0].astype(np.int64))
+    geometry, labels = mean["values"][:, :GEOMETRY], mean["values"][:, GEOMETRY].astype(np.int64)
+    asked = Asked(pooled, geometry, texts, said["values"][:, 0].astype(np.int64), labels)
     return asked, (parts[0], targets["values"][kind == POINT, :4])

@@ -24,6 +24,7 @@ from .phrases import words
 
 SEES = ("all", "geometry", "text")
 _AT_ONCE = 64  # sentences
+_CLASSES = 0.5  # weight of each of the two losses of classes
 _FORGOTTEN = 0.05  # share of the words that are hidden while learning, so that there is something for unknown ones
 _KINDS = Constraint(f"one of {', '.join(SEES)}", lambda value: value in SEES)
 _WIDTH = Constraint(f"a multiple of {HEADS}", lambda value: value >= HEADS and value % HEADS == 0)
@@ -108,7 +109,8 @@ class Match(Head):
         every = torch.cat(inputs)
         scale = every.std(0, correction=0)
         self._mean, self._scale = every.mean(0), torch.where(scale > 1e-6, scale, 1.0)
-        numbers = [self._numbers(scan.texts) for scan in scans]
+        scenes = [_Scene.of(scan, one, self._numbers(scan.texts)) for scan, one in zip(scans, inputs, strict=True)]
+        self._kinds = int(max(scene.labels.max() for scene in scenes)) + 1
         chance = torch.Generator().manual_seed(self.random_state)
         losses = torch.zeros(self.steps)
         with torch.random.fork_rng(devices=[]):
@@ -117,24 +119,34 @@ class Match(Head):
             settings = {name: getattr(self, name) for name in ("steps", "lr", "weight_decay", "warmup")}
             descent = Descent(self._network.parameters(), **settings)
             for step in range(self.steps):
-                chosen = torch.randint(len(scans), (self.scenes,), generator=chance).tolist()
-                said = [torch.randint(len(numbers[i]), (self.sentences,), generator=chance) for i in chosen]
-                turned = [_turned(inputs[i], int(torch.randint(4, (), generator=chance))) for i in chosen]
-                heard = _padded([numbers[i][some] for i, some in zip(chosen, said, strict=True)])
-                hidden = (torch.rand(heard.shape, generator=chance) < _FORGOTTEN) & (heard != PAD)
-                batch = self._batch(turned, heard.masked_fill(hidden, UNKNOWN))
-                true = torch.cat([torch.from_numpy(scans[i].targets[some]) for i, some in zip(chosen, said, strict=True)])
                 descent.begin(step)
-                loss = F.cross_entropy(self._network(batch).flatten(0, 1), true.to(self._device))
+                loss = self._loss(scenes, chance)
                 loss.backward()
                 descent.end()
                 losses[step] = loss.detach()
         self._network.eval().requires_grad_(False)
         self.losses_ = [float(part.mean()) for part in losses.tensor_split(10) if len(part)]
 
+    def _loss(self, scenes: "list[_Scene]", chance: torch.Generator) -> Tensor:
+        """Return the loss of picking things, and of telling the classes of things and sentences, of a mini-batch that
+        `chance` draws."""
+        chosen = [scenes[i] for i in torch.randint(len(scenes), (self.scenes,), generator=chance).tolist()]
+        said = [torch.randint(len(one.numbers), (self.sentences,), generator=chance) for one in chosen]
+        turned = [_turned(one.inputs, int(torch.randint(4, (), generator=chance))) for one in chosen]
+        pairs = list(zip(chosen, said, strict=True))
+        heard = _padded([one.numbers[some] for one, some in pairs])
+        hidden = (torch.rand(heard.shape, generator=chance) < _FORGOTTEN) & (heard != PAD)
+        batch = self._batch(turned, heard.masked_fill(hidden, UNKNOWN))
+        true = torch.cat([one.targets[some] for one, some in pairs]).to(self._device)
+        kinds = torch.cat([one.labels for one in chosen]).to(self._device)
+        meant = torch.cat([one.labels[one.targets[some]] for one, some in pairs]).to(self._device)
+        fits, of_things, of_words = self._network(batch)
+        classes = F.nll_loss(of_things[batch.there], kinds) + F.nll_loss(of_words.flatten(0, 1), meant)
+        return F.cross_entropy(fits.flatten(0, 1), true) + _CLASSES * classes
+
     def _module(self) -> MatchModule:
         sizes = {"width": self.width, "depth": self.depth, "dropout": self.dropout}
-        return MatchModule(2 * self._width + GEOMETRY, len(self.vocabulary_) + 2, **sizes)
+        return MatchModule(2 * self._width + GEOMETRY, len(self.vocabulary_) + 2, self._kinds, **sizes)
 
     def _inputs(self, asked: Asked) -> Tensor:
         """Return (k, c) of each thing: the mean and the maximum of the columns that are learned from, and geometry."""
@@ -180,7 +192,7 @@ class Match(Head):
         if not len(asked.geometry) or not len(numbers):
             return np.zeros((len(asked.texts), len(asked.geometry)), np.float32)
         with torch.no_grad():
-            parts = [self._network(self._batch(inputs, some[None]))[0].cpu() for some in numbers.split(_AT_ONCE)]
+            parts = [self._network(self._batch(inputs, some[None]))[0][0].cpu() for some in numbers.split(_AT_ONCE)]
         return torch.cat(parts).numpy()
 
     def found(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, *, of: Of = None) -> Instances:
@@ -222,6 +234,7 @@ class Match(Head):
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         text = tensors["vocabulary"]
         self.vocabulary_ = bytes(text.to(torch.uint8).tolist()).decode().split("\n")
+        self._kinds = tensors["network.thing_class.bias"].numel()
         width = 2 * self._width + GEOMETRY
         shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "scale": (width,), "vocabulary": (text.numel(),)}
         with torch.device("meta"):
@@ -231,7 +244,8 @@ class Match(Head):
         if self.things:
             self.things_ = self._finder()
             self.things_.n_features_in_, self.things_.classes_ = self.n_features_in_, self.classes_
-            shapes |= {f"things.{name}": shape for name, shape in self.things_._shapes(_part(tensors, "things.")).items()}
+            theirs = self.things_._shapes(_part(tensors, "things."))
+            shapes |= {f"things.{name}": shape for name, shape in theirs.items()}
         return shapes | {"losses": (min(10, self.steps),)}
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -242,6 +256,22 @@ class Match(Head):
         if self.things_ is not None:
             self.things_._restore(_part(tensors, "things."))
             self.things_.fingerprint_ = self.fingerprint_
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """A scan to learn from: k things and s sentences of l words."""
+
+    inputs: Tensor  # (k, c)
+    numbers: Tensor  # (s, l) of words
+    targets: Tensor  # (s,)
+    labels: Tensor  # (k,)
+
+    @classmethod
+    def of(cls, asked: Asked, inputs: Tensor, numbers: Tensor) -> "_Scene":
+        assert asked.targets is not None
+        assert asked.labels is not None
+        return cls(inputs, numbers, torch.from_numpy(asked.targets), torch.from_numpy(asked.labels))
 
 
 def found_by(head: PointGroup, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Instances:

@@ -2,7 +2,9 @@
 
 Source: M3DRef-CLIP's match module as Lexicon3D has it [Lexicon3D, evals/M3DRef-CLIP]: width 128, twice attention among
 things with a bias by distance and from things to words, 4 heads, post-norm, no feed-forward layers. Its frozen CLIP
-is replaced by learned words, which attend to each other once, and BatchNorm by LayerNorm.
+is replaced by learned words, which attend to each other once, and BatchNorm by LayerNorm. Beside it, things and
+sentences tell a class, as for ReferIt3DNet's two extra losses and ScanRefer's language-to-class classifier; how likely
+both are of one class is part of the score.
 """
 
 from dataclasses import dataclass
@@ -52,7 +54,9 @@ class Attention(nn.Module):
 class MatchModule(nn.Module):
     """Things and words to a number for each thing and sentence."""
 
-    def __init__(self, channels: int, vocabulary: int, *, width: int = 128, depth: int = 2, dropout: float = 0.1):
+    def __init__(
+        self, channels: int, vocabulary: int, classes: int, *, width: int = 128, depth: int = 2, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.thing = nn.Sequential(*_layer(channels, width), nn.Linear(width, width))
         self.word = nn.Embedding(vocabulary, width)
@@ -62,20 +66,32 @@ class MatchModule(nn.Module):
         self.toward = nn.ModuleList(Attention(width, dropout) for _ in range(depth))
         self.score = nn.Sequential(*_layer(width, width), *_layer(width, width), nn.Linear(width, 1))
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return logits (b, s, k), minus infinity where there is no thing."""
+        self.heed, self.said_class, self.thing_class = (nn.Linear(width, n) for n in (1, classes, classes))
+        self.dropout = dropout
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (b, s, k) of the things, minus infinity where there is none, and logarithms of the probability
+        of each class (b, k, classes) of things and (b, s, classes) of what sentences mean."""
         b, s, _ = batch.words.shape
         numbers = batch.words.flatten(0, 1)
-        heard = torch.zeros(numbers.shape).masked_fill(numbers == PAD, -torch.inf)[:, None, None]
+        heard = torch.zeros(numbers.shape, device=numbers.device).masked_fill(numbers == PAD, -torch.inf)[:, None, None]
         words = self.word(numbers) + self.position.weight[: numbers.shape[1]]
         words = self.told(words, words, heard)
-        x, bias = self.thing(batch.things), spatial_bias(batch.places, batch.there)
+        heed = self.heed(words).masked_fill((numbers == PAD)[:, :, None], -torch.inf).softmax(1)
+        meant = self.said_class((heed * words).sum(1)).log_softmax(1).unflatten(0, (b, s))
+        x, bias = (
+            self.thing(F.dropout(batch.things, self.dropout, self.training)),
+            spatial_bias(batch.places, batch.there),
+        )
+        kinds = self.thing_class(x).log_softmax(2)
+        same = torch.einsum("bsc,bkc->bsk", meant.exp(), kinds.exp()).clamp(min=1e-6).log()
         for i, (among, toward) in enumerate(zip(self.among, self.toward, strict=True)):
             x = among(x, x, bias)
             if i == 0:  # until here it is the same for all sentences
                 x, bias = x.repeat_interleave(s, 0), bias.repeat_interleave(s, 0)
             x = toward(x, words, heard)
-        return self.score(x).squeeze(2).unflatten(0, (b, s)).masked_fill(~batch.there[:, None], -torch.inf)
+        fits = self.score(x).squeeze(2).unflatten(0, (b, s)) + same
+        return fits.masked_fill(~batch.there[:, None], -torch.inf), kinds, meant
 
 
 def spatial_bias(places: Tensor, there: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ _GREY = (127.5, 127.5, 127.5)
 class Objects:
     """Things of a scan, k of them.
 
-    >>> scan = PointCloud.of({"coord": np.eye(3).repeat(40, 0), "segment": np.repeat([4, 4, 0], 40),
+    >>> scan = PointCloud.of({"coord": 3 * np.eye(3).repeat(40, 0), "segment": np.repeat([4, 4, 0], 40),
     ...                       "instance": np.repeat([0, 0, 1], 40)})
     >>> things = Objects.given(scan, stuff=(0,))
     >>> len(things), things.labels.tolist(), things.boxes[0].tolist()
-    (1, [4], [0.5, 0.5, 0.0, 1.0, 1.0, 0.0, 0.0])
+    (1, [4], [1.5, 1.5, 0.0, 3.0, 3.0, 0.0, 0.0])
     """
 
     labels: np.ndarray

@@ -51,10 +51,12 @@ def sentences(
 ) -> list[Sentence]:
     """Return sentences that are each clearly true of one thing, and clearly false of all others.
 
-    >>> from msm3d.rooms import CLASSES, make
-    >>> room = make(7, kind="bathroom", points=20_000)
-    >>> for one in sentences(Objects.given(room, stuff=(0, 1, 19, 20)), CLASSES, most=1)[:2]:
-    ...     print(one.text, one.relation, one.distractors)
+    >>> from msm3d import PointCloud
+    >>> coord = np.random.default_rng(0).uniform(0, 0.1, (150, 3)) + np.repeat([[1, 0, 0], [2, 0, 0], [4, 0, 0]], 50, 0)
+    >>> scan = {"coord": coord, "segment": np.repeat([1, 0, 0], 50), "instance": np.repeat([0, 1, 2], 50)}
+    >>> said = sentences(Objects.given(PointCloud.of(scan)), ["chair", "door"])
+    >>> [(one.relation, one.target, one.distractors) for one in said]
+    [('class', 0, 0), ('closest', 1, 1), ('farthest', 2, 1), ('ordinal', 2, 1)]
 
     Args:
         things: of a scan.

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from .sentences import Sentence, sentences
 
 OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
 """The intersections over union by volume that the box of a thing that was found needs, by the metric."""
+LEARNED = 24
+"""Sentences of each relation that are learned from, of a scan; few are tested, so that no relation counts for more."""
 _TIE = 1e-5  # logits that are as close are equal: what sees the text alone cannot tell things apart
 
 
@@ -75,10 +77,10 @@ class Grounding(Task):
         self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, chosen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the chosen points, all things and sentences about them, see `rows`."""
-        truth = self.truth(scan)
-        said = truth.sentences[: len(truth.sentences) // 2]
-        asked = Asked.of(truth.things, features, owner, [one.text for one in said])
-        asked = Asked(asked.pooled, asked.geometry, asked.texts, np.array([one.target for one in said], np.int64))
+        things = self.truth(scan).things
+        said = sentences(things, self.names, self._seed(scan), most=LEARNED)
+        asked = Asked.of(things, features, owner, [one.text for one in said])
+        asked = replace(asked, targets=np.array([one.target for one in said], np.int64), labels=things.labels)
         return rows(asked, features[owner[chosen]], self.targets(scan)[chosen])
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]], of: Any = None) -> Any:
@@ -92,9 +94,11 @@ class Grounding(Task):
         """Return the things of a scan and sentences about them; always the same ones."""
         if self._last[0] is not scan:
             things = Objects.given(scan, self.stuff)
-            seed = [self.seed, int(scene_hash(scan)[:16], 16)]
-            self._last = scan, Truth(things, sentences(things, self.names, seed, held=True))
+            self._last = scan, Truth(things, sentences(things, self.names, self._seed(scan), held=True))
         return self._last[1]
+
+    def _seed(self, scan: PointCloud) -> list[int]:
+        return [self.seed, int(scene_hash(scan)[:16], 16)]
 
     def inputs(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Any:
         """Return the scan as a head is asked about it."""
