@@ -203,9 +203,11 @@ class Match(Head):
         self.require_matching(of)
         return found_by(self.things_, features, owner, scan)
 
-    def predict(self, X: Described, *, of: Of = None) -> Answers:
-        """Return how well the things of a scan fit each sentence, those that are given and, unless `things` is 0, those
-        that are found; `of` is the model that made the descriptors, or their `Fingerprint`."""
+    def predict(self, X: Any, *, of: Of = None) -> Any:
+        """Return `Answers` to what is asked about a `Described` scan: of the things that are given and, unless `things`
+        is 0, of those that are found; `of` is the model that made the descriptors, or their `Fingerprint`."""
+        if not isinstance(X, Described):
+            raise InputError(f"this head answers for whole scans, not for {type(X).__name__}; give a `Described`.")
         given = self.scores(X.asked, of=of)
         if self.things_ is None:
             return Answers(given)
@@ -221,7 +223,7 @@ class Match(Head):
             yield name, "", self.predict(X)
 
     def _values(self, X: Tensor) -> Tensor:
-        raise InputError("this head answers for whole scans; give a `Described` to predict.")
+        raise NotImplementedError  # rows are not predicted one by one, see `predict`
 
     def _state(self) -> dict[str, Tensor]:
         text = torch.from_numpy(np.frombuffer("\n".join(self.vocabulary_).encode(), np.uint8).copy())

@@ -68,7 +68,7 @@ class Objects:
     def of(cls, scan: PointCloud, groups: list[np.ndarray], labels: np.ndarray) -> "Objects":
         """Return the things whose rows of a scan and classes are given."""
         coord = scan.coord
-        color = np.broadcast_to(np.float32(_GREY), coord.shape) if scan.color is None else scan.color
+        color = np.broadcast_to(np.array(_GREY, np.float32), coord.shape) if scan.color is None else scan.color
         turned = [oriented_box(coord[rows]) for rows in groups]
         low, high = coord.min(0), coord.max(0)
         few = [rows[np.linspace(0, len(rows) - 1, min(len(rows), _SEEN)).astype(int)] for rows in groups]
