@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from msm3d import cli, read
 from msm3d.errors import InputError, WeightsError
-from msm3d.evaluate import ClassList, Dataset, LinearProbe, Scene, probe
+from msm3d.evaluate import ClassList, Dataset, LinearProbe, Scene, fit, probe, random_network
 from msm3d.evaluate import protocols as protocols_of
 from msm3d.rooms import CLASSES as NAMES
 from msm3d.rooms import make
 from msm3d.scan.cloud import PointCloud
 from msm3d.tasks import heads, task
-from msm3d.tasks.grounding import Match, Objects, predicates, sentences
+from msm3d.tasks.grounding import Match, Objects, find, predicates, sentences
 from msm3d.tasks.grounding.asked import Answers, Asked, rows
 from msm3d.tasks.grounding.asked import read as read_rows
 from msm3d.tasks.grounding.network import MatchModule
@@ -469,3 +470,52 @@ def test_what_cannot_be_learned_from_is_one_sentence(quick, model):
     assert head.unknown("the purple chair") == ["purple"]
     with pytest.raises(InputError, match="this head answers for whole scans, not for ndarray; give a `Described`"):
         head.predict(np.zeros((1, 3), np.float32))
+
+
+# --- find ---
+
+
+@pytest.fixture
+def kept(model, tmp_path, monkeypatch):
+    """A model on the disk, a head for it, and a scan."""
+    few = {**QUICK, "steps": 20, "things": 60}
+    monkeypatch.setitem(protocols_of.PROTOCOLS, "match", protocols_of.Protocol("match", 1, few, head="match"))
+    model.save_pretrained(tmp_path / "model")
+    head = fit(split("train", range(4)), model, "grounding", sample=400)
+    scan = made(50)
+    np.savez(tmp_path / "scan.npz", coord=scan.coord, color=scan.color, normal=scan.normal)
+    return model, head, head.save(tmp_path / "head"), scan, tmp_path
+
+
+def found_in(kept, text, *more):
+    _, _, folder, _, where = kept
+    model = ["--model", str(where / "model"), "--device", "cpu"]
+    return cli.main(["find", str(where / "scan.npz"), text, "--head", str(folder), *model, *more])
+
+
+def test_a_sentence_leads_to_a_thing(kept, capsys, config):
+    model, head, _, scan, where = kept
+    text = "the chair closest to the door"
+    found = find(model, head, scan, text)
+    assert len(found) >= 1
+    assert found.scores.sum() == pytest.approx(1)
+    assert (np.diff(found.scores) <= 0).all()
+    mine = scan.coord[found.instance == 0]
+    assert np.allclose(found.boxes[0, :3] - found.boxes[0, 3:6] / 2, mine.min(0))
+    with pytest.raises(InputError, match="but this head was fitted on those of"):
+        find(random_network(config, 3), head, scan, text)
+    with pytest.raises(InputError, match="no word of 'der Stuhl' is known; say it as in"):
+        find(model, head, scan, "der Stuhl")
+    for ending in ("json", "ply", "png"):
+        assert found_in(kept, text, "-o", str(where / f"out.{ending}")) == 0, capsys.readouterr().err
+        lines = capsys.readouterr().out.splitlines()
+        name = CLASSES.names[found.classes[0]]
+        assert lines[0].startswith(f"{name}, score {found.scores[0]:.2f}, centre ")
+        assert lines[-1].startswith(f"{where}/out.{ending}: ")
+        assert (len(lines) == 3) == (len(found) > 1)
+    values = json.loads((where / "out.json").read_text())
+    assert (values["format"], values["version"], values["text"]) == ("msm3d-find", 1, text)
+    assert [one["class"] for one in values["things"]] == [CLASSES.names[label] for label in found.classes]
+    assert values["things"][0]["points"] == len(mine)
+    assert np.abs(read(where / "out.ply", mesh="vertices").coord - scan.coord).max() < 1e-9
+    assert (where / "out.png").read_bytes()[:4] == b"\x89PNG"
