@@ -6,12 +6,14 @@ import json
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -21,6 +23,9 @@ import msm3d
 from msm3d.ops import Backend, Table, library, native
 from msm3d.ops.kernels.native import instructions
 from msm3d.sparse.hierarchy import Hierarchy
+
+OPERATIONS = ("normalize", "conv", "linear", "attend", "blend")
+FOLDER = Path(__file__).resolve().parent
 
 
 def machine() -> str:
@@ -50,7 +55,13 @@ def keep(file: Path | None, figures: list[dict[str, Any]]) -> None:
     words = sys.argv[1:]
     if str(file) in words:
         words = [word for i, word in enumerate(words) if word != "--json" and words[max(i - 1, 0)] != "--json"]
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(w for w in words if w[:7] != "--json=")])
+    command = " ".join(
+        [
+            "python",
+            f"benchmarks/{Path(sys.argv[0]).resolve().relative_to(FOLDER)}",
+            *(w for w in words if w[:7] != "--json="),
+        ]
+    )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     run = {"command": command, "date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "commit": commit or "?"}
     rounded = [{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()} for row in figures]
@@ -110,33 +121,41 @@ def network_gflop(unet: torch.nn.Module, features: Tensor, hierarchy: Hierarchy)
     Products of pairs that exist and of attention's rows and keys within its window; what is left out (norms, GELU,
     softmax) counts as time lost.
     """
-    counting = _Counting(native)
+    counting = Counting(native)
     with torch.no_grad():
         unet(features, hierarchy, counting)
     return counting.operations / 1e9
 
 
-class _Counting:
-    """A backend that counts."""
+class Counting:
+    """A backend that counts; `counting` are the processor seconds that it takes itself."""
 
     def __init__(self, ops: Backend) -> None:
-        self._ops, self.operations = ops, 0
+        self._ops, self.operations, self.counting = ops, 0, 0.0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._ops, name)
+        found = getattr(self._ops, name)
+        return partial(self.done, name) if name in OPERATIONS else found
+
+    def done(self, name: str, *given: Any, **named: Any) -> Any:
+        """Run an operation of the backend."""
+        return getattr(self._ops, name)(*given, **named)
 
     def conv(self, x: Tensor, weight: Tensor, table: Table | Tensor, *rest: Any, **named: Any) -> Tensor:
+        start = process_time()
         self.operations += 2 * int((Table.of(table).rows >= 0).sum()) * weight.shape[1] * weight.shape[2]
-        return self._ops.conv(x, weight, table, *rest, **named)
+        self.counting += process_time() - start
+        return self.done("conv", x, weight, table, *rest, **named)
 
     def linear(self, x: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
         self.operations += 2 * len(x) * weight.numel()
-        return self._ops.linear(x, weight, *rest, **named)
+        return self.done("linear", x, weight, *rest, **named)
 
     def attend(self, qkv: Tensor, offsets: list[int], window: int) -> Tensor:
-        keys = 0
-        for start, stop in pairwise(offsets):
-            row = torch.arange(stop - start)
-            keys += int((row.clamp(max=window) + row.flip(0).clamp(max=window) + 1).sum())
+        start, keys = process_time(), 0
+        for size, count in Counter(stop - start for start, stop in pairwise(offsets)).items():
+            row = torch.arange(size)
+            keys += count * int((row.clamp(max=window) + row.flip(0).clamp(max=window) + 1).sum())
         self.operations += 4 * keys * qkv.shape[2] * qkv.shape[3]
-        return self._ops.attend(qkv, offsets, window)
+        self.counting += process_time() - start
+        return self.done("attend", qkv, offsets, window)

@@ -14,8 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import encoder_tables
+
 ROOT = Path(__file__).parents[1]
-TEXTS = ("README.md", "benchmarks/README.md", "weights/rooms/MODEL_CARD.md", "weights/scannet/MODEL_CARD.md")
+CARDS = ("weights/rooms/MODEL_CARD.md", "weights/scannet/MODEL_CARD.md")
+TEXTS = ("README.md", "benchmarks/README.md", "docs/encoders.md", *CARDS)
 PLACE = re.compile(r"(<!-- table: ([\w -]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 Row = Mapping[str, Any]
 TABLES: dict[str, Callable[[], str]] = {}
@@ -148,8 +151,7 @@ def _() -> str:
 
 @table("scores of the paper")
 def _() -> str:
-    releases = json.loads((ROOT / "msm3d/weights/releases.json").read_text(encoding="utf-8"))
-    told, data = releases["scannet"]["scores"], ("ScanNet", "ScanNet200", "S3DIS")
+    told, data = releases()["scannet"]["scores"], ("ScanNet", "ScanNet200", "S3DIS")
     rows = [
         {"of": probe, **{d: told[f"{d} mIoU, {probe}"] for d in data}}
         for probe in ("linear probe", "nearest neighbour")
@@ -159,6 +161,12 @@ def _() -> str:
         [{"row": r} for r in (*rows, {"of": "the same network, supervised", **supervised})],
         {"": "{row[of]}"} | {d: f"{{row[{d}]}}" for d in data},
     )
+
+
+@cache
+def releases() -> dict[str, Any]:
+    """Return the table of releases."""
+    return json.loads((ROOT / "msm3d/weights/releases.json").read_text(encoding="utf-8"))
 
 
 def released(text: str) -> str:
@@ -314,6 +322,8 @@ def _tiles(network: str) -> str:
     return grid(rows, {**columns, "largest row error": "{largest_row_error:.1e}"})
 
 
+TABLES["encoders"] = lambda: encoder_tables.known(releases(), grid)
+TABLES["encoder costs"] = lambda: encoder_tables.costs(machine("encoders")["runs"], grid)
 TABLES["tiles with attention"] = lambda: _tiles("with attention")
 TABLES["tiles of convolutions"] = lambda: _tiles("convolutions only")
 

@@ -2,19 +2,21 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._util import stages
 from ._util.atomic import apart, made
 from ._util.output_path import require_there
 from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
-from .io import READERS, WRITERS, as_cloud, check, read_folder, results
+from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results
 from .io.reading import FOLDER
+from .io.recordings import layout
+from .scan.cloud import PointCloud
 from .scan.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -25,11 +27,24 @@ _SCENE = "coord.npy"  # a folder with this file is one scan, in Pointcept's layo
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no other scan would get around
 
 
+class Product(NamedTuple):
+    """What is written of each scan."""
+
+    what: str  # in words
+    verb: str  # of the command line that writes it
+    suffixes: Callable[[], Sequence[str]]
+    check: Callable[[Path], Path]  # raises InputError for a path that cannot hold it
+
+
+FEATURES = Product("features", "extract", WRITERS.suffixes, results.check_format)
+LABELS = Product("labels", "segment", lambda: labelled.SUFFIXES, labelled.check_path)
+
+
 @dataclass(frozen=True)
 class Job:
-    """One scan and the file of its descriptors."""
+    """One scan and the file of what becomes of it."""
 
-    scan: Path  # a file, or a folder with coord.npy and the like
+    scan: Path  # a file, or a folder with coord.npy and the like, or of RGB-D frames
     target: Path
 
 
@@ -67,13 +82,22 @@ class Outcome:
         )
 
 
-def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], ending: str = "npz") -> Plan:
+Done = TypeVar("Done", bound=Outcome)
+
+
+def plan(
+    scans: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    ending: str = "npz",
+    product: Product = FEATURES,
+) -> Plan:
     """Return what goes where, checked before any work is done; nothing is made yet.
 
     Args:
         scans: files; or folders, whose scans keep their places below `output`. What is hidden is left out.
         output: a file for one scan; else a folder, which need not exist.
-        ending: of the files in a folder: npz, npy, safetensors or ply.
+        ending: of the files in a folder, such as npz or ply; one of `product`.
+        product: what the files are to hold.
 
     Raises:
         InputError: the output cannot be used, two scans would become one file, or a folder holds no scan.
@@ -84,17 +108,18 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
     into = folder.is_dir() or os.fspath(output).endswith(("/", os.sep))
     alone = len(paths) == 1 and _is_scan(paths[0])
     if alone and not into:
-        job = Job(_checked(paths[0]), results.check_format(folder))
+        job = Job(_checked(paths[0]), product.check(folder))
         apart([job.target], [job.scan])
         return Plan([job], True, 0)
     if folder.suffix and not into:
         what = f"{len(paths)} scans do" if len(paths) > 1 else f"the scans in {paths[0]} do"
-        cure = "give -o a folder" + ("" if WRITERS.find(folder) else f", {folder}/ with a stroke")
+        good = folder.suffix.lower() in product.suffixes()
+        cure = f"give -o a folder{'' if good else f', {folder}/ with a stroke'}"
         raise InputError(f"{what} not fit into the file {folder}; {cure}.")
     if folder.exists() and not into:
         raise InputError(f"{folder} is a file; give -o a folder.")
-    if f".{ending}" not in WRITERS.suffixes():
-        raise InputError(f"{ending} files cannot hold features; choose one of {', '.join(WRITERS.suffixes())}.")
+    if f".{ending}" not in (good := product.suffixes()):
+        raise InputError(f"{ending} files cannot hold {product.what}; choose one of {', '.join(good)}.")
     jobs, others = list[Job](), 0
     for path in paths:
         if _is_scan(path):
@@ -107,7 +132,7 @@ def plan(scans: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
         scans = [scan for scan in found if not _is_result(scan)] or found
         others += rest + len(found) - len(scans)
         jobs += [Job(scan, folder / scan.relative_to(path).parent / f"{_stem(scan)}.{ending}") for scan in scans]
-    _require_different(jobs)
+    _require_different(jobs, product)
     apart([job.target for job in jobs], [job.scan for job in jobs])
     return Plan(jobs, alone, others)
 
@@ -177,11 +202,16 @@ def extract(
     wanted = Asked(**asked)
     options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
     width = model.channels(wanted.levels)
-    for job in jobs:
-        outcome = Outcome(job=job, channels=width, dtype=wanted.dtype)
-        with stages.of(job.scan):
+    outcomes = (Outcome(job=job, channels=width, dtype=wanted.dtype) for job in jobs)
+    yield from each(outcomes, lambda outcome: _done(model, outcome, options, wanted, again))
+
+
+def each(outcomes: Iterable[Done], work: Callable[[Done], Done]) -> Iterator[Done]:
+    """Do the work of each job and say what became of it; a scan that fails stops no other, but a full disk does."""
+    for outcome in outcomes:
+        with stages.of(outcome.job.scan):
             try:
-                outcome = _done(model, outcome, options, wanted, again)
+                outcome = work(outcome)
             except Exception as error:
                 if _stops_all(error):
                     raise
@@ -189,25 +219,39 @@ def extract(
         yield outcome
 
 
+def read(scan: Path, options: ReadOptions, more: Sequence[str] = ()) -> PointCloud:
+    """Return the scan of a job: of a file, a folder with coord.npy and the like and `more`, or RGB-D frames."""
+    return read_folder(scan, options, more=more) if (scan / _SCENE).is_file() else as_cloud(scan, options=options)
+
+
 def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, again: bool) -> Outcome:
     job, start = outcome.job, perf_counter()
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
-    meta["read"] = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
-    meta["scan"] = _state(job.scan)
+    meta |= read_of(job.scan, options)
     if not again and meta["scan"] is not None and results.is_done(job.target, meta):
         return replace(outcome, was_there=True)
-    cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=options)
-    with made(job.target.parent), results.writing(job.target, cloud, outcome.channels, asked.dtype, meta) as feat:
+    cloud = read(job.scan, options)
+    source = None if job.scan.is_dir() else job.scan
+    writing = results.writing(job.target, cloud, outcome.channels, asked.dtype, meta, source)
+    with made(job.target.parent), writing as feat:
         model.extract(cloud, out=feat, **vars(asked))
         stages.stage("writing")
     size = job.target.stat().st_size
     return replace(outcome, points=cloud.total or len(cloud), seconds=perf_counter() - start, bytes=size)
 
 
+def read_of(scan: Path, options: ReadOptions) -> dict[str, Any]:
+    """Return, for metadata, how a scan is read and the state that it is in: a result of another state is not whole."""
+    read = {name: value for name, value in asdict(options).items() if value != getattr(_PLAIN, name)}
+    return {"read": read, "scan": _state(scan)}
+
+
 def _state(scan: Path) -> dict[str, int] | None:
     """Return what changes with a scan, None where it cannot be seen: a copy may well be older than what it replaces."""
     files = [scan] if not scan.is_dir() else [path for name in FOLDER if (path := scan / f"{name}.npy").is_file()]
     try:
+        if not files:  # a recording
+            files = [path for path in scan.rglob("*") if path.is_file()]
         found = [file.stat() for file in files]
     except OSError:
         return None
@@ -215,7 +259,7 @@ def _state(scan: Path) -> dict[str, int] | None:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.is_dir() or (path / _SCENE).is_file()
+    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None
 
 
 def _checked(path: Path, may_fail: bool = False) -> Path:
@@ -226,22 +270,19 @@ def _checked(path: Path, may_fail: bool = False) -> Path:
 
 
 def _is_result(path: Path) -> bool:
-    """Return whether a file holds features and says so."""
-    try:
-        return WRITERS.find(path) is not None and "sha256" in (results.metadata(path) or {})
-    except InputError:
-        return False
+    """Return whether a file holds features, or labels that were made of some, and says so."""
+    return bool(WRITERS.find(path) or path.suffix.lower() in labelled.SUFFIXES) and "sha256" in labelled.metadata(path)
 
 
 def _stem(scan: Path) -> str:
     return scan.name if scan.is_dir() else scan.stem
 
 
-def _require_different(jobs: Sequence[Job]) -> None:
+def _require_different(jobs: Sequence[Job], product: Product) -> None:
     firsts: dict[Path, Job] = {}
     for job in jobs:
         if (first := firsts.setdefault(job.target, job)) is not job:
-            cure = either("plan them one by one", "extract them one by one with -o FILE")
+            cure = either("plan them one by one", f"{product.verb} them one by one with -o FILE")
             raise InputError(
                 f"two scans would both become {job.target}, {first.scan} and {job.scan}; rename one of them, or {cure}."
             )

@@ -32,6 +32,7 @@ from .sparse.hierarchy import Hierarchy
 from .sparse.interpolate import descriptors
 from .sparse.voxels import Voxels, voxelize
 
+TOGETHER = 1 << 14  # voxels
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the weights are multiplied in; sums, norms and results are fp32 either way."""
 
@@ -191,8 +192,12 @@ class Model(nn.Module):
         return np.load(file, mmap_mode="r")
 
     def _most(self, limit: int) -> int:
-        """Return how many voxels of several scans are computed together: none on a CPU, which one scan keeps busy."""
-        return limit // self.config.cost.bytes_per_voxel if self.device.type == "cuda" else 0
+        """Return how many voxels of several scans are computed together: on a CPU few, which one large scan keeps busy.
+
+        Small ones would each read all the weights. Only native rows do not depend on what is computed beside them.
+        """
+        most = limit // self.config.cost.bytes_per_voxel
+        return most if self.device.type == "cuda" else min(most, TOGETHER) if self.ops.NAME == "native" else 0
 
     @as_usual
     def forward(
@@ -271,7 +276,6 @@ class Model(nn.Module):
         weights.require_fit(config, tensors, directory)  # a stranger's config.json may ask for any size
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
-        model.backbone.to_empty(device="cpu")
         weights.load_state(model.backbone, tensors, directory)
         for parameter in model.backbone.parameters():
             if parameter.dim() > 1:
@@ -308,7 +312,7 @@ def load(
 
     Args:
         name_or_dir: a release (`msm3d.list_models()`), a directory of `save_pretrained` or `msm3d convert`, or a
-            Hugging Face repository `owner/name`. None is the bundled model.
+            Hugging Face repository `owner/name`. None is the bundled `rooms-labelled`.
         device: such as "cpu" or "cuda:1"; a GPU if there is one, by default.
         backend: one of `msm3d.ops.BACKENDS`; the best for the device by default. A named one never falls back.
         precision: "fp32" or "bf16", in which the weights are multiplied.

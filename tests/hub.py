@@ -12,9 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.loopback import Loopback, Quiet
 
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/(?P<verb>revision|preupload|commit)/(?P<revision>[^/]+))?")
@@ -43,7 +43,7 @@ class Repo:
 Fault = Callable[["Handler", bytes], None]
 
 
-class Hub:
+class Hub(Loopback):
     """The server; its address is `url`, and every answer closes the connection."""
 
     def __init__(self) -> None:
@@ -52,24 +52,11 @@ class Hub:
         self.log: list[str] = []
         self.authorizations: list[str | None] = []
         self.blobs: dict[str, bytes] = {}
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": self}))
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> "Hub":
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler, "hub")
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet):
     hub: Hub
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -317,7 +317,7 @@ def test_an_output_that_is_an_input_is_refused_by_whatever_name(tmp_path, monkey
 
 
 def test_a_mapped_array_on_a_whole_disk_can_be_filled(tmp_path):
-    from msm3d.io.layouts import mapped
+    from msm3d._util.mapped import mapped
 
     with atomic.scratch(tmp_path) as folder:
         array = mapped(folder / "a.bin", np.float16, (1000, 7), b"head", b"tail")

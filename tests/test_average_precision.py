@@ -57,7 +57,7 @@ def scene(sizes, overlaps, scores=None, classes=None, void=0):
         masks.append(mask)
     k = len(masks)
     said = {"classes": np.ones(k, int) if classes is None else np.array(classes), "scores": scores or [0.5] * k}
-    return {"segment": segment, "instance": instance, "masks": np.array(masks).reshape(k, -1), **said}
+    return {"segment": segment, "instance": instance, "masks": np.array(masks, bool).reshape(k, len(segment)), **said}
 
 
 def ap50(*scenes):
@@ -111,8 +111,8 @@ def test_a_further_mask_may_still_be_anothers():
     two["masks"] = np.concatenate([two["masks"], [two["instance"] >= 0]])
     two |= {"classes": [1, 1], "scores": [0.9, 0.8]}
     found = average_precision([two], classes=3)
-    # right at .9 and .8, wrong at .8: precision 1 at recall 1/2, then 2/3 at recall 1
-    assert found["ap25/1"] == pytest.approx(2 / 3 * 0.25 + 1 * 0.5)
+    # right at .9 and .8, wrong at .8: precision 2/3 at recall 1, then 1 at recall 1/2, and 1 at recall 0
+    assert found["ap25/1"] == pytest.approx(2 / 3 * 0.25 + 1 * 0.5 + 1 * 0.25)
 
 
 def test_what_lies_mostly_in_the_void_is_excused():

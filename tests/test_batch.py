@@ -76,7 +76,7 @@ def test_what_is_done_is_left_and_what_changed_is_done_again(scans, call, capsys
     assert "is there" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "ply"])
+@pytest.mark.parametrize("ending", ["npz", "npy", "safetensors", "ply", "las", "laz", "parquet"])
 def test_every_format_is_known_again_and_another_width_or_type_is_not(scans, model, ending, monkeypatch):
     model = msm3d.load(model.save_pretrained("weights"), device="cpu")  # what is of no file is never known again
     jobs = batch.plan(["scans/a.npz"], "out/", ending).jobs

@@ -18,7 +18,7 @@ NAMES = ("rooms", "rooms-labelled")
 
 def test_load_without_a_name_gives_them():
     model = msm3d.load(device="cpu")
-    assert repr(model).startswith("Model(rooms: 400 channels in 4 levels, 0.05 m voxels, cpu, backend ")
+    assert repr(model).startswith("Model(rooms-labelled: 400 channels in 4 levels, 0.05 m voxels, cpu, backend ")
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import msm3d
+from msm3d._util.mapped import mapped
 from msm3d.describe import sinks
 from msm3d.describe.regions import Regions, Rows, read
 from msm3d.describe.request import Reading
-from msm3d.describe.sinks import Fetched, Filled, Kept
+from msm3d.describe.sinks import Fetched, Filled, Kept, Written
 from msm3d.sparse.tiles import tiles
 from tests.conftest import make_scene
 
@@ -23,8 +24,9 @@ def limit(request, model, monkeypatch):
 
 
 @pytest.mark.parametrize("per_point", [True, False])
-def test_blocks_and_sinks_change_no_bit(model, limit, per_point, monkeypatch):
+def test_blocks_and_sinks_change_no_bit(model, limit, per_point, monkeypatch, tmp_path):
     monkeypatch.setattr(sinks, "BLOCK", 170)
+    monkeypatch.setattr(sinks, "PIECE", 170 * 52 * 4)
     voxels = model._voxels(msm3d.PointCloud.of(make_scene(0, 700)))
     regions = Regions(voxels, model.config, CPU, limit, per_point)
     assert regions.uncut or len(regions.sizes) > 3
@@ -34,6 +36,8 @@ def test_blocks_and_sinks_change_no_bit(model, limit, per_point, monkeypatch):
     apart = torch.full((shape[0], 2 * shape[1]), torch.nan)[:, ::2]
     ways = [Filled(torch.full(shape, torch.nan)), Filled(apart), Fetched(torch.full(shape, torch.nan))]
     ways += [Kept()] if regions.uncut else []
+    file = mapped(tmp_path / "rows", np.float32, shape, b"head", b"tail")
+    ways += [Written(file, tmp_path / "rows", len(file))]
     blocks = Filled(torch.full(shape, torch.nan))
     blocks.most = 170
     for region in regions:
@@ -44,6 +48,7 @@ def test_blocks_and_sinks_change_no_bit(model, limit, per_point, monkeypatch):
     exact = blocks.result()
     assert torch.isfinite(exact).all()
     assert all(torch.equal(sink.result(), exact) for sink in ways)
+    assert (tmp_path / "rows").read_bytes() == b"head" + exact.numpy().tobytes() + b"tail"
     rows = model.extract(make_scene(0, 700), levels=(2, 0), max_memory=limit)
     assert np.array_equal(exact if per_point else exact[voxels.owner], rows)
 
@@ -129,3 +134,21 @@ def test_a_file_of_rows_holds_what_is_returned_without_one_whatever_the_axes_and
     scene = make_scene(0, 300)
     rows = model.extract(scene, up=up, units=units)
     assert np.array_equal(model.extract(scene, up=up, units=units, out=tmp_path / "rows.npy"), rows)
+
+
+def test_only_the_whole_of_our_own_map_is_written_as_a_file(tmp_path):
+    ours = mapped(tmp_path / "ours", np.float32, (6, 4))
+    assert ours.file() == tmp_path / "ours"
+    strangers = np.memmap(tmp_path / "other", np.float32, "w+", shape=(6, 4)).view(type(ours))
+    for part in (ours[1:], ours[:, 1:], ours.T, ours + 1, strangers[:2]):
+        assert part.file() is None
+
+
+def test_a_disk_that_fails_while_rows_are_written_says_so(model, scene, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sinks.os, "pwrite", full)
+    with pytest.raises(msm3d.errors.FileError, match="No space left"):
+        model.extract(scene, out=tmp_path / "rows.npy")
+    assert list(tmp_path.iterdir()) == []

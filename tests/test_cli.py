@@ -76,7 +76,7 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["extract", "a.ply"],
             "msm3d extract: the following arguments are required: -o/--output; see msm3d extract --help",
         ),
-        (["explode"], "msm3d: unknown verb 'explode'; choose one of extract, pca, view, "),
+        (["explode"], "msm3d: unknown verb 'explode'; choose one of read, extract, pca, view, "),
         (["extrct", "a.ply"], "msm3d: unknown verb 'extrct'; did you mean 'extract'? See msm3d --help."),
         (
             ["extract", "a.ply", "--modle", "scannet"],
@@ -163,7 +163,10 @@ def test_a_warning_is_one_line(weights, tmp_path, capsys):
             ["probe", "rooms:2", "-o", "b.json", "--points", "20,many"],
             "msm3d probe: argument --points: '20,many' is not a list of numbers such as all,20; see msm3d probe --help",
         ),
-        (["extract", "a.ply", "-o", "b.npz", "--model", "scannet"], "msm3d extract: The weights of 'scannet' have no"),
+        (
+            ["extract", "a.ply", "-o", "b.npz", "--model", "scannet"],
+            "msm3d extract: The weights of 'scannet' are the paper's authors' and have no",
+        ),
         (["info", "scanet"], "msm3d info: "),
         (["convert", "gone.pth"], "msm3d convert: "),
     ],
@@ -264,7 +267,7 @@ def test_check_models_and_info_report(capsys):
     assert "\ndims           928 channels in 5 levels: 64 + 96 + 128 + 256 + 384\n" in shown
     assert "\nscores         ScanNet mIoU, linear probe: 68.7; " in shown
     assert "None" not in shown
-    assert "then run `msm3d convert FILE` once" in shown
+    assert "run `msm3d download scannet` once" in shown
 
 
 VERBS = cli._parsers()[1]
@@ -360,6 +363,30 @@ def test_the_upward_axis_is_typed_as_the_warning_says_it(verb, given):
 )
 def test_levels_may_be_counted_from_the_end(given, levels):
     assert cli.parsed(["extract", "a.ply", *given, "-o", "b.npz"]).levels == levels
+
+
+@pytest.mark.parametrize(
+    ("given", "levels"),
+    [
+        (["rooms:2"], False),
+        (["rooms:2", "--levels"], ("all", "each")),
+        (["--levels", "rooms:2"], ("all", "each")),
+        (["rooms:2", "--levels", "all,last"], ("all", "last")),
+        (["--levels=0,2", "rooms:2"], ("all", "0", "2")),
+    ],
+)
+def test_choices_of_levels_to_judge_may_be_left_out(given, levels):
+    options = cli.parsed(["probe", *given, "-o", "r.json", "--model", "rooms", "--model", "./mine"])
+    assert (options.dataset, options.levels, options.model) == ("rooms:2", levels, ["rooms", "./mine"])
+
+
+def test_wrong_choices_and_the_same_model_twice_are_said(tmp_path, capsys):
+    arguments = ["probe", "rooms:2", "-o", str(tmp_path / "r.json")]
+    assert called([*arguments, "--levels", "fine"]) == 2
+    assert "levels has 'fine'; give all, last, each or a level's number, or several." in capsys.readouterr().err
+    assert cli.main([*arguments, "--model", "rooms", "--model", "rooms"]) == 2
+    assert "--model rooms is there twice; leave one out." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_value_is_no_value_of_another_option(capsys):

@@ -33,7 +33,8 @@ def place(tmp_path, monkeypatch):
     torch.manual_seed(0)
     shape = dict(channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), conv_blocks=(1,) * 4, window=64)
     config = msm3d.BackboneConfig(**shape, attention_blocks=(0, 0, 1, 1), heads=(0, 0, 2, 2), voxel_size=0.05)
-    msm3d.Model(config, meta={"name": "rooms"}).save_pretrained(tmp_path / "bundled" / "rooms")
+    for name in ("rooms", "rooms-labelled"):
+        msm3d.Model(config, meta={"name": name}).save_pretrained(tmp_path / "bundled" / name)
     monkeypatch.setattr("msm3d.weights._BUNDLED", tmp_path / "bundled")
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -164,7 +164,7 @@ def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, cloud):
 
 def test_memory_is_of_batches_not_of_the_cache(tmp_path, monkeypatch):
     """15 scenes of 2,000 rows and 300 columns are 18 MB on disk, 36 MB as float32; learning takes a fraction."""
-    monkeypatch.setattr("msm3d.tasks.heads.linear.HELD", 30_000_000)
+    monkeypatch.setattr("msm3d.tasks.heads.softmax.HELD", 30_000_000)
 
     class Wide(Counted):
         def __init__(self):

@@ -1,12 +1,15 @@
 """The whole of a probe on small made scenes: what is chosen, what is guarded, what is reported."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from msm3d import PointCloud
+from msm3d import Model, PointCloud
+from msm3d.backbones.ptv3 import EncoderConfig
 from msm3d.errors import InputError
 from msm3d.evaluate import (
     PROTOCOLS,
@@ -117,6 +120,52 @@ def test_every_labelled_point_is_tested_with_its_own_voxels_features(quick, mode
     # the rows are learned in another order, so that the layers are not the same to the bit
     assert report.results[0]["allacc"] == pytest.approx(theirs.allacc, abs=0.03)
     assert report.results[0]["points"] == list(theirs.points)
+
+
+def small_encoder():
+    torch.manual_seed(0)
+    shape = EncoderConfig(channels=(8, 12, 16), blocks=(1, 1, 1), heads=(1, 1, 2), patch=32, voxel_size=0.06)
+    return Model(shape, backend="reference", meta={"name": "encoder"}).eval().requires_grad_(False)
+
+
+def test_several_encoders_and_choices_of_levels_in_one_report(quick, model):
+    """As in the paper's pilot study: what a network computes last, or all of its levels side by side."""
+    train, test = split("train", range(4)), split("test", range(10, 12))
+    report = probe(train, test, [model, small_encoder()], levels="all,last", sample=200, baselines=["raw"])
+    assert [*report.data["models"]] == ["untrained", "encoder", "raw input"]
+    assert {(r["model"], r["levels"]) for r in report.results} == {
+        *((name, levels) for name in ("untrained", "encoder") for levels in ("all", "last")),
+        ("raw input", "all"),
+    }
+    assert len({r["train_points"] for r in report.results}) == 1
+    for name, level in (("untrained", "level 0"), ("encoder", "level 2")):  # where a decoder ends, and an encoder
+        alone = probe(train, test, {"untrained": model, "encoder": small_encoder()}, levels=level[-1], sample=200)
+        assert report.data["models"][name]["last"] == level
+        for head in ("linear", "knn k=20"):
+            assert report.miou(name, head, "last") == alone.miou(name, head, level)
+    text = report.to_markdown()
+    assert "## Encoders and their levels, mIoU" in text
+    assert re.search(r"\| encoder \| last \(level 2\) \| +[\d.]+ \| +[\d.]+ \| +[\d.]+ \|\n", text)
+    assert "all but this" not in text
+
+
+@pytest.mark.parametrize(
+    ("levels", "sentence"),
+    [
+        ("fine", "levels has 'fine'; give all, last, each or a level's number, or several."),
+        ([-1], "levels has '-1'; give all, last, each or a level's number, or several."),
+        ([0, 3], "levels has 3, but untrained has levels 0 to 2; give one that all have."),
+    ],
+)
+def test_levels_that_there_are_not_are_said_before_any_work(model, levels, sentence):
+    with pytest.raises(InputError) as caught:
+        probe(split("train", []), split("test", [1]), model, levels=levels, baselines=[])
+    assert str(caught.value) == sentence
+
+
+def test_two_models_of_one_name_need_names(model):
+    with pytest.raises(InputError, match="the models are called untrained, untrained; give a mapping with a name"):
+        probe(split("train", [0]), split("test", [1]), [model, model])
 
 
 def test_every_number_of_neighbours_votes_from_one_bank():
@@ -259,7 +308,7 @@ def test_what_a_probe_refuses(quick, model, tmp_path):
     cases = [
         (dict(protocol="lineal"),
          "unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform, pointgroup, "
-         "pointgroup-linear, match, match-geometry, match-text."),
+         "pointgroup-linear, logistic, mlp, match, match-geometry, match-text."),
         (dict(scenes=0), "scenes is 0; give a share of the scenes above 0 and at most 1, such as 0.05."),
         (dict(points=3000),
          "points is 3000 and sample 2000; give 1 to sample points per scene, or more sample."),

@@ -17,7 +17,7 @@ ROOT = Path(msm3d.__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NEEDS = {"12_pytorch_geometric": "torch_geometric", "13_open3d": "open3d"}
 SCANS = {"02_batch": 2, "04_pca_picture": 2, "06_linear_probe": 2, "10_head": 2, "11_pointcept": 2}
-SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0}
+SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0, "16_encoders": 2}
 SAYS = {
     "01_extract": r"3,000 points x 48 channels in .* s\n  level 0:  *8 channels .*written: .*: coord \(n, 3\)",
     "02_batch": r"3,000 points x 48 channels\n.*the first scan on its own has the same bits: True\n.*\+1\.00 to",
@@ -33,6 +33,8 @@ SAYS = {
     "12_pytorch_geometric": r"a scan: Data\(.*mIoU \d+\.\d % on the [\d,]+ voxels of another scan\n",
     "13_open3d": r"features \(3000, 48\)\n.*written: .*o3d\.pipelines\.registration\.Feature: 48 x \d+\n",
     "14_folder": r"\d+ scans, 0 failed\n",
+    "15_teach": r"\w+ head of \w+.*; .*\nclass  +points  +share  +confidence\n.*written: demo/segmented\.ply\n",
+    "16_encoders": r"rooms: .*\n  all levels, 48 channels: mIoU .*\n  the last, 8 channels: .*rooms-labelled: .*sonata",
 }
 """What is in the output of each example, whatever its scans."""
 WRITES = {
@@ -43,6 +45,7 @@ WRITES = {
     "08_clusters": ["clusters.png", "clusters.ply"],
     "09_instances": ["instances.ply"],
     "13_open3d": ["open3d.ply"],
+    "15_teach": ["head/head.json", "segmented.ply"],
 }
 
 
@@ -53,7 +56,8 @@ def small(tmp_path_factory):
     torch.manual_seed(0)
     shape = dict(channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), conv_blocks=(1,) * 4, window=64)
     config = msm3d.BackboneConfig(**shape, attention_blocks=(0, 0, 1, 1), heads=(0, 0, 2, 2), voxel_size=0.05)
-    msm3d.Model(config, meta={"name": "rooms"}).save_pretrained(folder / "rooms")
+    for name in ("rooms", "rooms-labelled"):
+        msm3d.Model(config, meta={"name": name}).save_pretrained(folder / name)
     rooms.write(folder / "scans", 2, first_seed=900_001, layout="ply", split="train", points=3000, workers=1)
     return folder
 
@@ -86,7 +90,8 @@ def test_examples_run_on_what_they_make_and_on_files(example, run, small, tmp_pa
         pytest.importorskip(NEEDS[example.stem])
     assert len(example.read_text().splitlines()) < 60
     scans = sorted((small / "scans").rglob("*.ply"))
-    given = [small / "scans"] if example.stem == "14_folder" else scans[: SCANS.get(example.stem, 1)]
+    own = {"14_folder": [small / "scans"], "15_teach": [scans[0], *scans]}  # the labels are inside
+    given = own.get(example.stem, scans[: SCANS.get(example.stem, 1)])
     for arguments in ([], given):
         said = run(example, *arguments)
         assert re.search(SAYS[example.stem], said, re.DOTALL), said

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from msm3d.errors import InputError, WeightsError
 from msm3d.evaluate import KNNProbe, LinearProbe, NotFittedError, random_network
 from msm3d.tasks import Fingerprint, heads
-from msm3d.tasks.heads import HEADS
+from msm3d.tasks.heads import HEADS, LogisticHead, MLPHead
 from msm3d.tasks.heads.base import Head
 from tests.hub import Hub
 from tests.test_hub import client, hub  # noqa: F401
@@ -20,6 +20,10 @@ BLOCKS = [slice(0, 3), slice(4, 9)]
 CASES = {
     "linear": LinearProbe(steps=20, batch=64),
     "linear, bare, of some columns": LinearProbe(steps=15, batch=64, standardize=False, blocks=BLOCKS),
+    "logistic": LogisticHead(iterations=5),
+    "logistic, normalised, of some columns": LogisticHead(iterations=5, blocks=BLOCKS, normalize=True),
+    "mlp": MLPHead(steps=15, batch=64, hidden=8),
+    "mlp, normalised, of some columns": MLPHead(steps=15, batch=64, hidden=8, blocks=BLOCKS, normalize=True),
     "nearest": KNNProbe(k=3, bank=100),
     "nearest, of some columns": KNNProbe(k=3, bank=100, temperature=None, blocks=BLOCKS),
 }

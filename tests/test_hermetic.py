@@ -94,7 +94,7 @@ def test_every_place_of_the_users_is_the_tests_own(own_home):
     assert Path.home() == own_home
     assert Path(tempfile.gettempdir()) == own_home / "tmp"
     assert weights.installed("scannet").is_relative_to(own_home)
-    assert weights.info("scannet").status == "needs convert"
+    assert weights.info("scannet").status == "needs download"
     assert not [name for name in os.environ if name.startswith("MSM3D_")]
     shown = subprocess.run(
         [sys.executable, "-c", "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"],
@@ -108,6 +108,6 @@ def test_every_place_of_the_users_is_the_tests_own(own_home):
 @pytest.mark.parametrize("_", range(2))
 def test_one_test_does_not_see_what_another_has_installed(_, tmp_path):
     made = store.write(tmp_path / "made", TINY, {}, {"name": "made"})
-    assert weights.info("scannet").status == "needs convert"
+    assert weights.info("scannet").status == "needs download"
     weights.install(made, "scannet")
     assert weights.info("scannet").status == "installed"

@@ -344,7 +344,8 @@ def release(hub, repo, files, tmp_path, monkeypatch):
     """Pin the repository as the release `pinned`."""
     table = json.loads(weights._RELEASES.read_text())
     sha256 = json.loads(files[CONFIG])["sha256"]
-    table["pinned"] = table["scannet"] | {"repo": REPO, "revision": repo.branches["main"], "sha256": sha256}
+    plain = {name: value for name, value in table["scannet"].items() if name != "drive"}
+    table["pinned"] = plain | {"repo": REPO, "revision": repo.branches["main"], "sha256": sha256}
     (tmp_path / "releases.json").write_text(json.dumps(table))
     monkeypatch.setattr(weights, "_RELEASES", tmp_path / "releases.json")
     return table["pinned"]

@@ -9,7 +9,18 @@ import torch
 
 from msm3d import cli, read
 from msm3d.errors import InputError, WeightsError
-from msm3d.evaluate import ClassList, Dataset, LinearProbe, Protocol, Report, Scene, fit, probe, random_network
+from msm3d.evaluate import (
+    ClassList,
+    Dataset,
+    LeakageError,
+    LinearProbe,
+    Protocol,
+    Report,
+    Scene,
+    fit,
+    probe,
+    random_network,
+)
 from msm3d.evaluate import protocols as protocols_of
 from msm3d.io import ply
 from msm3d.scan.cloud import PointCloud
@@ -154,10 +165,16 @@ def test_scenes_without_instances_are_refused():
     assert str(error.value) == "bare has no instance; give scenes with instance."
 
 
+def test_no_test_scene_is_learned_from(quick):
+    again = Dataset("made", "test", CLASSES, (Scene("other", lambda: made(1)),))
+    with pytest.raises(LeakageError, match="other has the points and labels of train-1"):
+        probe(split("train", [0, 1]), again, Inputs(), task="instances", protocol="pointgroup-linear", baselines=[])
+
+
 def test_a_head_that_tells_classes_alone_is_refused():
     with pytest.raises(InputError) as error:
         probe(split("train", [0]), split("test", [9]), Inputs(), task="instances", protocol="linear", baselines=[])
-    assert str(error.value) == "a head 'linear' tells classes alone; give pointgroup or pointgroup-linear."
+    assert str(error.value) == "a head 'linear' tells classes alone; give pointgroup-linear or pointgroup."
 
 
 def test_other_instances_are_other_examples(tmp_path, quick):
@@ -248,9 +265,8 @@ def test_the_loss_of_offsets_is_the_published_one():
 @pytest.fixture
 def kept(model, tmp_path, monkeypatch):
     """A model on the disk, a head for it, and a scan."""
-    monkeypatch.setitem(
-        protocols_of.PROTOCOLS, "pointgroup", Protocol("pointgroup", 1, {**QUICK, "hidden": 8}, head="pointgroup")
-    )
+    few = Protocol("pointgroup-linear", 1, {**QUICK, "hidden": None}, head="pointgroup")
+    monkeypatch.setitem(protocols_of.PROTOCOLS, "pointgroup-linear", few)
     model.save_pretrained(tmp_path / "model")
     head = fit(split("train", range(2)), model, "instances", sample=400)
     scan = made(5)
@@ -342,8 +358,17 @@ def test_the_command_line_fits_and_probes(kept, capsys, monkeypatch):
     assert cli.main(["fit", "rooms:2", "--task", "instances", "-o", str(where / "things"), *model]) == 0
     assert f"{where / 'things'}: pointgroup, learned from 2 scenes of rooms (train)" in capsys.readouterr().out
     assert heads.load(where / "things").names == ["floor", "chair", "table"]
-    given = ["probe", "rooms:2/1", "--task", "instances", "--protocol", "pointgroup", "-o", str(where / "r.json")]
+    given = [
+        "probe",
+        "rooms:2/1",
+        "--task",
+        "instances",
+        "--protocol",
+        "pointgroup-linear",
+        "-o",
+        str(where / "r.json"),
+    ]
     assert cli.main([*given, *model]) == 0
     report = Report.read(where / "r.json")
     assert {row["task"] for row in report.rows} == {"instances"}
-    assert 0 <= report.score(str(where / "model"), "pointgroup") <= 1
+    assert 0 <= report.score(str(where / "model"), "pointgroup-linear") <= 1

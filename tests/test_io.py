@@ -9,6 +9,9 @@ from pathlib import Path
 import laspy
 import numpy as np
 import plyfile
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pye57
 import pytest
 import torch
 import trimesh
@@ -75,8 +78,15 @@ def examples(tmp_path_factory):
     las.x, las.y, las.z = XYZ.T
     las.write(folder / "a.las")
     las.write(folder / "a.laz")
+    with pye57.E57(str(folder / "a.e57"), mode="w") as out:
+        out.write_scan_raw(
+            {f"cartesian{axis}": values.astype(float) for axis, values in zip("XYZ", XYZ.T, strict=True)}
+        )
+    head = "8\n5\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+    (folder / "a.ptx").write_text(head + "".join(f"{x} {y} {z} 0.5\n" for x, y, z in XYZ))
     np.savez(folder / "a.npz", coord=XYZ, color=RGB)
     np.save(folder / "a.npy", XYZ)
+    pq.write_table(pa.table(dict(zip("xyz", XYZ.T, strict=True))), folder / "a.parquet")
     for kind in ("pth", "pt"):
         torch.save({"coord": XYZ, "color": RGB}, folder / f"a.{kind}")
     for kind in ("txt", "xyz", "pts"):
@@ -90,7 +100,10 @@ def examples(tmp_path_factory):
 
 
 def test_paths_that_are_refused(tmp_path):
-    kinds = ".ply, .pcd, .las, .laz, .npz, .npy, .pth, .pt, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf, .stl, .off"
+    kinds = (
+        ".ply, .pcd, .las, .laz, .e57, .ptx, .npz, .npy, .pth, .pt, .parquet, .txt, .xyz, .pts, .csv, .obj, .glb, .gltf"
+    )
+    kinds += ", .stl, .off"
     with refused(tmp_path / "scan.ply", "does not exist; check the path."):
         read(tmp_path / "scan.ply")
     with refused(tmp_path, f"is a directory; give one file: {kinds}."):
@@ -107,16 +120,6 @@ def test_paths_that_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "a.e57",
-            "is E57; save it as PLY in CloudCompare, or by "
-            "`CloudCompare -SILENT -O a.e57 -C_EXPORT_FMT PLY -SAVE_CLOUDS`.",
-        ),
-        (
-            "a.PTX",
-            "is PTX; save it as PLY in CloudCompare, or by "
-            "`CloudCompare -SILENT -O a.PTX -C_EXPORT_FMT PLY -SAVE_CLOUDS`.",
-        ),
         (
             "a.spz",
             "is a compressed Gaussian splat (SPZ); export it as PLY in the program that trained the splats, "
@@ -163,7 +166,12 @@ def test_as_cloud_takes_paths_and_points(tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "name", "extra"),
-    [("laspy", "scan.las", "las"), ("laspy", "scan.laz", "las")],
+    [
+        ("laspy", "scan.las", "las"),
+        ("laspy", "scan.laz", "las"),
+        ("pye57", "scan.e57", "e57"),
+        ("pyarrow", "a.parquet", "parquet"),
+    ],
 )
 def test_missing_packages_are_named(tmp_path, monkeypatch, package, name, extra):
     monkeypatch.setitem(sys.modules, package, None)

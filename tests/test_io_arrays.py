@@ -11,7 +11,7 @@ import torch
 
 from msm3d.errors import FileError
 from msm3d.io import limits, read
-from msm3d.io.reading import _content
+from msm3d.io.reading import opened
 from msm3d.scan.options import ReadOptions
 from tests.files import HUGE, LABEL, NAMES, NORMAL, RGB, XYZ, columns, refused, same
 
@@ -135,7 +135,7 @@ def test_records_with_packed_colours(tmp_path):
     cloud = np.zeros(2, dtype={"names": ["x", "y", "z", "rgb"], "formats": ["<f4"] * 4, "offsets": [0, 4, 8, 16]})
     cloud["rgb"] = np.array([0x966946, 0xFF0A0B0C], dtype=np.uint32).view(np.float32)  # the second is a NaN
     np.save(tmp_path / "a.npy", cloud)
-    assert _content(tmp_path / "a.npy", ReadOptions())["color"].tolist() == [[150, 105, 70], [10, 11, 12]]
+    assert opened(tmp_path / "a.npy", ReadOptions())["color"].tolist() == [[150, 105, 70], [10, 11, 12]]
 
 
 def test_what_a_header_says_is_quoted_in_part(tmp_path):

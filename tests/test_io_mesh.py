@@ -11,7 +11,7 @@ from PIL import Image
 
 from msm3d.errors import DependencyError, FileError, Msm3dWarning
 from msm3d.io import read, surface
-from msm3d.io.reading import _content
+from msm3d.io.reading import opened
 from msm3d.scan.options import ReadOptions
 from tests.files import refused
 
@@ -20,7 +20,7 @@ FACES = [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]  # a tetrahedron, seen from
 
 
 def content(file, **options):
-    return _content(file, ReadOptions(**options))
+    return opened(file, ReadOptions(**options))
 
 
 def vertices(file, **options):

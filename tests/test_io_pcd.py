@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msm3d.errors import Msm3dWarning
 from msm3d.io import read
 from msm3d.io.pcd import _unpacked
-from msm3d.io.reading import _content
+from msm3d.io.reading import opened
 from msm3d.scan.options import ReadOptions
 from tests.files import HUGE, literal, pcd, refused, same
 
@@ -116,7 +116,7 @@ def packed(file, kind, size, values, encoding="ascii"):
     else:
         body = b"".join(np.array([i, 0, 0], "<f4").tobytes() + value.tobytes() for i, value in enumerate(values))
     file.write_bytes(head.encode() + f"DATA {encoding}\n".encode() + body)
-    return _content(file, ReadOptions())["color"]
+    return opened(file, ReadOptions())["color"]
 
 
 def test_packed_colours_as_text(tmp_path):
@@ -152,7 +152,7 @@ def test_sixteen_bit_colours_in_wide_columns_are_given_as_they_are(tmp_path):
         "VERSION .7\nFIELDS x y z Red Green Blue\nSIZE 8 8 8 8 8 8\nTYPE F F F F F F\nWIDTH 1\nHEIGHT 1\nDATA ascii\n"
         "1 2 3 20046 59367 257\n"
     )
-    assert _content(file, ReadOptions())["color"].tolist() == [[20046, 59367, 257]]
+    assert opened(file, ReadOptions())["color"].tolist() == [[20046, 59367, 257]]
 
 
 def test_the_viewpoint_is_where_the_sensor_stood_if_that_was_known(tmp_path):

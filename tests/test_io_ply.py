@@ -6,7 +6,7 @@ import pytest
 
 from msm3d.errors import Msm3dWarning
 from msm3d.io import read
-from msm3d.io.reading import _content
+from msm3d.io.reading import opened
 from msm3d.scan.options import ReadOptions
 from tests.files import HUGE, NAMES, columns, refused, same
 
@@ -165,14 +165,14 @@ def splats(file, n=4):
 
 def test_gaussian_splats(tmp_path):
     file = splats(tmp_path / "scan.ply")
-    found = _content(file, ReadOptions())
+    found = opened(file, ReadOptions())
     gray = [127.5, 127.5]
     np.testing.assert_allclose(found["color"], [[51, *gray], [255, *gray], [0, *gray], [255, *gray]], rtol=1e-6)
     assert (found["normal"] == 0).all()  # as the file says: PointCloud knows that this is none
-    found = _content(file, ReadOptions(min_opacity=0.4))
+    found = opened(file, ReadOptions(min_opacity=0.4))
     assert found["coord"][:, 0].tolist() == [1, 2, 3]
     assert (found["rows"].tolist(), found["total"]) == ([1, 2, 3], 4)
-    assert "rows" not in _content(file, ReadOptions(min_opacity=0.05))
+    assert "rows" not in opened(file, ReadOptions(min_opacity=0.05))
     with refused(file, "has no splat as opaque as 1; pass a smaller min_opacity=."):
         read(file, min_opacity=1)
 

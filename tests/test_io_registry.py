@@ -169,7 +169,9 @@ def test_a_writer_of_an_installed_package_is_known_everywhere(installed, tmp_pat
     np.savez(scan, **make_scene(0, 100))
     with pytest.raises(SystemExit):
         cli.main(["extract", "--help"])
-    assert ".npz, .npy, .safetensors, .ply or .tsv file" in " ".join(capsys.readouterr().out.split())
+    assert ".npz, .npy, .safetensors, .ply, .las, .laz, .parquet or .tsv file" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert cli.main(["extract", str(scan), "-o", str(tmp_path / "a.tsv"), "--model", weights]) == 0
     arguments = ["extract", str(scan), "-o", f"{tmp_path}/out/", "--format", "tsv", "--model", weights]
     assert [cli.main(arguments), cli.main(arguments)] == [0, 0]  # made again: it says nothing of itself

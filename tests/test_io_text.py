@@ -7,7 +7,7 @@ import pytest
 
 from msm3d.errors import FileError, Msm3dWarning
 from msm3d.io import read
-from msm3d.io.reading import _content
+from msm3d.io.reading import opened
 from msm3d.scan.options import ReadOptions
 from tests.files import HUGE, refused
 
@@ -184,7 +184,7 @@ def test_numbers_that_are_too_large_for_their_type(tmp_path):
     head = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
     head += "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
     file.write_text(head + "0 0 0 1 2 1e300\n1 1 1e300 1 2 3\n")
-    fields = _content(file, ReadOptions())
+    fields = opened(file, ReadOptions())
     assert np.isinf(fields["coord"][1, 2])
     assert fields["color"][0, 2] == 1e300
 

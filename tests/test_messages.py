@@ -31,12 +31,14 @@ RIDDLES = {
 
 
 CAUSES = {
+    "a scan has the fields {}, which are not positions",
     "it has {} features",
     "its class has another architecture",
     "its classes are {}, not ascending labels",
     "the bank is empty, or holds labels that are not classes of the head",
     "there is a {} of {} already",
     "there is no function {}, which every {} has",
+    "what it says about itself, {}, cannot be used",
     "{} features are not the {} of its network",
     "SUFFIXES is {}; give lower-case endings with their point: ('.abc',)",
     "TITLE is {}; give the name of the format, such as 'ABC'",

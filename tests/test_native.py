@@ -242,7 +242,7 @@ def test_dropout_keeps_the_mean_and_has_the_gradient_of_what_it_computed(isa, rn
 @examples
 @given(
     seed=st.integers(0, 2**32 - 1),
-    m=st.integers(1, 60),
+    m=st.integers(1, 60),  # rows of which there are more than points, or fewer
     n=st.integers(0, 200),
     owned=st.booleans(),
     channels=st.lists(st.sampled_from([1, 5, 16, 40]), min_size=1, max_size=3),

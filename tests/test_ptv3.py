@@ -16,6 +16,7 @@ from msm3d.backbones.ptv3.patches import CURVES, Patches, bits, curve_keys
 from msm3d.backbones.ptv3.released import PUBLISHED, RELEASED, inferred, table
 from msm3d.errors import InputError, WeightsError
 from msm3d.ops import curves, reference
+from msm3d.ops.kernels.native import instructions
 from msm3d.sparse.hierarchy import Hierarchy
 from msm3d.sparse.voxels import voxelize
 from msm3d.weights.convert import convert
@@ -74,6 +75,19 @@ def test_every_level_and_the_descriptors_equal_the_published_network(ops, name, 
         pytest.skip("the batch is too large for the repository.")
     golden, network = read(name), golden_network(name.removesuffix("_batch2"))
     assert_published(golden, network, ops, network.config.inputs, network.config.sampling, 1e-5)
+
+
+@pytest.mark.parametrize("isa", instructions.ISAS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_instruction_set_gives_the_published_numbers(name, isa, monkeypatch):
+    if reason := msm3d.ops.native.why_not(torch.device("cpu")):
+        pytest.skip(reason)
+    if isa not in instructions.available():
+        pytest.skip(f"this processor cannot run {isa}")
+    monkeypatch.setenv("MSM3D_ISA", isa)
+    golden, network = load_file(DATA / f"{name}.safetensors"), golden_network(name)
+    sampling = network.config.sampling
+    assert_published(golden, network, msm3d.ops.native, network.config.inputs, sampling, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["ptv3_tiny", "ptv3_tiny_rope", "ptv3_tiny_batch2"])
@@ -186,6 +200,24 @@ def model_of(shape=ROPE, **fields):
     return msm3d.Model(replace(shape, **fields), backend="reference").eval().requires_grad_(False)
 
 
+def seam_errors(tiles):
+    """Return the relative error of each level where a scan is cut into tiles, and of its rows far from any seam."""
+    model, parts = model_of(TINY, patch=1024), [make_scene(seed, 400) for seed in range(4)]
+    for i, part in enumerate(parts):
+        part["coord"][:, 0] += 2 * i
+    scene = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    whole = model.extract(scene)
+    cut = model.extract(scene, max_memory=tiles * TINY.cost.bytes_per_voxel)
+    return [relative_error(*(torch.from_numpy(rows[:, i.slice]) for rows in (cut, whole))) for i in model.feature_info]
+
+
+def test_tiles_change_rows_by_what_their_patches_change():
+    """Patches are cut elsewhere in each tile: a few percent at every level, and nothing where one tile holds all."""
+    assert seam_errors(10**6) == [0] * 5
+    errors = seam_errors(1800)
+    assert all(0 < error < 0.1 for error in errors), errors
+
+
 def test_extraction_says_its_levels_and_reads_single_ones():
     model, scene = model_of(), make_scene(0, 300)
     rows = model.extract(scene)
@@ -260,6 +292,35 @@ def test_of_a_training_checkpoint_the_student_is_taken(tmp_path):
     assert (done.config, done.ignored) == (TINY, sorted(more))
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "module.backbone.", "student.backbone.", "module.teacher.backbone."])
+def test_one_encoder_is_found_under_any_prefix(prefix, tmp_path):
+    path = saved(tmp_path / "pretrain.pth", config=None, prefix=prefix)
+    done = convert(path, tmp_path / "out", config={"heads": TINY.heads, "patch": 64, "voxel_size": 0.04})
+    assert (done.config, done.ignored) == (TINY, [])
+
+
+def test_of_two_equal_networks_none_is_guessed(tmp_path):
+    more = golden_state("ptv3_tiny", "module.ema.")
+    path = saved(tmp_path / "pretrain.pth", config=None, prefix="module.teacher.", **more)
+    with pytest.raises(WeightsError, match=r"these were found: 'module\.ema\.', 'module\.teacher\.'; give the"):
+        convert(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tensors_that_are_missing_are_named(tmp_path):
+    state = golden_state("ptv3_tiny")
+    del state["enc.enc3.down.norm.0.bias"]
+    state["enc.enc1.block0.mlp.0.fc2.weight"] = state["enc.enc1.block0.mlp.0.fc2.weight"].T
+    torch.save({"config": SONATA, "state_dict": state}, tmp_path / "less.pth")
+    with pytest.raises(WeightsError) as caught:
+        convert(tmp_path / "less.pth", tmp_path / "out")
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'less.pth'} is not the network that was expected: missing: enc.enc3.down.norm.0.bias; "
+        "wrong shape: enc.enc1.block0.mlp.0.fc2.weight is (96, 24) instead of (24, 96); give "
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "more", "sentence"),
     [
@@ -309,3 +370,12 @@ def test_a_file_of_a_shape_that_several_releases_have_is_not_installed_by_name(t
     with pytest.raises(InputError, match="needs a directory to be converted to; name one with -o DIR"):
         convert(saved(tmp_path / "sonata.pth"))
     assert convert(saved(tmp_path / "sonata.pth"), tmp_path / "out").name is None
+
+
+@pytest.mark.parametrize("config", [TINY, ROPE], ids=["plain", "rope"])
+def test_a_list_is_its_scenes_one_by_one(config):
+    torch.manual_seed(0)
+    model = msm3d.Model(config).eval()
+    scenes = [make_scene(seed, 150 + 31 * seed) for seed in range(5)]
+    for together, scene in zip(model.extract(scenes), scenes, strict=True):
+        assert np.array_equal(together, model.extract(scene))

@@ -54,6 +54,9 @@ def test_shell_commands_run(place, capsys):
     assert len(commands) >= 5
     Path("scans/below").mkdir(parents=True)
     Path("scans/below/scan.ply").write_bytes(Path("scan.ply").read_bytes())
+    clicks = {name: range(200 * i, 200 * (i + 1), 10) for i, name in enumerate(("floor", "wall", "ball"))}
+    labels = {name: list(rows) for name, rows in clicks.items()}
+    msm3d.tasks.Labels.for_scan(msm3d.read("scan.ply"), labels, "scan.ply").write("labels.json")
     for program, *arguments in commands:
         assert program == "msm3d"
         assert cli.main(arguments) == 0, arguments
@@ -61,6 +64,7 @@ def test_shell_commands_run(place, capsys):
         assert file["feat"].shape == (600, 400)
     assert Path("features/below/scan.npz").is_file()
     assert np.load("coarse.npy").shape == (600, 288)
+    assert msm3d.read("labels/below/scan.ply").segment.max() <= 2
 
 
 def test_every_file_that_the_readme_links_to_exists():

@@ -15,7 +15,7 @@ from msm3d.errors import FileError, InputError
 from msm3d.io import read, results
 from msm3d.scan.cloud import PointCloud
 
-NAMES = ["a.npz", "a.npy", "a.safetensors", "a.ply"]
+NAMES = ["a.npz", "a.npy", "a.safetensors", "a.ply", "a.las", "a.laz", "a.parquet"]
 RNG = np.random.default_rng(0)
 COORD = RNG.normal((682244.65, 0, 0), size=(50, 3))
 CLOUD = PointCloud.of(
@@ -196,7 +196,7 @@ def test_provenance_says_which_model_and_how(model):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.xyz", "{} cannot hold features; end it with one of .npz, .npy, .safetensors, .ply."),
+        ("a.xyz", "{} cannot hold features; end it with one of .npz, .npy, .safetensors, .ply, .las, .laz, .parquet."),
         ("no/a.npz", "there is no folder {parent}; make it first: mkdir -p {parent}"),
         ("folder.npz", "{} is a folder; give the name of a file."),
     ],
@@ -248,7 +248,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cloud = PointCloud(coord=np.zeros((5000, 3)))
 try:
     with results.writing(sys.argv[1], cloud, 100) as feat:
-        feat[:] = 1
+        feat[:] = np.random.default_rng(0).normal(size=feat.shape)  # which nothing makes smaller
 except results.FileError as error:
     print(error)
 """
@@ -272,7 +272,7 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
     """A store to a mapped file on a full disk once ended the process with SIGBUS."""
     cloud = PointCloud(coord=np.zeros((5000, 3)))
     with pytest.raises(FileError) as caught:
-        write(full_disk / name, cloud, np.ones((5000, 400), np.float32))
+        write(full_disk / name, cloud, np.random.default_rng(0).normal(size=(5000, 340)).astype(np.float32))
     assert str(caught.value).startswith(f"{full_disk / name} cannot be written (No space left on device")
     assert str(caught.value).endswith("); make room, or give another folder.")
     assert os.listdir(full_disk) == []
@@ -280,7 +280,7 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
 
 def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
     with pytest.raises(
-        InputError, match=r"PLY has no float16; write \.npz, \.npy or \.safetensors, or leave out dtype=\."
+        InputError, match=r"PLY has no float16; write \.npz, \.npy, \.safetensors or \.parquet, or leave out dtype=\."
     ):
         write(tmp_path / "a.ply", PLAIN, FEAT.astype(np.float16))
     with pytest.raises(InputError, match=r"dtype is 'int8'; choose one of float32, float16\."):

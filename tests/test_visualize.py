@@ -529,7 +529,7 @@ def test_clusters_need_no_height(place, monkeypatch):
             ["one.npz", "-o", "a.png", "--mode", "cluster"],
             "msm3d pca: argument --mode: unknown 'cluster'; did you mean 'clusters'",
         ),
-        (["one.npz", "-o", "a.html", "--mode", "clusters"], "msm3d pca: a page has no colours of clusters; leave out"),
+        (["one.npz", "-o", "a.png", "--clusters", "9", "--basis", "b.npz"], "a basis is of components, not of"),
         (
             ["one.npz", "-o", "a.png", "--mode", "no-height", "--save-basis", "b.npz"],
             "a basis is of components, not of",

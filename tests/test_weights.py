@@ -300,22 +300,22 @@ def test_negated_tensors_are_saved_as_they_look(tmp_path):
 
 
 def test_without_a_name_the_bundled_release_is_meant(monkeypatch, tmp_path):
-    assert weights.resolve() == weights.resolve("rooms") == Path(weights.__file__).parent / "bundled" / "rooms"
-    assert weights.info("rooms").status == "bundled"
+    name = weights.DEFAULT
+    assert weights.resolve() == weights.resolve(name) == Path(weights.__file__).parent / "bundled" / name
+    assert weights.info(name).status == "bundled"
     monkeypatch.setattr(weights, "_BUNDLED", tmp_path)
     assert sentence(weights.resolve) == (
-        "The weights of 'rooms' are part of the package, but not of this copy of it: "
+        "The weights of 'rooms-labelled' are part of the package, but not of this copy of it: "
         "run pip install --force-reinstall msm3d."
     )
 
 
 def test_scannet_says_how_to_get_it(home):
     assert sentence(weights.resolve, "scannet") == (
-        "The weights of 'scannet' have no stated licence, so msm3d cannot hand them out: download the authors' file "
-        "from the link in https://github.com/phermosilla/msm/blob/main/inference/README.md, then run `msm3d convert "
-        "FILE` once; from then on 'scannet' loads by name, without a network."
+        "The weights of 'scannet' are the paper's authors' and have no stated licence, so msm3d does not fetch them "
+        "unasked: run `msm3d download scannet` once; from then on 'scannet' loads by name, without a network."
     )
-    assert weights.info("scannet").status == "needs convert"
+    assert weights.info("scannet").status == "needs download"
 
 
 def test_the_release_table_is_complete_and_pins_what_it_downloads():
@@ -376,7 +376,7 @@ def test_a_name_is_never_a_path(home, name, monkeypatch, tmp_path):
 
 def test_a_release_wins_over_a_directory_of_its_name(home, made, tmp_path):
     made.rename(tmp_path / "scannet")
-    assert "msm3d convert" in sentence(weights.resolve, "scannet")
+    assert "msm3d download scannet" in sentence(weights.resolve, "scannet")
     assert weights.read(weights.resolve("./scannet"))[0] == TINY
     assert weights.read(weights.resolve(tmp_path / "scannet"))[0] == TINY
     assert weights.info("./scannet").status == "directory"

@@ -8,12 +8,14 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import guard
 import laspy
 import mutate
 import numpy as np
+import pye57
 import torch
 import trimesh
 from trimesh.visual import TextureVisuals
@@ -99,6 +101,17 @@ def _las(points: dict[str, np.ndarray], compress: bool, form: int) -> bytes:
     return stream.getvalue()
 
 
+def _e57(points: dict[str, np.ndarray]) -> bytes:
+    fields = dict(zip(["cartesianX", "cartesianY", "cartesianZ"], points["coord"].astype(float).T, strict=True))
+    fields |= dict(zip(["colorRed", "colorGreen", "colorBlue"], points["color"].T, strict=True))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "scan.e57")
+        with pye57.E57(str(path), mode="w") as file:
+            for place in np.eye(3)[:2]:
+                file.write_scan_raw(fields, translation=place)
+        return path.read_bytes()
+
+
 def _meshes(points: dict[str, np.ndarray]) -> dict[str, bytes]:
     faces = np.array([(i, i + 1, i + 2) for i in range(N - 2)])
     painted = trimesh.Trimesh(points["coord"], faces, vertex_colors=points["color"], process=False)
@@ -147,6 +160,10 @@ def valid(rng: np.random.Generator) -> dict[str, bytes]:
     files["named.csv"] = ("x,y,z,red,green,blue\n" + "\n".join(line.replace(" ", ",") for line in lines)).encode()
     files["decimal.csv"] = "\n".join(line.replace(" ", ";").replace(".", ",") for line in lines).encode()
     files["scan.pts"] = (f"{N}\n" + "\n".join(lines) + f"\n{N}\n" + "\n".join(lines)).encode()
+    head = "6\n10\n1 2 1.5\n1 0 0\n0 1 0\n0 0 1\n1 0 0 0\n0 1 0 0\n0 0 1 0\n1 2 1.5 1\n"
+    grid = "".join(f"{' '.join(words[:3])} 0.5 {' '.join(words[3:])}\n" for words in map(str.split, lines))
+    files["scan.ptx"] = (head + grid + head + grid).encode()
+    files["scan.e57"] = _e57(points)
     return files | _meshes(points)
 
 

@@ -107,6 +107,11 @@ class Shape(ABC):
         return len(self.widths)
 
     @property
+    def last(self) -> int:
+        """The level that is computed last: the finest, where a decoder ends."""
+        return 0
+
+    @property
     def descriptor_channels(self) -> int:
         """Width of a point's descriptor when every level is used."""
         return sum(self.widths)

@@ -14,7 +14,24 @@ from collections.abc import Sequence
 from .._util.atomic import Terminated, on_termination
 from .._util.words import of_the_command_line
 from ..errors import Msm3dError
-from . import check, convert, download, extract, find, fit, info, instances, models, pictures, pretrain, probe, rooms
+from . import (
+    check,
+    convert,
+    download,
+    extract,
+    find,
+    fit,
+    info,
+    instances,
+    models,
+    pictures,
+    pretrain,
+    probe,
+    read,
+    rooms,
+    segment,
+    teach,
+)
 from .display import Display
 from .parser import Parser, said_of
 
@@ -62,10 +79,12 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     more = f"With {TRACEBACK}=1 in the environment an error shows where it comes from."
     parser = Parser(prog="msm3d", usage="msm3d VERB [options]", description=about)
     parser.epilog = f"`msm3d VERB --help` explains a verb. {more}"
-    parser.add_argument("--version", action="version", version=f"msm3d {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
-    shown = extract, pictures, instances, find
-    for module in (*shown, convert, models, info, download, check, probe, fit, rooms, pretrain):
+    for module in (
+        *(read, extract, pictures, teach, segment, instances, find, convert, models, info, download),
+        *(check, probe, fit, rooms, pretrain),
+    ):
         module.add(verbs)
     for verb in verbs.choices.values():
         verb.usage = verb.needed()
@@ -81,8 +100,8 @@ def _run(options: argparse.Namespace, display: Display) -> int:
             code = options.run(options, display)
         print(end="", flush=True)  # which bears a standard output that is closed
         return code or 0
-    except KeyboardInterrupt:
-        display.error(f"\nmsm3d {options.verb}: interrupted; nothing half-written was left.")
+    except KeyboardInterrupt as end:
+        display.error(f"\nmsm3d {options.verb}: interrupted; {str(end) or 'nothing half-written was left.'}")
         return 130
     except Terminated as end:
         display.error(f"\nmsm3d {options.verb}: asked to end; nothing half-written was left.")

@@ -71,7 +71,8 @@ def several(read: Callable[[str], T], named: str) -> Callable[[str], list[T]]:
     return typed(lambda text: [read(part) for part in text.split(",")], f"a list of {named}")
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
         raise ValueError
@@ -81,9 +82,10 @@ def _share(text: str) -> float:
 NUMBERS = several(int, "numbers such as 3,4")
 
 
-def add_model(verb: Parser) -> None:
-    """Add what says which network computes, and how."""
-    verb.option("--model", "a name of `msm3d models`, a directory or a Hub repository; rooms by default")
+def add_model(verb: Parser, default: str = "rooms-labelled by default", *, several: bool = False) -> None:
+    """Add what says which network computes, and how; `several` may be given one after another."""
+    about = f"a name of `msm3d models`, a directory or a Hub repository; {default}"
+    verb.option("--model", about + "; give it again to compare" * several, action="append" if several else "store")
     add_device(verb)
     verb.option("--precision", "fp32 (default) or bf16", one_of("fp32", "bf16"), default="fp32")
 
@@ -123,9 +125,14 @@ def add_task(verb: Parser, what: str) -> None:
 
 
 def add_reading(verb: Parser) -> None:
-    """Add what says how scans are to be understood."""
+    """Add what says how scans are to be understood, and how large the parts of one are that is computed on."""
     about = "such as 4GB: a larger scan is cut into tiles; half of what is free by default"
     verb.option("--max-memory", about, typed(size))
+    add_understanding(verb)
+
+
+def add_understanding(verb: Parser) -> None:
+    """Add what says how scans are to be understood."""
     verb.option("--up", "axis that points up: z, y or -y; what the format says, else z", one_of("z", "y", "-y"))
     about = "of the scan: m, cm, mm, ft or in; what the format says, else m"
     verb.option("--units", about, one_of("m", "cm", "mm", "ft", "in"))
@@ -134,7 +141,7 @@ def add_reading(verb: Parser) -> None:
     about = "of a file with faces: vertices or surface; what is dense enough by default"
     verb.option("--mesh", about, one_of("vertices", "surface"))
     about = "of Gaussian splats: leave out those that are less opaque"
-    verb.option("--min-opacity", about, typed(_share, "a number from 0 to 1, such as 0.1"))
+    verb.option("--min-opacity", about, typed(share, "a number from 0 to 1, such as 0.1"))
 
 
 def reading(options: argparse.Namespace) -> "ReadOptions":
@@ -145,12 +152,13 @@ def reading(options: argparse.Namespace) -> "ReadOptions":
     return ReadOptions(**{name: getattr(options, name) for name in names})
 
 
-def load(options: argparse.Namespace, display: Display) -> "Model":
-    """Return the model that was asked for."""
+def load(options: argparse.Namespace, display: Display, *name: str | None) -> "Model":
+    """Return the model that was asked for, or one of several by its name."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the client's own lines on each try; ours says it once
     display.stage("model")
     from ..model import load
 
-    model = load(options.model, device=options.device, backend=options.backend, precision=options.precision)
+    [source] = name or [options.model]
+    model = load(source, device=options.device, backend=options.backend, precision=options.precision)
     display.note(repr(model))
     return model

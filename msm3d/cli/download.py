@@ -11,7 +11,7 @@ from .parser import declared
 def add(verbs: Any) -> None:
     """Declare the verb."""
     about = "fetch a model now, to load it without a network later"
-    verb = declared(verbs, "download", run, about, example="msm3d download OWNER/REPOSITORY")
+    verb = declared(verbs, "download", run, about, example="msm3d download scannet")
     verb.option("model", "a name of `msm3d models`, or a Hub repository", metavar="MODEL")
     verb.option("-o --output", "copy it to this directory, for a machine without a network", metavar="DIR")
     verb.option("--revision", "branch, tag or commit of a Hub repository")

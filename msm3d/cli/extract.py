@@ -5,10 +5,11 @@ import os
 from typing import Any
 
 from .._util.output_path import require_there
-from .._util.words import count, megabytes
+from .._util.words import megabytes
 from . import arguments
 from .arguments import NUMBERS, SCAN, one_of
 from .display import Display
+from .outcomes import failures, summary
 from .parser import declared
 
 LARGE = 500_000_000  # bytes of a result from which a smaller one is hinted at
@@ -57,9 +58,9 @@ def run(options: argparse.Namespace, display: Display) -> int:
                 display.note(_hint(model, outcome, options))
                 hinted = True
         if len(plan.jobs) > 1:
-            display.line(_summary(outcomes, plan.others))
+            display.line(summary(outcomes, plan.others, f" x {model.channels(options.levels)} channels"))
     finally:  # also where a full disk, or Ctrl-C, ends it
-        failed = failures("extract", outcomes, display)
+        failed = failures(outcomes, "extract", display)
     return 1 if failed else 0
 
 
@@ -72,32 +73,3 @@ def _hint(model: Any, outcome: Any, options: argparse.Namespace) -> str:
         return f"hint: {megabytes(outcome.bytes)}; fewer --levels make it smaller."
     size = outcome.points * model.channels(kept) * 2
     return f"hint: the file has {megabytes(outcome.bytes)}; with{flags} it would have about {megabytes(size)}."
-
-
-def _summary(outcomes: list[Any], others: int) -> str:
-    """Return one line about several scans."""
-    done = [outcome for outcome in outcomes if outcome.bytes]
-    points, size = sum(o.points for o in done), sum(o.bytes for o in done)
-    parts = []
-    if done:
-        rows = f"{count(points, 'point')} x {done[0].channels} channels"
-        seconds = sum(o.seconds for o in done)
-        parts.append(f"{count(len(done), 'scan')}: {rows} in {seconds:.1f} s, {megabytes(size)}")
-    there, failed = (sum(map(test, outcomes)) for test in (lambda o: o.was_there, lambda o: o.error is not None))
-    parts += [f"{there if done or failed else count(there, 'scan')} there already"] if there else []
-    parts += [f"{failed} failed"] if failed else []
-    parts += [f"{count(others, 'file')} of other kinds left out"] if others else []
-    return "; ".join(parts)
-
-
-def failures(verb: str, outcomes: list[Any], display: Display) -> int:
-    """Show what failed, in a table, and return how much."""
-    from . import told
-
-    failed = [(str(outcome.job.scan), told(outcome.error)[1]) for outcome in outcomes if outcome.error is not None]
-    if not failed:
-        return 0
-    display.error(f"msm3d {verb}: {len(failed)} of {count(len(outcomes), 'scan')} failed:")
-    for scan, why in failed:
-        display.error(f"  {scan}: {why.removeprefix(f'{scan}: ')}")
-    return len(failed)

@@ -11,6 +11,8 @@ from .arguments import SCAN, typed, whole
 from .display import Display
 from .parser import declared
 
+PALE = 204  # of red, green and blue: points in no thing, in a picture
+
 
 def add(verbs: Any) -> None:
     """Declare the verb."""
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace, display: Display) -> int:
     from ..tasks import heads
     from ..tasks.instances import InstanceSegmentation
     from ..weights import list_models
-    from .extract import failures
+    from .outcomes import failures
 
     plan = batch.plan(options.scans, options.output, "ply")
     if (target := plan.jobs[0].target).suffix.lower() != ".ply":
@@ -63,29 +65,31 @@ def run(options: argparse.Namespace, display: Display) -> int:
     head.set_params(device=str(model.device))
     task = InstanceSegmentation(stuff=head.stuff, radius=options.radius, least=options.least)
     outcomes = []
-    for job in plan.jobs:
-        outcome = batch.Outcome(job=job)
-        with stages.of(job.scan):
-            try:
-                display.line(_done(job, task, (model, head), options))
-            except Exception as error:
-                if plan.alone:
-                    raise
-                outcome = batch.Outcome(job=job, error=error)
-        outcomes.append(outcome)
-    return 1 if failures("instances", outcomes, display) else 0
+
+    def work(outcome: Any) -> Any:
+        display.line(_done(outcome.job, task, (model, head), options))
+        return outcome
+
+    try:
+        for outcome in batch.each((batch.Outcome(job=job) for job in plan.jobs), work):
+            if outcome.error is not None and plan.alone:
+                raise outcome.error
+            outcomes.append(outcome)
+    finally:  # also where a full disk, or Ctrl-C, ends it
+        failed = failures(outcomes, "instances", display)
+    return 1 if failed else 0
 
 
 def _done(job: Any, task: Any, found_by: tuple[Any, Any], options: argparse.Namespace) -> str:
     """Write the things of one scan, and return one line about them."""
     from .._util.atomic import apart, made
-    from ..io import as_cloud, read_folder
+    from ..batch import read
     from ..tasks.instances.files import named, write
 
     model, head = found_by
     picture = job.target.with_suffix(".png")
     apart([job.target.with_suffix(".json"), *([picture] if options.picture else [])], [job.scan])
-    cloud = (read_folder if job.scan.is_dir() else as_cloud)(job.scan, options=arguments.reading(options))
+    cloud = read(job.scan, arguments.reading(options))
     found = task.found(model, head, cloud, max_memory=options.max_memory)
     stages.stage("writing")
     meta = {"scan": job.scan.name, "model": model.meta.get("name"), "radius": task.radius, "least": task.least}
@@ -94,7 +98,9 @@ def _done(job: Any, task: Any, found_by: tuple[Any, Any], options: argparse.Name
         if options.picture:
             from ..visualize import label_colors, render, save_picture
 
-            save_picture(picture, render(cloud.coord, label_colors(found.instance), normals=cloud.normal))
+            colors = label_colors(found.instance)
+            colors[found.instance < 0] = PALE
+            save_picture(picture, render(cloud.coord, colors, normals=cloud.normal))
     each = [named(label, head.names) for label in found.classes]
     kinds = ", ".join(f"{each.count(name)} {name}" for name in dict.fromkeys(each))
     return f"{job.target}: {count(len(found), 'thing')} in {count(len(cloud), 'point')}" + (

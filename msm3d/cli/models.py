@@ -21,5 +21,5 @@ def run(options: argparse.Namespace, display: Display) -> None:
         model = info(name)
         size = f"{model.channels:5} channels  {model.voxel_size:g} m"
         licence = re.split("[:;]", model.licence)[0]
-        display.line(f"{name:14} {model.status:13} {size}  {licence}")
+        display.line(f"{name:14} {model.status:14} {size}  {licence}")
     display.note("`msm3d info NAME` says more, and how to get what is not here")

@@ -80,8 +80,9 @@ class Parser(argparse.ArgumentParser):
 
         >>> parser = Parser(prog="msm3d")
         >>> _ = parser.add_argument("--up"), parser.add_argument("-o")
-        >>> parser.understood(["--up", "-y", "-o", "out"])
-        ['--up=-y', '-o', 'out']
+        >>> _ = parser.add_argument("--levels", type=int, nargs="?", const="3")
+        >>> parser.understood(["--up", "-y", "-o", "out", "--levels", "scan.ply"])
+        ['--up=-y', '-o', 'out', '--levels=3', 'scan.ply']
 
         Exits with a sentence where an option is unknown.
         """
@@ -93,12 +94,26 @@ class Parser(argparse.ArgumentParser):
                 return [*done, word, *words]
             if word.startswith("--"):
                 action = self._named(word.partition("=")[0], known)
+                if action is not None and action.nargs == "?" and "=" not in word:
+                    done += [word] if words and self._is_value(action, words[0]) else [f"{word}={action.const}"]
+                    continue
                 takes = action is not None and action.nargs is None and "=" not in word
                 following = words[0] if words else ""
                 if takes and re.match("-[^-]", following) and following not in known:
                     word = f"{word}={words.pop(0)}"
             done.append(word)
         return done
+
+    @staticmethod
+    def _is_value(action: argparse.Action, word: str) -> bool:
+        """Whether a word is the value of an option that may have none: no option, and neither a file nor `rooms:60`."""
+        if word.startswith("-"):
+            return False
+        read: Any = action.type
+        try:
+            return bool(read(word))
+        except (argparse.ArgumentTypeError, ValueError):
+            return not (os.path.exists(word) or ":" in word or "." in word)
 
     def _named(self, name: str, known: dict[str, argparse.Action]) -> argparse.Action | None:
         """Return the argument of an option, which may be cut short; None where that says too little."""

@@ -36,6 +36,7 @@ def _add_pca(verbs: Any) -> None:
     verb.option("--save-basis", ".npz file to write the basis of the colours to")
     about = "components (default), clusters, or no-height: less what height explains"
     verb.option("--mode", about, one_of("components", "clusters", "no-height"), default="components")
+    verb.option("--clusters", "how many, which is --mode clusters (default 8)", whole(1), metavar="K")
     verb.option("--features", "file of `msm3d extract` for each scan, instead of a model", nargs="+")
     arguments.add_reading(verb)
     verb.quiet()
@@ -44,13 +45,18 @@ def _add_pca(verbs: Any) -> None:
 def _add_view(verbs: Any) -> None:
     about = "Write one HTML file that needs neither a server nor a network, to look at and to send."
     example = "msm3d view scan.ply -o scan.html"
-    verb = declared(verbs, "view", _view, "a scan to a page: click a point to see what is similar", about, example)
+    verb = declared(
+        verbs, "view", _view, "a scan to a page: click to see what is similar, or to name it", about, example
+    )
     verb.option("scan", f"a {SCAN}", metavar="SCAN")
     verb.option("-o --output", ".html file", required=True, metavar="OUT")
     arguments.add_model(verb)
     verb.option("--features", "file of `msm3d extract` for this scan, instead of a model")
-    about = "of labels: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default those in the scan's file"
+    about = "of labels in the scan: rooms, scannet20, s3dis, a file, or wall,floor,chair; by default what its file says"
     verb.option("--names", about)
+    verb.option("--labels", ".json file of labels that were given in a page of this scan, to go on with")
+    verb.option("--clusters", "show K clusters of the features, too", whole(1), metavar="K")
+    verb.flag("--no-height", "show components of what height does not explain, too")
     verb.option("--points", "to keep at most (default 1000000)", whole(1), dest="most", default=1_000_000)
     arguments.add_reading(verb)
     verb.quiet()
@@ -83,10 +89,11 @@ def _pca(options: argparse.Namespace, display: Display) -> None:
 
 
 def _view(options: argparse.Namespace, display: Display) -> None:
-    require_there([options.scan, *([options.features] if options.features else [])])
-    from ..visualize.verbs import view
+    require_there([path for path in (options.scan, options.features, options.labels) if path])
+    from ..visualize.verbs import Sight, view
 
+    sight = Sight(**{field.name: getattr(options, field.name) for field in fields(Sight)})
     source = _source(options, display, [options.features] if options.features else None)
     with stages.of(options.scan):
-        for line in view(options.scan, options.output, source, names=options.names, most=options.most):
+        for line in view(options.scan, options.output, source, sight):
             display.line(line)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .._util.atomic import apart
+from .._util.chosen import chosen_levels
+from ..errors import InputError
 from . import arguments
-from .arguments import NUMBERS, several, whole
+from .arguments import NUMBERS, several, typed, whole
 from .display import Display
 from .parser import declared
 
@@ -19,10 +21,12 @@ def add(verbs: Any) -> None:
     verb = declared(verbs, "probe", run, "judge features on labelled scans", about, example)
     arguments.add_data(verb)
     verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
-    arguments.add_model(verb)
+    arguments.add_model(verb, several=True)
     arguments.add_task(verb, "what is judged")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
-    verb.flag("--levels", "also each level alone, and all but each")
+    about = "all, last (which a network computes last), each (alone, and all but each) or numbers, such as all,last"
+    once = {"nargs": "?", "const": "each", "default": False}
+    verb.option("--levels", f"which to judge: {about}; each, if none is named", typed(chosen_levels), **once)
     about = "share to learn from, or several: 1,0.1,0.05"
     verb.option("--scenes", about, several(float, "shares such as 1,0.05"), default=[1.0])
     counts = several(lambda word: None if word == "all" else int(word), "numbers such as all,20")
@@ -50,11 +54,15 @@ def run(options: argparse.Namespace, display: Display) -> None:
 
     _spare_data(check_path(options.output), options.dataset)
     train, test = arguments.data(options)
-    model = arguments.load(options, display)
+    models = {}
+    for name in options.model or [None]:
+        if name in models:
+            raise InputError(f"--model {name} is there twice; leave one out.")
+        model = arguments.load(options, display, name)
+        models[name or model.meta.get("name") or "bundled"] = model
     kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "cache")
     settings = {name: getattr(options, name) for name in kept}
-    name = options.model or model.meta.get("name") or "bundled"
-    report = probe(train, test, {name: model}, **settings, progress=None)
+    report = probe(train, test, models, **settings, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))

@@ -1,4 +1,6 @@
 // Descriptors: for each voxel the weighted sum of eight rows of every level, side by side, copied to its points.
+#include <algorithm>
+
 #include "arena.h"
 
 namespace msm3d {
@@ -32,6 +34,49 @@ struct Points {
     bool group(const Blend& a) const {
         if (!a.owner) return true;
         return group_by(a.owner, a.n, a.m, first, points) && first[a.m] == a.n;  // none was negative
+    }
+};
+
+// The rows that are read, and the points of each: all rows in their order, or those that have points. For a few points
+// of many rows the points are sorted, so that the work grows with the points alone.
+struct Read {
+    int64_t *rows, *first, *points, count;  // the points of rows[k] are points[first[k]] .. points[first[k + 1] - 1]
+
+    static bool few(const Blend& a) { return a.owner && a.n < a.m; }
+
+    static Read cut(const Blend& a, Arena& arena) {
+        const int64_t most = smaller(a.n, a.m);
+        return {arena.take<int64_t>(a.owner ? most : 0),
+                arena.take<int64_t>(a.owner ? larger(most, few(a) ? 0 : a.m) + 2 : 0),
+                arena.take<int64_t>(a.owner ? a.n : 0), a.m};
+    }
+
+    bool group(const Blend& a) {
+        if (!a.owner) return true;
+        if (!few(a)) {
+            if (!group_by(a.owner, a.n, a.m, first, points) || first[a.m] != a.n) return false;
+            count = 0;
+            for (int64_t i = 0; i < a.m; i++) {
+                if (first[i] == first[i + 1]) continue;
+                first[count] = first[i];
+                rows[count++] = i;
+            }
+        } else {
+            for (int64_t p = 0; p < a.n; p++) {
+                if (a.owner[p] < 0 || a.owner[p] >= a.m) return false;
+                points[p] = p;
+            }
+            std::sort(points, points + a.n,
+                      [&](int64_t p, int64_t q) { return a.owner[p] != a.owner[q] ? a.owner[p] < a.owner[q] : p < q; });
+            count = 0;
+            for (int64_t p = 0; p < a.n; p++) {
+                if (count && rows[count - 1] == a.owner[points[p]]) continue;
+                first[count] = p;
+                rows[count++] = a.owner[points[p]];
+            }
+        }
+        first[count] = a.n;
+        return true;
     }
 };
 
@@ -106,19 +151,19 @@ int32_t blend(const Blend& a) {
     struct Buffers {
         float* lines;  // one for each thread
         uint16_t* narrow;
-        Points points;
+        Read read;
     };
     const auto cut = [&](Arena& arena) {
         return Buffers{arena.take<float>(a.threads * wide), arena.take<uint16_t>(a.threads * wide),
-                       Points::cut(a, arena)};
+                       Read::cut(a, arena)};
     };
     return with_workspace(cut, [&](const Buffers& buffers) -> int32_t {
-        const int64_t *first = buffers.points.first, *points = buffers.points.points;
-        if (!buffers.points.group(a)) return ROW_OUT_OF_RANGE;
+        Read read = buffers.read;
+        if (!read.group(a)) return ROW_OUT_OF_RANGE;
         int32_t error = OK;
 #pragma omp parallel for schedule(dynamic, 256) num_threads(int(a.threads))
-        for (int64_t i = 0; i < a.m; i++) {
-            if (a.owner && first[i] == first[i + 1]) continue;
+        for (int64_t k = 0; k < read.count; k++) {
+            const int64_t i = a.owner ? read.rows[k] : k;
             float *line = buffers.lines + thread() * wide, *part = line;
             uint16_t* narrow = buffers.narrow + thread() * wide;
             bool good = true;
@@ -131,8 +176,8 @@ int32_t blend(const Blend& a) {
             if (a.dtype != FLOAT32) to_narrow(line, size, a.dtype, narrow);
             const void* row = a.dtype == FLOAT32 ? static_cast<const void*>(line) : narrow;
             const int64_t bytes = size * (a.dtype == FLOAT32 ? 4 : 2);
-            for (int64_t p = a.owner ? first[i] : i; p < (a.owner ? first[i + 1] : i + 1); p++) {
-                copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? points[p] : p) * bytes);
+            for (int64_t p = a.owner ? read.first[k] : k; p < (a.owner ? read.first[k + 1] : k + 1); p++) {
+                copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? read.points[p] : p) * bytes);
             }
         }
         return error;

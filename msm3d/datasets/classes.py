@@ -21,6 +21,7 @@ class ClassList:
     names: tuple[str, ...]  # name of each label from 0
     raw: tuple[int, ...] = ()  # the id of each label in the data set's raw files, where those have ids
     stuff: tuple[str, ...] = ()  # names of the classes whose instances no benchmark of instance segmentation counts
+    colors: tuple[tuple[int, int, int], ...] = ()  # red, green and blue of each label, where the benchmark has them
 
     @property
     def things(self) -> tuple[int, ...]:
@@ -51,9 +52,18 @@ SURFACES = ("wall", "floor")
 [ScanNet, BenchmarkScripts/3d_evaluation/evaluate_semantic_instance.py: CLASS_LABELS]."""
 
 
-def _scannet(name: str, text: str) -> ClassList:
+COLORS20 = (
+    *((174, 199, 232), (152, 223, 138), (31, 119, 180), (255, 187, 120), (188, 189, 34), (140, 86, 75)),
+    *((255, 152, 150), (214, 39, 40), (197, 176, 213), (148, 103, 189), (196, 156, 148), (23, 190, 207)),
+    *((247, 182, 210), (219, 219, 141), (255, 127, 14), (158, 218, 229), (44, 160, 44), (112, 128, 144)),
+    *((227, 119, 194), (82, 84, 163)),
+)
+"""What ScanNet's 20 classes are drawn in, in their order [the file of ScanNet below: SCANNET_COLOR_MAP_20]."""
+
+
+def _scannet(name: str, text: str, colors: tuple[tuple[int, int, int], ...] = ()) -> ClassList:
     ids, names = zip(*(entry.split(maxsplit=1) for entry in text.replace("\n", " ").split(",")), strict=True)
-    return ClassList(name, tuple(map(str.strip, names)), tuple(map(int, ids)), SURFACES)
+    return ClassList(name, tuple(map(str.strip, names)), tuple(map(int, ids)), SURFACES, colors)
 
 
 SCANNET20 = _scannet(
@@ -61,6 +71,7 @@ SCANNET20 = _scannet(
     """
 1 wall, 2 floor, 3 cabinet, 4 bed, 5 chair, 6 sofa, 7 table, 8 door, 9 window, 10 bookshelf, 11 picture, 12 counter,
 14 desk, 16 curtain, 24 refrigerator, 28 shower curtain, 33 toilet, 34 sink, 36 bathtub, 39 otherfurniture""",
+    COLORS20,
 )
 """ScanNet's 20 classes, raw ids as in NYU40 [ScanNet, BenchmarkScripts/ScanNet200/scannet200_constants.py]."""
 

@@ -1,5 +1,6 @@
 """What `Model.extract` returns: where the rows of its scenes go, and how they are put together scan by scan."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,14 @@ import torch
 from torch import Tensor
 
 from .._util import memory
+from .._util.mapped import Mapped
 from .._util.words import either
 from ..errors import InputError
 from ..scan.places import Part, spread, whole
 from .regions import Regions
 from .request import Reading, Scans, tensor_in
 from .scenes import Batch
-from .sinks import Fetched, Filled, Kept, Sink
+from .sinks import Fetched, Filled, Kept, Sink, Written
 
 
 class Answer:
@@ -30,6 +32,9 @@ class Answer:
             first = batch.scenes[0]  # where some of its points get NaN, the computed rows come first, see `spread`
             total = first.total if self.reading.per_point and first.places is not None else None
             _require_fit(self.out, (total or shape[0], width), dtype)
+            file = self.out.file() if isinstance(self.out, Mapped) and device.type == "cpu" else None
+            if file is not None and hasattr(os, "pwrite"):
+                return Written(self.out, file, shape[0])
             target = torch.from_numpy(self.out[: shape[0]])
         else:
             wanted = {None if scene.like is None else scene.like.device for scene in batch.scenes}

@@ -1,16 +1,22 @@
 """Where rows go as they are read: each sink gets them there its own way, and returns all of them at the end."""
 
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._util.mapped import Mapped
 from .regions import Rows
 
 BLOCK = 1 << 17  # rows of a result that leave a GPU at a time: 0.5 GB of the published descriptors
+PIECE = 1 << 25  # bytes that are written to a file at a time
 
 
 class Sink(ABC):
@@ -72,6 +78,47 @@ class Filled(Sink):
     def result(self) -> Tensor:  # noqa: D102
         self.settle()
         return self._target
+
+
+class Written(Sink):
+    """Fills an array that is mapped from a file, from the CPU: whole rows go there by `write`, through two buffers.
+
+    New pages of a map are found and cleared one by one as they are touched, which takes longer than all the rest of
+    reading; the system's own writing of a buffer does not.
+    """
+
+    def __init__(self, target: Mapped, file: Path, rows: int) -> None:
+        self._map, self._file, self._rows = target, file, rows
+        self._row = target.shape[1] * target.dtype.itemsize
+        self.most = most = max(PIECE // self._row, 1)
+        self._buffers = deque(torch.from_numpy(np.empty((most, target.shape[1]), target.dtype)) for _ in range(2))
+        self._writer, self._under_way = ThreadPoolExecutor(1), deque[Future[None]]()
+
+    def _put(self, rows: Rows) -> None:
+        if not isinstance(rows.places, slice):
+            self._map[rows.places.numpy()] = rows.read().numpy()
+            return
+        if len(self._under_way) == len(self._buffers):
+            self._under_way.popleft().result()
+        self._buffers.rotate(1)
+        block = self._buffers[0][: rows.places.stop - rows.places.start]
+        rows.read(out=block)
+        at = self._map.offset + rows.places.start * self._row
+        self._under_way.append(self._writer.submit(_write, self._file, block, at))
+
+    def result(self) -> Tensor:  # noqa: D102
+        while self._under_way:
+            self._under_way.popleft().result()
+        return torch.from_numpy(self._map[: self._rows])
+
+
+def _write(path: Path, block: Tensor, at: int) -> None:
+    """Write all of a block to a file, from the byte `at` on."""
+    left = memoryview(block.numpy()).cast("B")
+    with path.open("r+b", buffering=0) as file:
+        while left:
+            done = os.pwrite(file.fileno(), left, at)
+            left, at = left[done:], at + done
 
 
 class Fetched(Sink):

@@ -52,6 +52,7 @@ class ModelFeatures:
         self.model = model
         self.name = name or str(model.meta.get("name") or "untrained")
         self.blocks = {f"level {info.level}": info.slice for info in model.feature_info}
+        self.last = f"level {model.config.last}"  # which "last" means among the choices of levels
         self.weights = model_hash(model)
         self._require_evaluation()
         self.hash = f"{self.weights[:20]}{model.ops.NAME}"
@@ -75,7 +76,12 @@ class ModelFeatures:
         """
         model, sizes = self.model, [info.voxel_size for info in self.model.feature_info]
         facts = {"name": self.name, "file_sha256": model.meta.get("sha256"), "weights_sha256": self.weights}
-        facts |= {"channels": model.config.descriptor_channels, "voxel_sizes": sizes, "sampling": model.config.sampling}
+        facts |= {
+            "last": self.last,
+            "channels": model.config.descriptor_channels,
+            "voxel_sizes": sizes,
+            "sampling": model.config.sampling,
+        }
         return facts | {"backend": model.ops.NAME, "device": str(model.device), "data": model.meta.get("data")}
 
     def _require_evaluation(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.chosen import chosen_levels
 from .._util.stages import hidden
 from .._util.words import choices
 from ..datasets import Dataset, Scene
@@ -36,8 +37,10 @@ class ProbeSettings:
     """One of `msm3d.tasks.TASKS`, or a task of your own."""
     protocol: str | Sequence[str] | None = None
     """Names of `PROTOCOLS` or of heads, a list or with commas; by default the task's, of a segmentation linear,knn."""
-    levels: bool = False
-    """Also judge each level alone and all levels but each [paper, Table 11]."""
+    levels: bool | str | Sequence[str] = False
+    """Which levels to judge beside `all`: "last", the one that a network computes last, which is the finest of a
+    decoder and the coarsest of an encoder [paper, Figure 2]; "each" alone and all but each, or True [Table 11]; or a
+    number. Several are a list or text with commas, such as "all,last"."""
     scenes: float | Sequence[float] = 1.0
     """Share of the scenes to learn from [Table 4]. Of several, such as [1, 0.2, 0.1, 0.05, 0.01], the first is the main
     one, and levels are reported for it alone."""
@@ -78,13 +81,13 @@ class ProbeSettings:
                 )
         if task.whole_scenes and self.test_sample is not None:
             raise InputError(f"test_sample is {self.test_sample}, but {task.name} judges whole scenes; leave it out.")
-        return replace(self, task=task, protocol=names)
+        return replace(self, task=task, protocol=names, levels=chosen_levels(self.levels))
 
 
 def probe(
     train: Dataset,
     test: Dataset,
-    models: Model | Features | Mapping[str, Model | Features],
+    models: Model | Features | Mapping[str, Model | Features] | Sequence[Model | Features],
     settings: ProbeSettings | None = None,
     *,
     cache: str | os.PathLike[str] | None = None,
@@ -110,7 +113,8 @@ def probe(
     Args:
         train: to learn from.
         test: to judge on; shares no scene with `train`.
-        models: a model in evaluation mode, features, or several by name.
+        models: a model in evaluation mode, features, or several: a list, or a mapping by the names they have in the
+            report. All learn from and are judged on the same points.
         settings: what to judge, and how.
         cache: folder of features to go on with; by default one that is gone afterwards.
         progress: show bars on standard error; None shows them in a terminal only.
@@ -132,6 +136,7 @@ def probe(
         raise InputError(f"{test.name} {test.split} has no scenes; give at least one to test on.")
     protocols.require_disjoint([scene.name for scene in train.scenes], [scene.name for scene in test.scenes])
     sources = _sources(models, settings.baselines, settings.seeds[0])
+    _require_levels(sources, chosen_levels(settings.levels))
     with TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
         run = Comparison(settings, sources, folder, progress)
         facts = {"train": run.learn(train), "test": run.judge(test)}
@@ -191,13 +196,14 @@ class Comparison:
 
     def _fit(self, rows: Mapping[str, Any], limit: protocols.Limit, seed: int, count: int) -> None:
         """Fit the heads of every protocol on the rows of every source."""
-        levels = self.settings.levels and limit == self.settings.limits[0]
+        levels = self.settings.levels if limit == self.settings.limits[0] else False
         bar = self._shown([(label, protocol) for label in self.sources for protocol in self.protocols], "probes")
         for label, protocol in bar:
             bar.set_description(f"{protocol.name} probe on {label}, seed {seed}, {count} points")
             source = self.sources[label]
             device = str(source.model.device) if isinstance(source, ModelFeatures) else "cpu"
-            sets = protocols.level_sets(source.blocks, levels and source.levels)
+            wanted, last = levels if source.levels else False, getattr(source, "last", None)
+            sets = protocols.level_sets(source.blocks, wanted, last)
             heads = protocol.probes(rows[label], sets, seed, device, self.task.fit)
             self.fitted.append(Fitted(label, protocol, limit, seed, sets, heads))
 
@@ -287,13 +293,29 @@ def judge(train: Dataset, test: Dataset, *, sample: int = 500) -> Callable[[Mode
     return judged
 
 
+def _require_levels(sources: Mapping[str, Features], choices: Iterable[str]) -> None:
+    """Raise InputError where a level is asked for by a number that a network does not have."""
+    for label, source in sources.items():
+        for word in choices:
+            if source.levels and word.isdecimal() and f"level {word}" not in source.blocks:
+                raise InputError(
+                    f"levels has {word}, but {label} has levels 0 to {len(source.blocks) - 1}; give one that all have."
+                )
+
+
 def _sources(
-    models: Model | Features | Mapping[str, Model | Features], baselines: Iterable[str], seed: int
+    models: Model | Features | Mapping[str, Model | Features] | Sequence[Model | Features],
+    baselines: Iterable[str],
+    seed: int,
 ) -> dict[str, Features]:
     """Return features by label: the models, then the baselines."""
     if not isinstance(models, Mapping):
-        source = ModelFeatures(models) if isinstance(models, Model) else models
-        models = {source.name: source}
+        listed = models if isinstance(models, Sequence) else [models]
+        named = [ModelFeatures(model) if isinstance(model, Model) else model for model in listed]
+        models = {source.name: source for source in named}
+        if len(models) < len(named):
+            names = ", ".join(source.name for source in named)
+            raise InputError(f"the models are called {names}; give a mapping with a name for each.")
     sources: dict[str, Features] = {
         label: ModelFeatures(model, label) if isinstance(model, Model) else model for label, model in models.items()
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.chosen import chosen_levels
 from ..datasets import Dataset
 from ..errors import InputError
 from ..tasks.heads import HEADS
@@ -103,16 +104,25 @@ def limits(scenes: float | Sequence[float], points: int | Sequence[int | None] |
     return list(dict.fromkeys([(share, counts[0]) for share in shares] + [(shares[0], n) for n in counts[1:]]))
 
 
-def level_sets(blocks: Mapping[str, slice], levels: bool) -> dict[str, list[slice]]:
-    """Return named choices of columns: all, and with `levels` each block alone and all but each [paper, Table 11].
+def level_sets(
+    blocks: Mapping[str, slice], levels: bool | str | Sequence[str], last: str | None = None
+) -> dict[str, list[slice]]:
+    """Return named choices of columns: all first, then what `chosen_levels` says; `last` is a block.
 
-    >>> list(level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, True))
+    >>> list(level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, True))  # [paper, Table 11]
     ['all', 'level 0', 'level 1', 'all but level 0', 'all but level 1']
+    >>> level_sets({"level 0": slice(0, 2), "level 1": slice(2, 5)}, "last", "level 0")  # [paper, Figure 2]
+    {'all': [slice(0, 2, None), slice(2, 5, None)], 'last': [slice(0, 2, None)]}
     """
     sets = {"all": list(blocks.values())}
-    if levels and len(blocks) > 1:
-        sets |= {name: [block] for name, block in blocks.items()}
-        sets |= {f"all but {out}": [b for name, b in blocks.items() if name != out] for out in blocks}
+    for word in chosen_levels(levels):
+        if word == "each" and len(blocks) > 1:
+            sets |= {name: [block] for name, block in blocks.items()}
+            sets |= {f"all but {out}": [b for name, b in blocks.items() if name != out] for out in blocks}
+        elif word == "last":
+            sets[word] = [blocks[last or next(iter(blocks))]]
+        elif (name := f"level {word}") in blocks:
+            sets[name] = [blocks[name]]
     return sets
 
 

@@ -25,11 +25,13 @@ def markdown(report: Report) -> str:
     rows = [[*head, *(_spread(report, metric, *head) for metric in metrics)] for head in heads]
     parts += [table(["model", "method", *(metric["title"] for metric in metrics)], rows, 2)]
     levels = _different(report, lambda row: (row["model"], row["head"], row["levels"]))
-    if any(name != "all" for _, _, name in levels):
+    each = [one for one in levels if (*one[:2], f"all but {one[2]}") in levels]
+    if len(levels) > len(heads) + 2 * len(each):
+        parts += [f"## Encoders and their levels, {main['title']}", _choices(report, main, levels)]
+    if each:
         rows = [
             [model, head, name, *(_spread(report, main, model, head, of) for of in (name, f"all but {name}", "all"))]
-            for model, head, name in levels
-            if name != "all" and not name.startswith("all but ")
+            for model, head, name in each
         ]
         titles = ["model", "method", "level", "alone", "all but this", "all"]
         parts += [f"## Levels, {main['title']}", table(titles, rows, 3)]
@@ -49,6 +51,20 @@ def markdown(report: Report) -> str:
 def _different(report: Report, key: Any) -> list[Any]:
     """Return what `key` returns of the rows, each once, in their order."""
     return list(dict.fromkeys(map(key, report.rows)))
+
+
+def _choices(report: Report, metric: dict[str, Any], levels: list[tuple[str, str, str]]) -> str:
+    """Return a table with a row for each model and choice of levels, and a column for each head."""
+    heads = list(dict.fromkeys(head for _, head, _ in levels))
+    rows = []
+    for model, chosen in dict.fromkeys((model, chosen) for model, _, chosen in levels if "but" not in chosen):
+        last = report.data["models"][model].get("last", "")
+        name = f"{chosen} ({last})" if chosen == "last" and last else chosen
+        scores = [
+            _spread(report, metric, model, head, chosen) if (model, head, chosen) in levels else "" for head in heads
+        ]
+        rows.append([model, name, *scores])
+    return table(["model", "levels", *heads], rows, 2)
 
 
 def _class_table(report: Report, metric: str, heads: list[tuple[str, str]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from .registry import register as register
 from .registry import unregister as unregister
 
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
+    from .frames import read_frames as read_frames
     from .reading import as_cloud as as_cloud
     from .reading import check as check
     from .reading import read as read
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     KINDS: tuple[str, ...]
 
 
-_found = lazily(__name__, reading="as_cloud check read read_folder")
+_found = lazily(__name__, frames="read_frames", reading="as_cloud check read read_folder")
 
 
 def __getattr__(name: str) -> Any:

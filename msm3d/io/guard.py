@@ -1,4 +1,4 @@
-"""LAZ through a child process: a damaged file can crash its decompressor, or have it take memory without end."""
+"""LAZ and E57 through a child process: a damaged file can crash what decodes it, or have it take memory without end."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,12 @@ from . import limits
 MEMORY = 1 << 30  # bytes that the child may take: points pass through it in pieces
 SECONDS = 30.0  # for any file
 PACE = 200_000  # bytes of the file that a second is given for, a tenth of what a slow machine does
+_WORDS = {  # what is done to a file, who does it, and what helps where that takes too long
+    "laz": ("decompressed", "decompressor", "LAS"),
+    "e57": ("decoded", "decoder", "PTX"),
+}
+
+Table = tuple[dict[str, Any], dict[str, np.ndarray]]  # what it is, and its columns by name
 
 
 def command() -> list[str] | None:
@@ -26,14 +32,20 @@ def command() -> list[str] | None:
     name = Path(sys.executable or "").name.lower()
     if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
         return None
-    return [sys.executable, "-I", "-W", "ignore", str(Path(__file__).with_name("_laz.py"))]
+    return [sys.executable, "-I", "-W", "ignore", str(Path(__file__).with_name("_child.py"))]
 
 
 def decompressed(file: Path, names: Sequence[str], count: int, command: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the columns `names`, as laspy calls them, of the `count` points that the header of a LAZ file declares."""
     limits.fits(count * 8 * len(names), f"declares {count} points")
+    (table,) = tables(file, {"kind": "laz", "names": list(names), "count": count}, command)
+    return table[1]
+
+
+def tables(file: Path, request: dict[str, Any], command: Sequence[str]) -> Iterator[Table]:
+    """Yield each table that the child finds in a file; `request` says its kind and what else that needs."""
     seconds = SECONDS + file.stat().st_size / PACE
-    request = {"path": sys.path, "file": str(file), "names": list(names), "memory": MEMORY}
+    request = {**request, "path": sys.path, "file": str(file), "memory": MEMORY}
     single = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
     late = threading.Event()
     pipe, environment = subprocess.PIPE, os.environ | single  # threads would reserve memory each
@@ -42,18 +54,19 @@ def decompressed(file: Path, names: Sequence[str], count: int, command: Sequence
         timer.daemon = True
         timer.start()
         try:
-            found = _answer(child, request, names, count)
+            reason = yield from _answers(child, request)
         finally:
             timer.cancel()
             child.kill()
-    if isinstance(found, dict):
-        return found
+    if reason == "":
+        return
+    done, who, cure = _WORDS[request["kind"]]
     if late.is_set():
         raise FileError(
-            f"was not decompressed within {seconds:.0f} s; it is damaged, or save it as LAS where there is more time."
+            f"was not {done} within {seconds:.0f} s; it is damaged, or save it as {cure} where there is more time."
         )
-    reason = found or f"its decompressor {_ended(child.returncode)}"
-    raise FileError(f"cannot be decompressed: {cut(reason, 200).rstrip('.')}; it is damaged, export it again.")
+    reason = reason or f"its {who} {_ended(child.returncode)}"
+    raise FileError(f"cannot be {done}: {cut(reason, 200).rstrip('.')}; it is damaged, export it again.")
 
 
 def _ended(code: int) -> str:
@@ -63,24 +76,31 @@ def _ended(code: int) -> str:
     return f"crashed or ran out of its {MEMORY / 1e9:.1f} GB of memory ({name})"
 
 
-def _answer(child: Any, request: Any, names: Sequence[str], count: int) -> dict[str, np.ndarray] | str | None:
-    """Return the columns, or what is wrong; None where the child ended without a word."""
+def _answers(child: Any, request: dict[str, Any]) -> Generator[Table, None, str | None]:
+    """Yield tables, and return what is wrong: nothing, or None where the child ended without a word."""
     try:
         child.stdin.write(json.dumps(request).encode())
         child.stdin.close()
     except OSError:  # it ended before it read; its code tells how
         pass
-    columns, done = {}, 0
+    names, count, done = request.get("names", []), request.get("count", 0), 0
+    about, columns = dict[str, Any](), dict[str, np.ndarray]()
     while line := child.stdout.readline(1 << 16):
         match json.loads(line):
-            case {"types": kinds}:
-                columns = {name: np.empty(count, dtype=kind) for name, kind in zip(names, kinds, strict=True)}
+            case {"types": kinds, **rest} if not columns or done == count:
+                if columns:
+                    yield about, columns
+                names, count, about = (rest.get(*one) for one in (("names", names), ("count", count), ("about", {})))
+                limits.fits(count * 8 * len(names), f"declares {count} points")
+                columns, done = {name: np.empty(count, kind) for name, kind in zip(names, kinds, strict=True)}, 0
             case {"points": size} if size <= count - done:
                 for column in columns.values():
                     child.stdout.readinto(column[done : done + size].data.cast("B"))
                 done += size
             case {"end": _} if done == count:
-                return columns
+                if columns:
+                    yield about, columns
+                return ""
             case {"kind": "MemoryError"}:
                 return f"more than {MEMORY / 1e9:.1f} GB of memory were asked for"
             case {"error": error}:

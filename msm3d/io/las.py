@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,39 @@ _CHUNK = 1_000_000  # points read at a time: what a header declares is believed 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the points' arrays by field name; the classification is the segment."""
+    import laspy  # noqa: F401  # so that it is missed before anything is looked at
+
+    found = columns.fields(dimensions(file, _chosen))
+    limits.not_at_one_place(found["coord"], len(found["coord"]))
+    return found
+
+
+def _chosen(names: list[str]) -> list[str]:
+    return [name for parts in columns.chosen(["x", "y", "z", *names]).values() for name in parts]
+
+
+def dimensions(file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
+    """Return those dimensions of a file that `wanted` chooses among the names of all."""
     import laspy
 
     _check(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # laspy's and numpy's
-        found = columns.fields(_dimensions(laspy, file))
-    limits.not_at_one_place(found["coord"], len(found["coord"]))
-    return found
+        return _dimensions(laspy, file, wanted)
 
 
-def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
+def header(file: Path) -> Any:
+    """Return the header of a file, as laspy has it."""
+    import laspy
+
+    _check(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with laspy.open(file, read_evlrs=False) as reader:
+            return reader.header
+
+
+def _dimensions(laspy: Any, file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
         header = reader.header
         compressed = header.are_points_compressed
@@ -44,15 +67,16 @@ def _dimensions(laspy: Any, file: Path) -> dict[str, np.ndarray]:
             raise FileError("declares 0 points; there is nothing to read.")
         whole = compressed or there >= count * size
         limits.whole(whole, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
-        dimensions = [name for name in header.point_format.dimension_names if name not in "XYZ"]
-        names = [name for parts in columns.chosen(["x", "y", "z", *dimensions]).values() for name in parts]
+        names = wanted([name for name in header.point_format.dimension_names if name not in "XYZ"])
+        if not names:
+            return {}
         start = guard.command() if compressed else None
         if start is not None:
             return guard.decompressed(file, names, count, start)
         limits.fits(count * 8 * len(names), f"declares {count} points")
         chunks = [{name: np.array(chunk[name]) for name in names} for chunk in reader.chunk_iterator(_CHUNK)]
     found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    limits.whole(len(found["x"]) == count, f"{count} points", str(len(found["x"])))
+    limits.whole(len(found[names[0]]) == count, f"{count} points", str(len(found[names[0]])))
     return found
 
 

@@ -1,5 +1,7 @@
 """PLY: the vertices of an ascii or binary file, little or big endian, and the faces where there are any."""
 
+import os
+import re
 import struct
 from collections.abc import Sequence
 from itertools import islice
@@ -37,32 +39,20 @@ class Property(NamedTuple):
     length: str = ""  # of a list, the code of the number before its values
 
 
+_NAMED = re.compile(rb"^comment (?:label|class) (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
+
 Element = tuple[str, int, list[Property]]  # name, count and properties
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
-        order, elements, _ = header(stream)
-        names = [name for name, _, _ in elements]
-        if "vertex" not in names:
-            raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
-        position = names.index("vertex")
-        _, count, properties = elements[position]
-        if count == 0:
-            raise FileError("declares 0 points; there is nothing to read.")
-        columns.chosen(one.name for one in properties)
-        if any(one.length for one in properties):
-            raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
-        if order == "=":
-            for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
-                pass
-            found = text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
-        else:
-            record = np.dtype([(one.name, order + one.kind) for one in properties])
-            found = _binary(stream, elements[:position], count, record)
+        order, elements, position = _start(stream)
+        columns.chosen(one.name for one in elements[position][2])
+        found = _vertices(stream, order, elements, position)
         fields = columns.fields(found, text=order == "=")
-        if "face" not in names[position:] or options.mesh == "vertices" or options.min_opacity is not None:
+        bare = all(name != "face" for name, _, _ in elements[position:])
+        if bare or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
                 raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
             return _opaque(found, fields, options.min_opacity)
@@ -75,6 +65,45 @@ def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
         except FileError as error:
             cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
+
+
+def scalar(file: Path, name: str) -> np.ndarray | None:
+    """Return one property (n,) of the vertices of a file as it is stored, or None where they do not have it."""
+    with file.open("rb") as stream:
+        order, elements, position = _start(stream)
+        if all(one.name != name for one in elements[position][2]):
+            return None
+        return _vertices(stream, order, elements, position)[name]
+
+
+def _start(stream: BinaryIO) -> tuple[str, list[Element], int]:
+    """Return the byte order and the elements of a file, and which of them are the points."""
+    order, elements, _ = header(stream)
+    names = [name for name, _, _ in elements]
+    if "vertex" not in names:
+        raise FileError(f"has the elements {cut(', '.join(names)) or 'nothing'}; a 'vertex' element is needed.")
+    if elements[names.index("vertex")][1] == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
+    return order, elements, names.index("vertex")
+
+
+def _vertices(stream: BinaryIO, order: str, elements: list[Element], position: int) -> dict[str, np.ndarray]:
+    """Return the properties of the points by their names; the header has been read."""
+    _, count, properties = elements[position]
+    if any(one.length for one in properties):
+        raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
+    if order == "=":
+        for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
+            pass
+        return text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
+    record = np.dtype([(one.name, order + one.kind) for one in properties])
+    return _binary(stream, elements[:position], count, record)
+
+
+def vertices(file: Path) -> dict[str, np.ndarray]:
+    """Return every property (n,) of the vertices by its name, as it stands in a file."""
+    with file.open("rb") as stream:
+        return dict(_vertices(stream, *_start(stream)))
 
 
 def _opaque(found: dict[str, np.ndarray], fields: dict[str, Any], least: float | None) -> dict[str, Any]:
@@ -255,3 +284,13 @@ def _text(stream: BinaryIO, count: int, properties: list[Property], chosen: int)
     if len(sizes) < count:
         raise IndexError
     return np.array(flat, dtype=np.int64)[fans(np.array(sizes, dtype=np.int64))[0]]
+
+
+def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
+    if Path(scan).suffix.lower() != ".ply":
+        return ()
+    with open(scan, "rb") as file:
+        head = file.read(1 << 20).partition(b"\nend_header")[0]
+    found = {int(number): name.decode("utf-8", "replace") for number, name in _NAMED.findall(head)}
+    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))

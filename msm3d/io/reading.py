@@ -4,7 +4,7 @@ No file is ever unpickled, and a size that a header declares is compared with th
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,14 @@ from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
+from . import frames
+from .recordings import layout
 from .registry import READERS, Kind
 
+_SAID = ("units", "up", "rows", "total")  # what a format says beside arrays: see `registry.register`, and `PointCloud`
 FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
-_CLOUDCOMPARE = "save it as PLY in CloudCompare, or by `CloudCompare -SILENT -O {} -C_EXPORT_FMT PLY -SAVE_CLOUDS`"
 _SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
 _ADVICE = {  # what files are that msm3d does not read, and what to do with each
-    ".e57": ("E57", _CLOUDCOMPARE),
-    ".ptx": ("PTX", _CLOUDCOMPARE),
     ".spz": ("a compressed Gaussian splat (SPZ)", _SPLATS),
     ".splat": ("a Gaussian splat (SPLAT)", _SPLATS),
     ".ksplat": ("a compressed Gaussian splat (KSPLAT)", _SPLATS),
@@ -66,7 +66,8 @@ def read(
     [[255.0, 0.0, 0.0], [0.0, 255.0, 0.0]]
 
     Args:
-        path: a file of one of `msm3d.io.KINDS`. Of a mesh the vertices are read, or its surface; of an NPY an
+        path: a file of one of `msm3d.io.KINDS`, or a folder of RGB-D frames as `msm3d.io.read_frames` takes it, with
+            voxels of 1 cm. Of a mesh the vertices are read, or its surface; of an NPY an
             (n, 3 | 6 | 9) array; of an NPZ or a scene saved with torch the arrays of `msm3d.scan.objects.NAMES`.
         up: the axis of the file that points up: "z", "y" or "-y"; what the format says, or else z, by default.
         units: of the file's coordinates: "m", "cm", "mm", "ft" or "in"; what the format says, or else m, by default.
@@ -103,10 +104,15 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
         return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
     file = Path(points)
     stage("reading")
-    fields = _content(file, options)
-    units, up, rows, total = (fields.pop(name, None) for name in ("units", "up", "rows", "total"))  # said by the format
+    return converted(file, opened(file, options), options, given)
+
+
+def converted(file: Path, fields: Mapping[str, Any], options: ReadOptions, given: Mapping[str, Any]) -> PointCloud:
+    """Return the cloud of what `opened` found in a file; `given` are arguments of `PointCloud.of`. Raises as `read`."""
+    units, up, rows, total = (fields.get(name) for name in _SAID)
+    arrays = {name: value for name, value in fields.items() if name not in _SAID}
     try:
-        cloud = PointCloud.of(fields, **given, units=options.units or units or "m", up=options.up or up or "z")
+        cloud = PointCloud.of(arrays, **given, units=options.units or units or "m", up=options.up or up or "z")
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
     if rows is None:
@@ -119,7 +125,7 @@ def check(path: str | os.PathLike[str]) -> Path:
     """Return the path of a scan; FileError, before any work is done, where no file of a kind that is read is there."""
     file = Path(path)
     with named(file):
-        _reader(file)
+        kind_of(file)
     return file
 
 
@@ -140,23 +146,33 @@ def read_folder(
         raise FileError(f"{folder}: cannot be used ({str(error).rstrip('.')}); make the scene again.") from error
 
 
-def _content(file: Path, options: ReadOptions) -> dict[str, Any]:
-    """Return the arrays in `file`; whatever goes wrong is a FileError that names it."""
+def opened(file: Path, options: ReadOptions) -> dict[str, Any]:
+    """Return the arrays in `file` and what its format says; whatever goes wrong is a FileError that names it."""
     with named(file):
-        reader = _reader(file)
+        reader = kind_of(file)
         if options.min_opacity is not None and not reader.splats:
             raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
-        try:
+        with needing(reader, "reading"):
             return dict(reader.module.content(file, options))
-        except DependencyError:
-            raise
-        except ImportError as error:
-            needed, package = error.name, f"msm3d[{reader.extra}]" if reader.extra else error.name
-            raise DependencyError(f'reading {reader.title} needs {needed}; type: pip install "{package}".') from error
 
 
-def _reader(file: Path) -> Kind:
+@contextmanager
+def needing(kind: Kind, doing: str) -> Iterator[None]:
+    """Say which package of a kind of file is missing, and what to type."""
+    try:
+        yield
+    except DependencyError:
+        raise
+    except ImportError as error:
+        needed, package = error.name, f"msm3d[{kind.extra}]" if kind.extra else error.name
+        raise DependencyError(f'{doing} {kind.title} needs {needed}; type: pip install "{package}".') from error
+
+
+def kind_of(file: Path) -> Kind:
+    """Return the kind of a file, or of a folder of RGB-D frames; raises where it is of none."""
     reader = READERS.find(file)
+    if file.is_dir() and layout(file) is not None:
+        return frames.KIND
     if file.is_dir():
         raise FileError(f"is a directory; give one file: {', '.join(READERS.suffixes())}.")
     known = _ADVICE.get(file.suffix.lower())

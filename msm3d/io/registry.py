@@ -39,6 +39,8 @@ class Kind:
     """Of a writer: where a file holds the metadata, in Markdown."""
     dtypes: tuple[str, ...] = ("float32", "float16")
     """Of a writer: the types that the features may have."""
+    keeps: bool = False
+    """Of a writer: `create` has an argument `source`, the file of the scan, of which it keeps what else it holds."""
     mapped: bool = False
     """Of a writer: the features are filled in on the disk, so they may be larger than memory."""
     source: str = ""
@@ -172,7 +174,8 @@ def unregister(kind: Any) -> None:
         registry.unregister(kind)
 
 
-READERS = Registry("reader", "content", ("ply", "pcd", "las", "arrays", "text", "mesh"))
+_LAYOUTS = [f"layouts.{name}" for name in ("npz", "npy", "safetensors", "ply", "las", "laz", "parquet")]
+READERS = Registry("reader", "content", ("ply", "pcd", "las", "e57", "ptx", "arrays", "parquet", "text", "mesh"))
 """What scans are read from."""
-WRITERS = Registry("writer", "create", ("layouts.npz", "layouts.npy", "layouts.safetensors", "layouts.ply"))
+WRITERS = Registry("writer", "create", _LAYOUTS)
 """What descriptors are written to."""

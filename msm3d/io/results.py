@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from .._util.output_path import output_path
 from .._util.words import cut, option, require_one_of
 from ..errors import FileError, InputError
 from ..model import PRECISIONS, Model
+from ..scan.attributes import compact
 from ..scan.cloud import PointCloud
 from ..scan.objects import LABELS
+from .reading import needing
 from .registry import WRITERS, Kind
 
 DTYPES = ("float32", "float16")  # of the descriptors
@@ -27,9 +29,9 @@ DTYPES = ("float32", "float16")  # of the descriptors
 def check_format(path: str | os.PathLike[str]) -> Path:
     """Return `path`, or fail before any work is done if its ending or its folder is not good.
 
-    >>> check_format("features.xyz")
+    >>> check_format("features.xyz")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, .safetensors, .ply.
+    msm3d.errors.InputError: features.xyz cannot hold features; end it with one of .npz, .npy, ...
     """
     return output_path(path, WRITERS.suffixes(), "features")
 
@@ -80,11 +82,12 @@ def writing(
     channels: int,
     dtype: str = "float32",
     meta: Mapping[str, Any] | None = None,
+    source: str | os.PathLike[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the array (n, channels) to fill with one scan's descriptors; at the end it is the file `path`.
 
-    All but .npz are mapped from the disk, so that a result larger than memory can be written. If anything fails, an
-    older file of that name stays as it was.
+    That of .npy, .safetensors and .ply is mapped from the disk, so that a result larger than memory can be written. If
+    anything fails, an older file of that name stays as it was.
 
     Args:
         path: .npz or .safetensors with `coord` (float64), `feat` and what the scan has of `color` (uint8 where it is
@@ -94,6 +97,7 @@ def writing(
         channels: width of a descriptor.
         dtype: of the descriptors, "float32" or "float16".
         meta: what they are, as `provenance` says; `metadata` reads it back, with the `columns` that the scan has.
+        source: the file that the scan was read from: .las, .laz and .ply keep what else a file of their own kind holds.
 
     Raises:
         InputError: the path or the dtype is not good, or an .npz would not fit into memory.
@@ -112,8 +116,12 @@ def writing(
         raise InputError(f"{writer.title} has no {dtype}; write {others}, or leave out {option('dtype')}.")
     columns = [name for name in ("coord", "color", "normal", "segment", "instance") if getattr(cloud, name) is not None]
     values = None if meta is None else {**meta, "dtype": dtype, "columns": columns}
-    create = writer.module.create
-    with replacing(path, settled=False) as partial, create(partial, fields, shape, np.dtype(dtype), values) as feat:
+    beside = {"source": Path(source)} if writer.keeps and source is not None else {}
+    with ExitStack() as stack:
+        partial = stack.enter_context(replacing(path, settled=False))
+        with needing(writer, "writing"):
+            created = writer.module.create(partial, fields, shape, np.dtype(dtype), values, **beside)
+            feat = stack.enter_context(created)
         yield feat
 
 
@@ -124,7 +132,7 @@ def _others(good: Callable[[Kind], bool]) -> str:
 
 
 def features(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the descriptors (n, c) in a file of `writing`; all but those of .npz are mapped, not read.
+    """Return the descriptors (n, c) in a file of `writing`; of .npy, .safetensors and .ply mapped, not read.
 
     Raises:
         FileError: the file is missing or damaged, or holds no features.
@@ -192,6 +200,8 @@ def _read(path: str | os.PathLike[str], what: str) -> Any:
         return found(file)
     except FileNotFoundError as error:
         raise FileError(f"{file}: does not exist; check the path.") from error
+    except ImportError as error:
+        raise FileError(f"{file}: cannot be read without {error.name}; type: pip install {error.name}.") from error
     except FileError as error:
         raise FileError(f"{file}: {error}") from error
     except KeyError as error:  # of a file that is whole, such as a scan's
@@ -202,9 +212,9 @@ def _read(path: str | os.PathLike[str], what: str) -> Any:
 
 def _fields(cloud: PointCloud) -> dict[str, np.ndarray]:
     """Return the cloud's arrays as they are stored: one row for each of the descriptors."""
-    compact = {"color": _compact_color, **dict.fromkeys(LABELS, _compact)}
+    kinds = {"color": compact, **dict.fromkeys(LABELS, _compact)}
     values = {name: getattr(cloud, name) for name in ("coord", "color", "normal", *LABELS)}
-    fields = {name: compact.get(name, np.asarray)(value) for name, value in values.items() if value is not None}
+    fields = {name: kinds.get(name, np.asarray)(value) for name, value in values.items() if value is not None}
     if cloud.total is not None and cloud.rows is not None:
         fields = {name: _spread(values, cloud.rows, cloud.total, name) for name, values in fields.items()}
     elif cloud.rows is not None:
@@ -219,12 +229,6 @@ def _spread(values: np.ndarray, rows: np.ndarray, total: int, name: str) -> np.n
     full = np.full((total, *values.shape[1:]), nothing, kind)
     full[rows] = values
     return full
-
-
-def _compact_color(color: np.ndarray) -> np.ndarray:
-    """Return colours as bytes where nothing is lost, or where so dark a scan would be taken for one within 0-1."""
-    whole = np.rint(color)
-    return whole.astype(np.uint8) if np.array_equal(whole, color) or np.quantile(color, 0.9) <= 1 else color
 
 
 def _compact(labels: np.ndarray) -> np.ndarray:

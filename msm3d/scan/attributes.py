@@ -108,6 +108,16 @@ def colors(found: np.ndarray) -> np.ndarray | None:
     return color
 
 
+def compact(color: np.ndarray) -> np.ndarray:
+    """Return colours 0-255 as bytes where nothing is lost, or where so dark a scan would be taken for one within 0-1.
+
+    >>> compact(np.array([[0.0, 128, 255]])).dtype.name, compact(np.array([[0.5, 128, 255]])).dtype.name
+    ('uint8', 'float64')
+    """
+    whole = np.rint(color)
+    return whole.astype(np.uint8) if np.array_equal(whole, color) or np.quantile(color, 0.9) <= 1 else color
+
+
 def _top(found: np.ndarray, color: np.ndarray) -> int:
     """Return the largest value of the scale that colours are on: 1, 255 or 65535, by their type and 99 % of them.
 

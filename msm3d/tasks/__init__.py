@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .confusion import Scores as Scores
     from .fingerprint import Fingerprint as Fingerprint
     from .instances.average_precision import average_precision as average_precision
+    from .labels import Labels as Labels
+    from .segmenting import Segmented as Segmented
+    from .segmenting import segment as segment
+    from .teaching import teach as teach
 
 TASKS = Registry(
     "task",
@@ -46,4 +50,7 @@ __getattr__ = lazily(
     confusion="Confusion Scores",
     fingerprint="Fingerprint",
     instances__average_precision="average_precision",
+    labels="Labels",
+    segmenting="Segmented segment",
+    teaching="teach",
 )

@@ -84,8 +84,13 @@ class Fingerprint:
 
 def model_hash(model: Model) -> str:
     """Return 64 hexadecimal digits of a model's shape and weights."""
-    digest = hashlib.sha256(json.dumps(record(model.config), sort_keys=True).encode())
-    for name, tensor in sorted(model.backbone.state_dict().items()):
+    return state_hash(record(model.config), model.backbone.state_dict())
+
+
+def state_hash(values: Any, state: Mapping[str, torch.Tensor]) -> str:
+    """Return 64 hexadecimal digits of plain values and of tensors by name."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

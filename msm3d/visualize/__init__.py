@@ -9,6 +9,7 @@ from .colors import pca_colors as pca_colors
 from .colors import similarity as similarity
 from .colors import similarity_colors as similarity_colors
 from .colors import threshold as threshold
+from .extras import Extras as Extras
 from .height import Height as Height
 from .kinds import Kinds as Kinds
 from .page import write_page as write_page

@@ -18,13 +18,15 @@ from .._util.words import require_one_of
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .camera import automatic_view, outside
-from .colors import ColorBasis, checked, label_colors, spaced
+from .colors import ColorBasis, checked, spaced
+from .extras import Extras, legend
 from .packing import CHANNELS, FINEST, MOST_CELLS, Cells, Packed, loss, pack
 from .picture import spacing
 
 HERE = Path(__file__).parent / "page"
-SCRIPTS = ("decode.js", "similarity.js", "camera.js", "scene.js", "panel.js", "main.js")
-MODES = ("color", "pca", "similarity", "label")
+SCRIPTS = ("decode.js", "similarity.js", "camera.js", "scene.js", "panel.js")
+SCRIPTS += ("labels.js", "preview.js", "naming.js", "main.js")
+MODES = ("color", "pca", "rest", "similarity", "cluster", "label", "unsure", "name")
 MOST_POINTS = 1_000_000  # in a page; of larger scans some are left out, evenly
 _GREY = (150, 152, 158)
 
@@ -56,8 +58,9 @@ def write_page(
     most: int = MOST_POINTS,
     channels: int = CHANNELS,
     cells: int = MOST_CELLS,
+    extras: Extras | None = None,
 ) -> Page:
-    """Write a page in which a click on a point shows what is similar to it, and return what is in it.
+    """Write a page in which a click on a point shows what is similar to it, or names it; return what is in it.
 
     Args:
         path: ends with .html.
@@ -65,21 +68,24 @@ def write_page(
         features: (n, c), row i of point i; may be a memory map.
         levels: `Model.feature_info`, so that one level alone can be shown; without it there is only the whole.
         bases: of the colours of whole descriptors, then of each level; fitted here by default.
-        mode: what the page shows first: color, pca, similarity or label; of a scan without colours pca, not color.
+        mode: what the page shows first: color, pca, rest, similarity, cluster, label, unsure or name; of a scan
+            without colours pca, not color.
         title: of the page.
         model: what made the features, in words.
         names: of the labels from 0.
         most: points to keep.
         channels: numbers that a descriptor is packed into.
         cells: cells to keep features for.
+        extras: clusters, confidence, labels given earlier and the like.
 
     Raises:
-        InputError: the path, the mode or the features are not good.
+        InputError: the path, the mode, the features or the extras are not good.
     """
-    path, features = check_page(path), checked(features)
-    if mode == "color" and (cloud.color is None or not np.ptp(cloud.color, axis=0).any()):
-        mode = "pca"
+    path, features, extras = check_page(path), checked(features), extras or Extras()
+    colored = cloud.color is not None and bool(np.ptp(cloud.color, axis=0).any())
+    mode = "pca" if mode == "color" and not colored else mode
     require_one_of("mode", mode, MODES)
+    extras.require(cloud, mode)
     if len(features) != len(cloud):
         raise InputError(f"there are {len(features)} features for {len(cloud)} points; give one row per point.")
     slices = [level.slice for level in levels] if len(levels) > 1 else [slice(0, features.shape[1])]
@@ -90,7 +96,9 @@ def write_page(
     points, labels = _points(cloud, grid, names)
     meta = {"title": title, "model": model, "mode": mode, "total": len(cloud), "channels": features.shape[1]}
     meta |= {"loss": lost, "labels": labels, **_described(cloud.coord, grid, packed, levels)}
-    html = _html(meta, {"POINTS": _block(points), "FEATURES": _block(_features(packed))})
+    meta |= {"colored": colored, **extras.described(cloud, grid)}
+    arrays = _features(packed) | extras.cells(grid)
+    html = _html(meta, {"POINTS": _block(points | extras.points(grid)), "FEATURES": _block(arrays)})
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return Page(path, len(grid.rows), len(grid.cells), grid.edge, lost[0], path.stat().st_size)
@@ -163,10 +171,10 @@ def _points(cloud: PointCloud, grid: Cells, names: Sequence[str]) -> tuple[dict[
         return arrays, []
     arrays["label"] = label.astype(np.uint8).tobytes()
     called = [
-        names[v] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}" for v in values
+        names[int(v)] if 0 <= v < len(names) else "not labelled" if v < 0 or v == 255 else f"label {v}"
+        for v in values.tolist()
     ]
-    each = zip(called, label_colors(values).tolist(), counts.tolist(), strict=True)
-    return arrays, [{"name": name, "color": color, "points": points} for name, color, points in each]
+    return arrays, legend(values, called, counts)
 
 
 def _features(packed: Packed) -> dict[str, bytes]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from .._util import memory, stages
 from .._util.atomic import scratch
+from .._util.mapped import mapped
 from .._util.words import count, option, warn
 from ..errors import InputError
 from ..io import as_cloud, results
-from ..io.layouts import mapped
 from ..model import LevelInfo, Model
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated
@@ -27,6 +27,7 @@ class Described(NamedTuple):
     features: list[np.ndarray]  # (n, c) of each scan, row i of point i; may be a memory map
     levels: list[LevelInfo]  # of the features, with their columns; empty where a file does not say
     maker: str  # the model in words, or who wrote the files
+    read: list[PointCloud]  # the scans as they were read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,14 @@ class Source:
             yield self._read(scans, self.files)
             return
         model, features = self.load(), []
-        clouds, width = [], model.channels(self.levels)
+        clouds, read, width = [], [], model.channels(self.levels)
         with ExitStack() as stack:
             for i, scan in enumerate(scans):
                 with stages.of(scan):
                     _tell_of_features(scan)
                     inputs = model.config.inputs
                     cloud = as_cloud(scan, options=replace(self.options, spacing=inputs.voxel_size))
+                    read.append(cloud)
                     cloud = replace(cloud, total=None)  # only what is there can be shown
                     if inputs.missing == "estimated":  # once, for the network and for the picture
                         cloud = completed(cloud)
@@ -67,7 +69,8 @@ class Source:
             known = model.feature_info
             levels = placed(known if self.levels is None else [known[level] for level in self.levels])
             name = model.meta.get("name") or "untrained"
-            yield Described(clouds, features, levels, f"{name}, {model.config.descriptor_channels} channels")
+            maker = f"{name}, {model.config.descriptor_channels} channels"
+            yield Described(clouds, features, levels, maker, read)
 
     def _read(self, scans: Sequence[str], files: Sequence[str]) -> Described:
         """Return scans with the features in files."""
@@ -78,12 +81,9 @@ class Source:
         kept = [Saved.of(file, self.levels) for file in files]
         if len({tuple(info.channels for info in one.levels) for one in kept}) > 1:
             raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
-        clouds, features = [], []
-        for scan, one in zip(scans, kept, strict=True):
-            cloud = as_cloud(scan, options=one.options(scan, self.options))
-            features.append(one.rows_of(cloud, scan))
-            clouds.append(_shown(cloud))
-        return Described(clouds, features, kept[0].levels, kept[0].maker)
+        read = [as_cloud(scan, options=one.options(scan, self.options)) for scan, one in zip(scans, kept, strict=True)]
+        features = [one.rows_of(cloud, scan) for scan, one, cloud in zip(scans, kept, read, strict=True)]
+        return Described(list(map(_shown, read)), features, kept[0].levels, kept[0].maker, read)
 
 
 def _shown(cloud: PointCloud) -> PointCloud:

@@ -1,9 +1,8 @@
 """What `msm3d pca` and `msm3d view` do; each yields the lines that are shown."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,18 +11,23 @@ import numpy as np
 
 from .._util.atomic import apart
 from .._util.output_path import output_path
-from .._util.words import option, require_one_of
+from .._util.words import require_one_of
 from ..errors import InputError
+from ..io.ply import names_with
+from ..scan.cloud import PointCloud
+from ..tasks.labels import Labels
 from .colors import ColorBasis, label_colors
+from .extras import MOST_CLUSTERS, Extras, confidence_of
 from .height import Height
 from .kinds import Kinds
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
-from .source import Source
+from .source import Described, Source
 
-_COMMENT = re.compile(rb"^comment label (\d{1,4}) (\S.*?)\s*$", re.MULTILINE)
 PCA_FORMATS = (".png", ".ply", ".html")
-MODES = ("components", "clusters", "no-height")  # what colours of `pca` are
+PAGE_MODES = {"components": "pca", "clusters": "cluster", "no-height": "rest"}  # of `pca`, and of its pages
+MODES = tuple(PAGE_MODES)
+CLUSTERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +40,18 @@ class Look:
     basis: str | None = None
     save_basis: str | None = None
     mode: str = "components"
+    clusters: int | None = None  # how many, which goes without saying the mode
 
-    def checked(self, suffix: str) -> tuple[dict[str, Any], ColorBasis | None]:
-        """Return the settings of a picture and the basis that is given, if they go together and with the `suffix`."""
+    def __post_init__(self) -> None:
         require_one_of("mode", self.mode, MODES)
-        if self.mode != "components" and suffix == ".html":
-            raise InputError(
-                f"a page has no colours of {self.mode}; leave out {option('mode')}, or write .png or .ply."
-            )
+        if self.clusters is not None:
+            if self.mode == "no-height":
+                raise InputError("clusters are another mode than no-height; leave out one of the two.")
+            object.__setattr__(self, "mode", "clusters")
+            check_clusters(self.clusters)
+
+    def checked(self) -> tuple[dict[str, Any], ColorBasis | None]:
+        """Return the settings of a picture and the basis that is given, if they go together."""
         if self.mode != "components" and (self.basis is not None or self.save_basis is not None):
             raise InputError(f"a basis is of components, not of {self.mode}; leave out one of the two.")
         ground_of(self.background)  # which checks it
@@ -51,61 +59,127 @@ class Look:
         return {"size": _size(self.size), "background": self.background}, known
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What `view` shows beside features: the options of the command line."""
+
+    names: str | None = None  # of the labels, as `label_names` knows them; those in the scan's file by default
+    labels: str | None = None  # a file of labels that were given in a page
+    clusters: int | None = None
+    no_height: bool = False
+    most: int = MOST_POINTS
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise InputError(f"points is {self.most}; give at least 1.")
+        if self.clusters is not None:
+            check_clusters(self.clusters)
+
+
+def check_clusters(count: int) -> None:
+    """Raise InputError unless there can be so many clusters."""
+    if not 1 <= count <= MOST_CLUSTERS:
+        raise InputError(f"clusters is {count}; give a number from 1 to {MOST_CLUSTERS}.")
+
+
 def pca(scans: Sequence[str], output: str, source: Source, look: Look) -> Iterator[str]:
     """Colour scans by their features, all on one basis: a picture, PLY file or page of each, or a picture of all."""
     targets = _targets(scans, output, look.form)
     suffix = targets[0].suffix.lower()
     given = [path for path in (*scans, *(source.files or []), look.basis) if path]
-    picture, known = look.checked(suffix)
+    picture, known = look.checked()
     apart([path for path in (*targets, look.save_basis) if path], given)
     folder, start = targets[0].parent, perf_counter()
     existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    with source.opened(scans, existing) as found:
+    with (_counted(source) if suffix == ".html" else source).opened(scans, existing) as found:
         folder.mkdir(parents=True, exist_ok=True)
         points, channels = sum(map(len, found.clouds)), found.features[0].shape[1]
         yield f"{points:,} points x {channels} channels in {perf_counter() - start:.1f} s"
-        coords, levels, bases = [cloud.coord for cloud in found.clouds], [info.slice for info in found.levels], []
+        extras, bases = [Extras(source=read) for read in found.read], []
         if look.mode == "clusters":
-            kinds = Kinds.fit(found.features, levels=levels)
-            colors = [label_colors(kinds(rows)) for rows in found.features]
+            extras, colors = _clustered(extras, found, look.clusters or CLUSTERS)
         elif look.mode == "no-height":
-            colors = Height.fit(found.features, coords).colors(found.features, coords)
+            extras, colors = _flattened(extras, found)
         else:
-            share, others = 100 * Height.fit(found.features, coords).share, " or ".join(MODES[1:])
+            share = 100 * Height.fit(found.features, [cloud.coord for cloud in found.clouds]).share
+            others = " or ".join(MODES[1:])
             yield f"height alone explains {share:.0f} % of the features' variance; see also --mode {others}"
-            bases = level_bases(found.features, levels if suffix == ".html" else [])
+            bases = level_bases(found.features, [info.slice for info in found.levels] if suffix == ".html" else [])
             bases[0] = known or bases[0]
             if look.save_basis is not None:
                 bases[0].save(look.save_basis)
             colors = [bases[0](rows) for rows in found.features]
-        shown = list(zip(scans, found.clouds, found.features, colors, strict=True))
-        for target, parts in zip(targets, [shown] if len(targets) == 1 else [[part] for part in shown], strict=True):
-            start, (scan, cloud, rows, color) = perf_counter(), parts[0]
-            if suffix == ".html":
-                settings = {"levels": found.levels, "bases": bases, "mode": "pca", "names": names_with(scan)}
-                page = write_page(target, cloud, rows, title=Path(scan).name, model=found.maker, **settings)
-                yield _said(page, start)
-                continue
-            if suffix == ".ply":
-                colored_ply(target, cloud.coord, color)
-            else:
-                drawn = [render(one.coord, color, normals=one.normal, **picture) for _, one, _, color in parts]
-                save_picture(target, _side_by_side(drawn))
-            yield f"{target}: {target.stat().st_size / 1e6:.1f} MB in {perf_counter() - start:.1f} s"
+        if suffix == ".html":
+            bases = bases or level_bases(found.features, [info.slice for info in found.levels])
+            settings = {"levels": found.levels, "model": found.maker, "bases": bases, "mode": PAGE_MODES[look.mode]}
+            each = zip(targets, scans, found.clouds, found.features, extras, strict=True)
+            for target, scan, cloud, rows, more in each:
+                start, told = perf_counter(), {"names": names_with(scan), "title": Path(scan).name, "extras": more}
+                yield _said(write_page(target, cloud, rows, **settings, **told), start)
+        else:
+            yield from _drawn(targets, found.clouds, colors, picture)
 
 
-def view(scan: str, output: str, source: Source, *, names: str | None = None, most: int = MOST_POINTS) -> Iterator[str]:
-    """Write the page of a scan, with the names of its labels as `label_names` knows them or those in its own file."""
-    target, named = check_page(output), None if names is None else label_names(names)
-    apart([target], [scan, *(source.files or [])])
-    if most < 1:
-        raise InputError(f"points is {most}; give at least 1.")
+def _drawn(
+    targets: Sequence[Path], clouds: Sequence[PointCloud], colors: Sequence[np.ndarray], picture: dict[str, Any]
+) -> Iterator[str]:
+    """Write pictures or PLY files of coloured scans, and say so."""
+    shown = list(zip(clouds, colors, strict=True))
+    for target, parts in zip(targets, [shown] if len(targets) == 1 else [[part] for part in shown], strict=True):
+        start = perf_counter()
+        if target.suffix.lower() == ".ply":
+            colored_ply(target, parts[0][0].coord, parts[0][1])
+        else:
+            drawn = [render(cloud.coord, color, normals=cloud.normal, **picture) for cloud, color in parts]
+            save_picture(target, _side_by_side(drawn))
+        yield f"{target}: {target.stat().st_size / 1e6:.1f} MB in {perf_counter() - start:.1f} s"
+
+
+def view(scan: str, output: str, source: Source, sight: Sight) -> Iterator[str]:
+    """Write the page of a scan: with features, labels and names, and what else is asked for."""
+    target, named = check_page(output), None if sight.names is None else label_names(sight.names)
+    labels = None if sight.labels is None else Labels.read(sight.labels)
+    apart([target], [path for path in (scan, sight.labels, *(source.files or [])) if path])
     start = perf_counter()
-    with source.opened([scan], target.parent) as ([cloud], [rows], levels, maker):
+    with _counted(source).opened([scan], target.parent) as found:
+        [cloud], [rows], [read] = found.clouds, found.features, found.read
+        if labels is not None:
+            labels.require(read, scan)
         yield f"{len(cloud):,} points x {rows.shape[1]} channels in {perf_counter() - start:.1f} s"
         start, named = perf_counter(), names_with(scan) if named is None else named
-        settings = {"title": Path(scan).name, "model": maker, "levels": levels, "names": named, "most": most}
+        confidence = confidence_of(scan, cloud)
+        extras = [Extras(confidence=confidence, labels=labels, source=read)]
+        if sight.clusters is not None:
+            extras, _ = _clustered(extras, found, sight.clusters)
+        if sight.no_height:
+            extras, _ = _flattened(extras, found)
+        mode = "name" if labels is not None else "color" if confidence is None else "label"
+        settings = {"title": Path(scan).name, "model": found.maker, "levels": found.levels, "names": named}
+        settings |= {"most": sight.most, "mode": mode, "extras": extras[0]}
         yield _said(write_page(target, cloud, rows, **settings), start)
+
+
+def _counted(source: Source) -> Source:
+    """Return a source that knows of each scan how many points its file has: labels name them by their rows."""
+    return replace(source, options=replace(source.options, invalid="nan"))
+
+
+Coloured = tuple[list[Extras], list[np.ndarray]]
+
+
+def _clustered(extras: Sequence[Extras], found: Described, count: int) -> Coloured:
+    """Return extras with clusters, which all scans share, and their colours."""
+    kinds = Kinds.fit(found.features, count, levels=[info.slice for info in found.levels])
+    clusters = [kinds(rows) for rows in found.features]
+    pairs = zip(extras, clusters, strict=True)
+    return [replace(one, clusters=of) for one, of in pairs], [label_colors(of) for of in clusters]
+
+
+def _flattened(extras: Sequence[Extras], found: Described) -> Coloured:
+    """Return extras with colours of what height does not explain, on a basis that all scans share, and these."""
+    coords = [cloud.coord for cloud in found.clouds]
+    colors = Height.fit(found.features, coords).colors(found.features, coords)
+    return [replace(one, rest=rest) for one, rest in zip(extras, colors, strict=True)], colors
 
 
 def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
@@ -165,13 +239,3 @@ def label_names(text: str) -> tuple[str, ...]:
     if os.path.isfile(text):
         return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
     return (*class_list(text).names, *(["other"] if text == "rooms" else []))
-
-
-def names_with(scan: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names in the header of a PLY file, from lines such as `comment label 4 chair`; none in other files."""
-    if Path(scan).suffix.lower() != ".ply":
-        return ()
-    with open(scan, "rb") as file:
-        head = file.read(1 << 20).partition(b"\nend_header")[0]
-    found = {int(number): name.decode("utf-8", "replace") for number, name in _COMMENT.findall(head)}
-    return tuple(found.get(i, f"label {i}") for i in range(max(found, default=-1) + 1))

@@ -64,9 +64,9 @@ def convert(
     read = [path] if config is None or isinstance(config, Shape | Mapping) else [path, Path(config)]
     if out_dir is not None:
         apart([Path(out_dir) / CONFIG, Path(out_dir) / MODEL], read)
-    state, about = _checkpoint(path)
+    state, about = checkpoint(path)
     released, prefix = _recognised(state, config, path)
-    student, ignored = _student(state, prefix, path)
+    student, ignored = plain(state, prefix, path)
     told = _told(student, about, released, path)
     for name in [name for name in student if name.endswith(released.unused)]:
         del student[name]
@@ -125,7 +125,7 @@ def renamed(student: Mapping[str, Tensor], config: Shape, where: Source) -> dict
     return {ours: released.ours(theirs, student[theirs].float()) for theirs, (ours, _) in rows.items()}
 
 
-def _checkpoint(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def checkpoint(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the tensors of a file and the configuration in it or beside it, if any: plain values, no code."""
     if not path.is_file():
         raise FileError(f"there is no file {str(path)!r}; give the authors' checkpoint.")
@@ -208,7 +208,7 @@ def _recognised(
     )
 
 
-def _student(state: Mapping[str, Any], prefix: str, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+def plain(state: Mapping[str, Any], prefix: str, path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Return the tensors of one network without their prefix, and the names of what is not of it."""
     student = {str(key)[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
     if strange := sorted(key for key, value in student.items() if not _is_plain(value)):

@@ -93,6 +93,11 @@ class EncoderConfig(Shape):
         return self.channels
 
     @property
+    def last(self) -> int:
+        """The coarsest level, where an encoder ends."""
+        return len(self.channels) - 1
+
+    @property
     def inputs(self) -> Inputs:
         """The attributes of the point nearest to the centre of a voxel."""
         attributes = tuple(map(Attribute, self.attributes, self.divisors))

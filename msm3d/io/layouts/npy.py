@@ -10,8 +10,9 @@ from typing import IO
 
 import numpy as np
 
+from ..._util.mapped import mapped
 from ...errors import FileError
-from . import LONGEST, Fields, Metadata, mapped
+from . import LONGEST, Fields, Metadata
 
 SUFFIXES = (".npy",)
 TITLE = "NPY"

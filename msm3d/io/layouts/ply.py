@@ -13,19 +13,26 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from ..._util.mapped import mapped
 from ...errors import FileError
-from ..ply import Property, header
-from . import Fields, Metadata, mapped
+from ..ply import Property, header, vertices
+from . import Fields, Metadata
 
 SUFFIXES = (".ply",)
 TITLE = "PLY"
-HOLDS = "x y z, red green blue, nx ny nz, label, instance, row; the features are feat_0, feat_1, …"
+HOLDS = (
+    "x y z, red green blue, nx ny nz, label, instance, row, and what else a scan in PLY has of numbers; the features "
+    "are feat_0, feat_1, …"
+)
 METADATA = "lines `comment msm3d NAME JSON`"
 DTYPES = ("float32",)
 MAPPED = True
+KEEPS = True
 
 _PROPERTIES = {"coord": "x y z", "color": "red green blue alpha", "normal": "nx ny nz"}
 _PROPERTIES |= {"segment": "label", "instance": "instance", "rows": "row"}
+_OURS = {"x", "y", "z", "row"}
+_WIDER = {"i1": "<i4", "u1": "<i4", "i2": "<i4", "u2": "<i4", "i8": "<f8"}
 
 
 def write(path: Path, columns: Fields, comments: Sequence[str] = ()) -> None:
@@ -34,14 +41,23 @@ def write(path: Path, columns: Fields, comments: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, meta: Metadata) -> Iterator[np.ndarray]:
-    """Write all but the features, which are yielded to fill.
+def create(
+    path: Path,
+    fields: Fields,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    meta: Metadata,
+    source: Path | None = None,
+) -> Iterator[np.ndarray]:
+    """Write all but the features, which are yielded to fill; also what else `source` has, where that is PLY.
 
     Torch can only use records of a multiple of four bytes: so colours have an alpha, which is 255, and labels four
     bytes, or eight, as doubles, where they need them, since PLY has no such integers.
     """
     feat = " ".join(f"feat_{i}" for i in range(shape[1]))
     columns = {names: _column(name, fields[name]) for name, names in _PROPERTIES.items() if name in fields}
+    if source is not None and source.suffix.lower() in SUFFIXES:
+        columns |= _kept(source, fields, {name for names in columns for name in names.split()})
     comments = [f"msm3d {name} {json.dumps(value)}" for name, value in (meta or {}).items()]
     yield _laid_out(path, columns, comments, [(feat, "<f4", shape[1:])])[feat]
 
@@ -67,6 +83,20 @@ def _column(name: str, array: np.ndarray) -> np.ndarray:
     if name in ("coord", "normal"):
         return array
     return array[:, None].astype("<i4" if np.abs(array).max() < 1 << 31 else "<f8")
+
+
+def _kept(source: Path, fields: Fields, taken: set[str]) -> Fields:
+    """Return the other numbers of the vertices that these points are, each in four or eight bytes.
+
+    Points that were spread over a mesh are no vertices, and have none.
+    """
+    found = vertices(source)
+    rows = fields.get("rows", np.arange(len(next(iter(found.values())))))
+    if len(rows) != len(fields["coord"]):
+        return {}
+    more = {name: array[rows] for name, array in found.items() if name.lower() not in taken | _OURS}
+    more = {name: array for name, array in more.items() if name.isascii() and not name.startswith("feat_")}
+    return {name: array.astype(_WIDER.get(array.dtype.str[1:], array.dtype)) for name, array in more.items()}
 
 
 def features(path: Path) -> np.ndarray:

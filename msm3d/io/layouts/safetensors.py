@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._util.atomic import claim
+from ..._util.mapped import Mapped, mapped
 from ...errors import FileError
 from . import LONGEST, Fields, Metadata
 
@@ -34,11 +34,11 @@ def create(path: Path, fields: Fields, shape: tuple[int, int], dtype: np.dtype, 
         described[name] = {"dtype": _KINDS[kind.name], "shape": list(size), "data_offsets": [start, end]}
     header = json.dumps(described).encode()
     header += b" " * (-len(header) % 8)
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    claim(path, 8 + len(header) + end)
+    head = len(header).to_bytes(8, "little") + header
+    mapped(path, np.uint8, (end,), head)
     maps = {}
     for name, (size, kind) in sizes.items():
-        maps[name] = np.memmap(path, kind, "r+", 8 + len(header) + described[name]["data_offsets"][0], size)
+        maps[name] = Mapped(path, kind, "r+", len(head) + described[name]["data_offsets"][0], size)
     for name, array in fields.items():
         maps[name][:] = array
     yield maps["feat"]

@@ -6,10 +6,14 @@ from ..._util.lazy import lazily
 from ..registry import Registry
 
 if TYPE_CHECKING:
+    from .about import About as About
+    from .authors import released as released
     from .base import Classifier as Classifier
     from .base import Head as Head
     from .base import NotFittedError as NotFittedError
     from .linear import LinearProbe as LinearProbe
+    from .logistic import LogisticHead as LogisticHead
+    from .mlp import MLPHead as MLPHead
     from .nearest import KNNProbe as KNNProbe
     from .pointgroup import PointGroup as PointGroup
     from .saved import load as load
@@ -22,14 +26,20 @@ HEADS = Registry(
         "nearest": "msm3d.tasks.heads.nearest:KNNProbe",
         "pointgroup": "msm3d.tasks.heads.pointgroup:PointGroup",
         "match": "msm3d.tasks.grounding.match:Match",
+        "logistic": "msm3d.tasks.heads.logistic:LogisticHead",
+        "mlp": "msm3d.tasks.heads.mlp:MLPHead",
     },
 )
 """Every head's class by its name."""
 register = HEADS.register
 __getattr__ = lazily(
     __name__,
+    about="About",
+    authors="released",
     base="Classifier Head NotFittedError",
     linear="LinearProbe",
+    logistic="LogisticHead",
+    mlp="MLPHead",
     nearest="KNNProbe",
     pointgroup="PointGroup",
     saved="load",

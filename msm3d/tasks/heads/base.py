@@ -14,7 +14,8 @@ from ...errors import InputError, Msm3dError, require
 from ...model import Model
 from ..confusion import Confusion, Scores
 from ..fingerprint import Fingerprint
-from .rows import LabelledRows, as_labels, as_tensor, columns_of, require_features
+from .about import About
+from .rows import LabelledRows, as_labels, as_tensor, columns_of, require_features, require_width
 from .saved import Saved
 
 Self = TypeVar("Self", bound="Head")
@@ -119,11 +120,15 @@ class Head(Saved, ABC):
         data = self._gathered(X, y)
         self.n_features_in_ = data.width
         data.columns = columns_of(self.blocks, data.width)
-        self.fingerprint_ = None if of is None else Fingerprint.of(of)
-        if self.fingerprint_ is not None:
-            require_features(data.arrays[0], width=self.fingerprint_.channels)
+        self.described_by(of, data.width)
         self._learn(data)
         return self
+
+    def described_by(self, of: Of, width: int) -> None:
+        """Remember what the head's descriptors, of some width, are of, or raise InputError where they are wider."""
+        self.fingerprint_ = None if of is None else Fingerprint.of(of)
+        if self.fingerprint_ is not None:
+            require_width(width, self.fingerprint_.channels)
 
     def _gathered(self, X: Any, y: Any) -> LabelledRows:
         return LabelledRows(X, y, ignore=None)
@@ -211,10 +216,12 @@ class Classifier(Head):
 
     classes_: np.ndarray = field(init=False)
     """(k,) the labels met in `fit`, ascending."""
+    about_: About = field(init=False, default=About())
+    """What they are called, whose the head is, and how it was judged; nothing after a bare `fit`."""
 
     def _gathered(self, X: Any, y: Any) -> LabelledRows:
         data = LabelledRows(X, y, self.ignore)
-        self.classes_ = np.unique(data.labels)
+        self.classes_, self.about_ = np.unique(data.labels), About()
         return data
 
     def predict(self, X: Any, *, of: Of = None) -> np.ndarray:

@@ -13,8 +13,9 @@ from ...datasets.classes import IGNORE
 from ...errors import InputError
 from ...training.descent import Descent
 from .base import ABOVE_0, AT_LEAST_1, SHARE, Constraint, Head
-from .linear import LinearProbe, minibatches
+from .linear import LinearProbe
 from .rows import LabelledRows
+from .softmax import minibatches
 
 _CLIP = 3.0  # of the gradient
 AT_LEAST_2 = Constraint("at least 2", lambda value: value >= 2)  # rows, for BatchNorm
@@ -137,7 +138,7 @@ class PointGroup(Head):
         return {name: value.float() for name, value in inner.items()} | last
 
     def _values(self, X: Tensor) -> Tensor:
-        found, x = self.semantic_._values(X).softmax(1), self.semantic_._prepared(X)
+        found, x = self.semantic_._values(X).softmax(1), self.semantic_._input(X)
         chances = found.new_zeros((len(X), int(self.classes_.max()) + 1))
         chances[:, torch.from_numpy(self.classes_).to(X.device)] = found
         if self.hidden is not None:

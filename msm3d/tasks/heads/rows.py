@@ -93,8 +93,14 @@ def require_features(X: Any, rows: int | None = None, width: int | None = None) 
         raise InputError(f"the features have shape {np.shape(X)}; give an array (n, c), one row per point.")
     if rows is not None and len(X) != rows:
         raise InputError(f"there are {len(X)} rows of features and {rows} labels; give one label per row.")
-    if width is not None and X.shape[1] != width:
-        raise InputError(f"the features have {X.shape[1]} columns, {width} are needed; use the same model for all.")
+    if width is not None:
+        require_width(X.shape[1], width)
+
+
+def require_width(given: int, width: int) -> None:
+    """Say that features have the wrong number of columns."""
+    if given != width:
+        raise InputError(f"the features have {given} columns, {width} are needed; use the same model for all.")
 
 
 def as_labels(y: Any) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A head on disk, head.json + head.safetensors, checked before it is believed, and the way to the Hub.
 
 `head.json` holds `format` ("msm3d-head"), `format_version`, `head` (its name), `parameters`, `features` (their number),
-`classes` (their labels, of a classifier), `fingerprint` (of the descriptors, or null) and `sha256` of head.safetensors.
+`classes` (their labels, of a classifier), `fingerprint` (of the descriptors, or null) and `sha256` of head.safetensors;
+and `about`, where more is known of a classifier, see `about.About`.
 """
 
 import json
@@ -17,14 +18,16 @@ from torch import Tensor
 from ...errors import InputError, Msm3dError, WeightsError, cut, quoted
 from ...weights import hub
 from ...weights.store import CARD, disagreements, listed, sha256, write_files
-from ..fingerprint import Fingerprint
+from ..fingerprint import Fingerprint, state_hash
 from . import HEADS
+from .about import About
 
 FORMAT, FORMAT_VERSION = "msm3d-head", 1
 CONFIG, TENSORS = "head.json", "head.safetensors"
 _LONGEST_CONFIG = 1 << 20  # bytes
 _WIDEST = 1 << 20  # columns, far beyond any network
 _AGAIN = "save or download it again."
+_OPTIONAL = {"about"}
 _FIELDS = {"format", "format_version", "head", "parameters", "features", "classes", "fingerprint", "sha256"}
 
 Self = TypeVar("Self", bound="Saved")
@@ -49,6 +52,8 @@ class Saved:
             "classes": head.classes_.tolist() if hasattr(head, "classes_") else None,
             "fingerprint": fingerprint and fingerprint.to_dict(),
         }
+        if about := hasattr(head, "about_") and head.about_.to_dict():
+            values["about"] = about
         return write_files(Path(directory), (CONFIG, TENSORS), values, self._state(), _card(values, fingerprint))
 
     @classmethod
@@ -87,12 +92,22 @@ class Saved:
             head.classes_ = np.array(classes, dtype=np.int64)
             if head.classes_.ndim != 1 or not len(head.classes_) or (np.diff(head.classes_) <= 0).any():
                 raise InputError(f"its classes are {quoted(classes)}, not ascending labels")
+        if (about := values.get("about")) is not None:
+            head.about_ = About.from_dict(about, len(classes or ()))
         tensors = _tensors(directory, values["sha256"])
         there = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if complaints := disagreements(head._shapes(tensors), there):
             raise InputError(listed(complaints))
         head._restore(tensors)
         return head
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits of what the head is and has learned: heads with the same ones predict alike."""
+        head: Any = self
+        head.require_fitted()
+        parameters = {name: _plain(value) for name, value in head.get_params().items() if name != "device"}
+        classes = head.classes_.tolist() if hasattr(head, "classes_") else None
+        return state_hash([head.name, parameters, classes], self._state())
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = False, token: Any = None, commit_message: str = "A head of msm3d"
@@ -159,7 +174,7 @@ def _values(directory: Path) -> dict[str, Any]:
         raise WeightsError(
             f'{path} is not a head of msm3d (it has no "format": "{FORMAT}"); give one that `save` wrote.'
         )
-    version, wrong = values.get("format_version"), sorted(_FIELDS ^ values.keys())
+    version, wrong = values.get("format_version"), sorted(_FIELDS ^ (values.keys() - _OPTIONAL))
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise WeightsError(f"{path} was made by a newer msm3d (format {quoted(version)}); run pip install -U msm3d.")
     if version != FORMAT_VERSION or wrong or not isinstance(values["parameters"], dict):
@@ -200,7 +215,12 @@ def _sliced(value: Any) -> Any:
 
 def _card(values: Mapping[str, Any], fingerprint: Fingerprint | None) -> str:
     """Return a card in Markdown: what goes in and what comes out."""
-    classes = "" if values["classes"] is None else f"| classes | {', '.join(map(str, values['classes']))} |\n"
+    about = values.get("about", {})
+    called = about.get("names") or values["classes"] or ()
+    classes = f"| classes | {', '.join(map(str, called))} |\n" if called else ""
+    judged = ", ".join(f"{kind} {100 * score:.1f} %" for kind, score in about.get("scores", {}).items())
+    for title, text in (("licence", about.get("licence")), ("made of", about.get("source")), ("compared", judged)):
+        classes += f"| {title} | {text} |\n" if text else ""
     return f"""---
 library_name: msm3d
 tags: [point-cloud, 3d, msm3d]

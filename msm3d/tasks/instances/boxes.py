@@ -59,11 +59,13 @@ def hull(points: np.ndarray) -> np.ndarray:
 
     Source: Andrew's monotone chain, of the points outside of an octagon of extreme ones [Akl and Toussaint 1978].
     """
-    ends = points[(points @ _DIRECTIONS.T).argmax(0)]
+    extreme = (points @ _DIRECTIONS.T).argmax(0)
+    ends = points[extreme]
     sides = np.roll(ends, -1, 0) - ends
     inside = np.ones(len(points), bool)
     for end, (dx, dy) in zip(ends, sides, strict=True):
         inside &= (dx * (points[:, 1] - end[1]) - dy * (points[:, 0] - end[0]) > 0) | (dx == dy == 0)
+    inside[extreme] = False
     left = [tuple(point) for point in np.unique(points[~inside], axis=0).tolist()]
     if len(left) < 3:
         return np.array(left)

@@ -82,7 +82,7 @@ class BoxTally:
         for name in BOX_OVERLAPS:
             of_class = {
                 f"{name}/{self.names[label]}": self._of(label, name)
-                for label in np.flatnonzero(self.true)
+                for label in np.flatnonzero(self.true).tolist()
                 if label not in self.ignore
             }
             means |= {name: float(np.mean([*of_class.values()]))} if of_class else {}

@@ -65,11 +65,18 @@ def write(
     if cloud.rows is not None:
         columns["row"] = cloud.rows.astype("<i4")
     facts = {"format": FORMAT, "version": FORMAT_VERSION, "points": len(cloud), "units": "m", "up": "z", **(meta or {})}
-    facts["instances"] = described(found, cloud.coord, names)
+    facts |= {"instances": described(found, cloud.coord, names)}
     with replacing(path) as one, replacing(beside) as two:
         write_ply(one, columns, [f"label {number} {name}" for number, name in enumerate(names)])
-        two.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        two.write_text(_json(facts), encoding="utf-8")
     return path, beside
+
+
+def _json(facts: Mapping[str, Any]) -> str:
+    """Return JSON with a thing in a line."""
+    lines = ",\n  ".join(json.dumps(thing, ensure_ascii=False) for thing in facts["instances"])
+    text = json.dumps({**facts, "instances": []}, indent=1, ensure_ascii=False)
+    return text.replace('\n "instances": []', f'\n "instances": [\n  {lines}\n ]', 1) + "\n"
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -67,28 +67,31 @@ def _by_first(roots: np.ndarray) -> np.ndarray:
 
 
 def _components(coord: np.ndarray, labels: np.ndarray, radius: float) -> np.ndarray:
-    low = coord.min(0)
+    """Return a number for each point, the same for those of one component."""
     with np.errstate(over="ignore", invalid="ignore"):
-        place = (coord - low) / (radius / np.sqrt(3) * (1 - _SLACK))
+        place = (coord - coord.min(0)) / (radius / np.sqrt(3) * (1 - _SLACK))
     if not (place < _FARTHEST).all():  # nor NaN
         raise InputError(f"the coordinates are not finite, or too far apart for a radius of {radius:g}; check them.")
-    cells, (points, owner) = np.floor(place).astype(np.int64) + _REACH, (len(coord), np.unique(labels))
-    grid = _Grid(cells, np.searchsorted(owner, labels))
-    fine = ((place - np.floor(place)) * (1 << BITS)).astype(np.int64)
-    within = morton(torch.from_numpy(np.column_stack([np.zeros(points, np.int64), fine]))).numpy()
-    order = np.lexsort((within, grid.owner))
-    ordered = np.concatenate([coord[order].T, np.zeros((3, 1))], 1)  # the last is nobody's, see `_boxes`
-    starts = np.searchsorted(grid.owner[order], np.arange(len(grid) + 1))
-    nodes = np.arange(len(grid))
-    middle = ordered[:, _central(ordered[:, :-1], grid.owner[order], starts)]
-    roots, left = nodes, []
+    cells = np.floor(place)
+    grid = _Grid(cells.astype(np.int64) + _REACH, np.unique(labels, return_inverse=True)[1])
+    order = np.lexsort((_along_a_curve(place - cells), grid.owner))
+    points, owner = coord[order].T, grid.owner[order]
+    starts = np.searchsorted(owner, np.arange(len(grid) + 1))
+    middle = points[:, _central(points, owner, starts)]
+    roots, left = np.arange(len(grid)), []
     for one, other in grid.pairs():
         near = _squares(middle[:, one] - middle[:, other]) < radius * radius
         roots = _joined(roots, one[near], other[near])
         apart = np.flatnonzero(roots[one] != roots[other])
         left.append((one[apart], other[apart]))
     one, other = (np.concatenate(part) for part in zip(*left, strict=True))
-    return _settled(ordered, starts, roots, (one, other), radius * radius)[grid.owner]
+    return _settled(points, starts, roots, (one, other), radius * radius)[grid.owner]
+
+
+def _along_a_curve(place: np.ndarray) -> np.ndarray:
+    """Return keys (n,) in whose order places (n, 3) within a cell, from 0 to 1, keep their neighbours."""
+    steps = torch.from_numpy((place * (1 << BITS)).astype(np.int64))
+    return morton(torch.nn.functional.pad(steps, (1, 0))).numpy()
 
 
 class _Grid:
@@ -161,6 +164,7 @@ def _settled(
     """
     one, other = pairs
     a, b = np.stack([starts[one], starts[one + 1]]), np.stack([starts[other], starts[other + 1]])
+    points = np.concatenate([points, np.zeros((3, 1))], 1)  # the last is nobody's, see `_boxes`
     while len(one):
         low_a, high_a, low_b, high_b = _boxes(points, a, b)
         certain = _squares(np.maximum(high_b - low_a, high_a - low_b)) < limit

@@ -59,7 +59,7 @@ class InstanceSegmentation(Task):
 
     name = "instances"
     needs = ("segment", "instance")
-    heads = ("pointgroup", "pointgroup-linear")
+    heads = ("pointgroup-linear", "pointgroup")
     metrics = (
         Metric("map", "mAP"), Metric("ap50", "AP50"), Metric("ap25", "AP25"), Metric("box_ap50", "box AP50"),
         Metric("box_ap25", "box AP25"),
@@ -98,7 +98,8 @@ class InstanceSegmentation(Task):
         return np.flatnonzero(scan.segment != IGNORE)
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]], of: Any = None) -> Any:
-        """Return the head, told what is stuff, fitted on the examples of some scans."""
+        """Return the head, told what is stuff, fitted on the examples of some scans, or raise InputError for one that
+        tells classes alone."""
         if isinstance(head, Classifier):
             raise InputError(f"a head {head.name!r} tells classes alone; give {' or '.join(self.heads)}.")
         known = head.get_params()
@@ -117,7 +118,7 @@ class InstanceSegmentation(Task):
         return Instances.of(moved, values[:, :-3], owner, self.stuff or (), self.radius, self.least)
 
     def tally(self, classes: ClassList | None = None) -> "InstanceTally":
-        """Return what counts masks and boxes; `classes` are needed."""
+        """Return what counts masks and boxes of some classes, or raise InputError without these."""
         if classes is None:
             raise InputError("average precision is a mean over classes; give their list.")
         return InstanceTally(classes, self.of(classes).stuff or [])

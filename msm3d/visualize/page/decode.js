@@ -66,5 +66,5 @@ function points(meta, arrays, origin) {
     for (let i = 0; i < n; i++) color[4 * i + a] = values[i];
   });
   const row = summed(integers(arrays["row"]));
-  return { n, owner, row, position, color, outer, label: arrays["label"] || null, walls: "outer.x" in arrays };
+  return { n, owner, row, position, color, outer, label: arrays["label"] || null, cluster: arrays["cluster"] || null, confidence: arrays["confidence"] || null, walls: "outer.x" in arrays };
 }

@@ -5,6 +5,7 @@ const canvas = byId("scene");
 const root = document.documentElement;
 const BINS = 60;
 const RANKS = 20000;
+const HEATS = Uint8Array.from({ length: 3 * 256 }, (_, i) => heat(Math.floor(i / 3) / 255)[i % 3]);
 
 async function main() {
   if (!window.DecompressionStream) throw new Error("This browser is too old for the page: it cannot unpack the scan.");
@@ -18,8 +19,10 @@ async function main() {
   } catch {
     throw new Error("This browser has no WebGL 2, which the page draws with; switch on hardware acceleration.");
   }
-  const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [], ruler: [] };
-  let features = null;
+  const state = { mode: meta.mode, level: null, selected: -1, threshold: 0.8, own: false, similar: null, low: 0, counts: [], ruler: [], hidden: { label: new Set(), cluster: new Set() } };
+  let features = null, naming = null;
+  const gives = () => naming && (state.mode === "name" || state.mode === "unsure"); // whether clicks give labels
+  const sorts = () => ({ label: "label", unsure: "label", cluster: "cluster" })[state.mode]; // which legend there is
 
   // --- frames: drawn when something changed; while it moves, as much as the machine draws thirty times a second ---
   const speed = { budget: cloud.n, draft: false, moved: -1e9, last: 0, moving: false, full: false };
@@ -70,6 +73,7 @@ async function main() {
       text.setAttribute("y", (a[1] + b[1]) / 2 - 12);
     }
     byId("scale").hidden = rig.fly; // there is no middle to be at the depth of
+    axes(camera);
     scaleBar((2 * rig.distance * Math.tan((camera.fov * Math.PI) / 360)) / camera.zoom / canvas.clientHeight);
   }
 
@@ -77,17 +81,18 @@ async function main() {
   function paint() {
     const { tint } = stage, { owner, color, n } = cloud;
     const out = tint.array;
-    if (state.mode === "pca" && features) {
-      const [r, g, b] = features.colors[state.level === null ? 0 : state.level + 1];
+    const [share, rest] = root.dataset.theme === "dark" ? [0.22, 26] : [0.3, 158]; // what is not meant steps back
+    const plain = state.mode === "name" && !meta.colored ? "pca" : state.mode;
+    if ((plain === "pca" || plain === "rest") && features) {
+      const [r, g, b] = plain === "rest" ? features.rest : features.colors[state.level === null || plain !== state.mode ? 0 : state.level + 1];
       for (let i = 0, k = 0; i < n; i++, k += 4) { const c = owner[i]; out[k] = r[c]; out[k + 1] = g[c]; out[k + 2] = b[c]; }
-    } else if (state.mode === "label" && cloud.label) {
-      const table = meta.labels.map((label) => label.color);
-      for (let i = 0, k = 0; i < n; i++, k += 4) { const c = table[cloud.label[i]]; out[k] = c[0]; out[k + 1] = c[1]; out[k + 2] = c[2]; }
+    } else if (state.mode === "label" || state.mode === "cluster") {
+      const table = sorted[state.mode].map((label) => label.color), of = cloud[state.mode];
+      for (let i = 0, k = 0; i < n; i++, k += 4) { const c = table[of[i]]; out[k] = c[0]; out[k + 1] = c[1]; out[k + 2] = c[2]; }
+    } else if (state.mode === "unsure") { // the less sure, the brighter
+      for (let i = 0, k = 0; i < n; i++, k += 4) { const at = 3 * (255 - cloud.confidence[i]); out[k] = HEATS[at]; out[k + 1] = HEATS[at + 1]; out[k + 2] = HEATS[at + 2]; }
     } else if (state.mode === "similarity" && state.similar) {
-      const table = new Uint8Array(3 * 256);
-      for (let i = 0; i < 256; i++) table.set(heat(i / 255), 3 * i);
-      const { similar, threshold } = state, scale = 255 / Math.max(1 - threshold, 1e-6);
-      const [share, rest] = root.dataset.theme === "dark" ? [0.22, 26] : [0.3, 158]; // what is not similar steps back
+      const table = HEATS, { similar, threshold } = state, scale = 255 / Math.max(1 - threshold, 1e-6);
       for (let i = 0, k = 0; i < n; i++, k += 4) {
         const value = similar[owner[i]];
         if (value >= threshold) {
@@ -100,6 +105,10 @@ async function main() {
     } else {
       out.set(color);
     }
+    const of = sorts() && cloud[sorts()], hidden = sorts() && state.hidden[sorts()];
+    for (let i = 0; i < n; i++) out[4 * i + 3] = hidden && hidden.has(of[i]) ? 0 : 255;
+    if (gives()) naming.paint(out, (light) => rest + share * light, state.mode === "name");
+    stage.marks.visible = Boolean(gives()) && naming.points.length > 0;
     tint.needsUpdate = true;
     state.dirty = true;
   }
@@ -126,7 +135,7 @@ async function main() {
     const has = state.mode === "similarity" && similar;
     byId("ask").hidden = Boolean(has);
     byId("chart").hidden = !has;
-    byId("status").textContent = rulerText(state.ruler.map(place));
+    byId("status").textContent = rulerText(state.ruler.map(place)) || (gives() ? naming.message : "");
     if (!has) return;
     let above = 0;
     for (let i = 0; i < cloud.n; i++) if (similar[cloud.owner[i]] >= threshold) above++;
@@ -143,7 +152,11 @@ async function main() {
   function update() {
     byId("levels").hidden = !meta.levels.length || !["pca", "similarity"].includes(state.mode);
     byId("similar").hidden = state.mode !== "similarity";
-    byId("legend").hidden = state.mode !== "label";
+    byId("naming").hidden = !gives();
+    byId("shows").hidden = byId("sure").hidden = state.mode !== "name";
+    byId("confident").hidden = state.mode !== "unsure";
+    byId("legend").hidden = !sorts();
+    if (sorts()) legend(sorted[sorts()], cloud.n, state.hidden[sorts()], paint);
     byId("loss").textContent = lossText(meta, state.level);
     paint();
     report();
@@ -158,6 +171,7 @@ async function main() {
     if (point < 0) return;
     if (shift || byId("measure").checked) return rule(state.ruler.length === 1 ? [...state.ruler, point] : [point]);
     state.ruler = [];
+    if (gives()) return naming.click(point);
     if (twice) { rig.around(new THREE.Vector3().fromArray(cloud.position, 3 * point)); moving(); return; }
     if (!features) return;
     state.selected = point;
@@ -167,14 +181,21 @@ async function main() {
   }
 
   // --- controls ---
-  const modes = [["color", "Colour", "1"], ["pca", "PCA", "Principal components of the features as red, green and blue (2)"], ["similarity", "Similarity", "3"]];
-  if (cloud.label) modes.push(["label", "Labels", "4"]);
+  const sorted = { label: meta.labels, cluster: meta.clusters };
+  const needed = { rest: meta.flattened, cluster: cloud.cluster, label: cloud.label, unsure: cloud.confidence && cloud.label };
+  if (state.mode in needed && !needed[state.mode]) state.mode = "color"; // such as of more labels than colours
+  const modes = [
+    ["color", "Colour", "Colours of the scan"], ["pca", "PCA", "Principal components of the features as red, green and blue"],
+    ["rest", "No height", "Principal components of what height does not explain"], ["similarity", "Similarity", "Click a point to see what is similar to it"],
+    ["cluster", "Clusters", "Groups of similar features"], ["label", "Labels", "Classes of the scan"],
+    ["unsure", "Unsure", "How sure the labels are: click where they are not"], ["name", "Name", "Click points to name them (N)"],
+  ].filter(([mode]) => !(mode in needed) || needed[mode])
+    .map(([mode, text, title], i) => [mode, text, mode === "name" ? title : `${title} (${i + 1})`]);
   const showMode = choices("modes", modes, state.mode, setMode);
   const levels = [["null", "All", "All levels, as in a descriptor"], ...meta.levels.map(({ level, size, channels }, k) => [String(k), length(size).replace(" ", "\u00a0"), `Level ${level}: ${channels} channels at voxels of ${length(size)}`])];
   const showLevel = choices("levels", levels, "null", (value) => setLevel(value === "null" ? null : Number(value)));
   const setFly = (fly) => { rig.fly = fly; showCamera(fly ? "fly" : "orbit"); };
   const showCamera = choices("cameras", [["orbit", "Orbit", "Turn around the scan (F)"], ["fly", "Fly", "Look around from where you are (F)"]], "orbit", (value) => setFly(value === "fly"));
-  legend(meta.labels, cloud.n);
   byId("title").textContent = meta.title;
   const share = meta.total > meta.points ? `${thousands(meta.points)} of ${thousands(meta.total)} points` : `${thousands(meta.points)} points`;
   byId("about").textContent = meta.model ? `${share} · ${meta.model}` : share;
@@ -253,8 +274,13 @@ async function main() {
     if (meta.levels.length) setLevel(next < 0 ? null : next);
   };
   window.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
     const key = event.key.toLowerCase();
+    if (byId("keys").open || event.altKey || event.target.matches("input[type=text]")) return;
+    if ((event.ctrlKey || event.metaKey) && gives() && (key === "z" || key === "y")) {
+      event.preventDefault();
+      return key === "y" || event.shiftKey ? naming.redo() : naming.undo();
+    }
+    if (event.ctrlKey || event.metaKey) return;
     const typing = event.target.matches("input, button");
     if (HELD.has(key) && !(typing && key.startsWith("arrow"))) {
       rig.held.add(key);
@@ -262,12 +288,14 @@ async function main() {
       event.preventDefault();
       return;
     }
-    const at = "1234".indexOf(key);
-    if (at >= 0 && at < modes.length && !typing) return setMode(modes[at][0]);
+    if (gives() && /^[0-9]$/.test(key)) return naming.choose(Number(key));
+    const at = "1234567".indexOf(key);
+    if (at >= 0 && at < modes.length - 1 && !typing) return setMode(modes[at][0]);
     if (key === "enter" && event.target === canvas) return ask(canvas.clientWidth / 2, canvas.clientHeight / 2, { finger: true });
     const short = {
       r: actions.reset, t: actions.theme, p: actions.photo, "?": actions.help, f: () => setFly(!rig.fly), "[": () => step(-1), "]": () => step(1),
       h: () => { if (cloud.walls) byId("front").click(); }, m: () => byId("measure").click(), escape: () => rule([]),
+      n: () => setMode(state.mode === "name" ? modes[0][0] : "name"),
     }[key];
     if (short) short();
   });
@@ -287,8 +315,9 @@ async function main() {
   await new Promise((done) => setTimeout(done, 0)); // the colours are drawn meanwhile
   features = new Features(meta, await unpacked("features"));
   byId("wait").textContent = "";
+  naming = new Naming(meta, cloud, stage, features, () => paint(), () => report());
   setMode(state.mode);
-  window.msm3d = { meta, state, rig, stage, speed, features, cloud };
+  window.msm3d = { meta, state, rig, stage, speed, features, cloud, naming };
   root.dataset.ready = "yes";
 }
 

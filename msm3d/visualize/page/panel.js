@@ -23,15 +23,34 @@ function choices(id, options, chosen, changed) {
   return (value) => { for (const input of row.querySelectorAll("input")) input.checked = input.value === value; };
 }
 
-function legend(labels, total) {
-  const list = byId("legend");
-  for (const { name, color, points } of [...labels].sort((a, b) => b.points - a.points)) {
-    const item = document.createElement("li"), dot = document.createElement("i"), share = document.createElement("b");
+// The classes of something as buttons that hide and show them; `hidden` is a set of their places in `labels`.
+function legend(labels, total, hidden, changed) {
+  byId("legend").replaceChildren(...[...labels.entries()].sort(([, a], [, b]) => b.points - a.points).map(([i, { name, color, points }]) => {
+    const item = document.createElement("li"), button = document.createElement("button");
+    const dot = document.createElement("i"), share = document.createElement("b");
     dot.style.background = `rgb(${color})`;
     share.textContent = percent(points / total);
-    item.append(dot, name, share);
-    list.append(item);
-  }
+    button.type = "button";
+    button.append(dot, name, share);
+    const show = () => { button.setAttribute("aria-pressed", String(!hidden.has(i))); button.title = `${hidden.has(i) ? "Show" : "Hide"} ${name}`; };
+    button.addEventListener("click", () => { if (!hidden.delete(i)) hidden.add(i); show(); changed(); });
+    show();
+    item.append(button);
+    return item;
+  }));
+}
+
+// The directions of x, y and z, as `camera` sees them.
+function axes(camera) {
+  const turn = camera.quaternion.clone().invert();
+  [..."xyz"].map((name, a) => {
+    const part = byId("axes").querySelector(`.${name}`);
+    const way = new THREE.Vector3().setComponent(a, 1).applyQuaternion(turn), [x, y] = [36 + 24 * way.x, 36 - 24 * way.y];
+    const line = part.querySelector("line"), text = part.querySelector("text");
+    [["x2", x], ["y2", y]].forEach(([end, value]) => line.setAttribute(end, value.toFixed(1)));
+    [["x", 36 + 31 * way.x], ["y", 36 - 31 * way.y]].forEach(([end, value]) => text.setAttribute(end, value.toFixed(1)));
+    return [way.z, part];
+  }).sort(([a], [b]) => a - b).forEach(([, part]) => byId("axes").append(part)); // the nearest over the others
 }
 
 const percent = (part) => (part >= 0.0995 ? `${Math.round(part * 100)} %` : part >= 0.00095 ? `${(part * 100).toFixed(1)} %` : part > 0 ? "< 0.1 %" : "0 %");

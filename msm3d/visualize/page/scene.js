@@ -1,22 +1,23 @@
 // --- drawing: points into a buffer, then eye-dome lighting onto the screen ------------------------------------------
 
 const POINT_VERTEX = `
-uniform float size, scale, cut; uniform vec3 eye; uniform bool hide;
+uniform float size, scale, cut, least, nearer; uniform vec3 eye; uniform bool hide;
 attribute vec4 tint, outer; varying vec3 shown;
 void main() {
   shown = tint.rgb;
   vec4 seen = modelViewMatrix * vec4(position, 1.0);
+  seen.xyz *= nearer; // towards the eye: at the same place of the picture
   gl_Position = projectionMatrix * seen;
-  gl_PointSize = clamp(size * scale / max(-seen.z, 1e-4), 1.5, 40.0);
+  gl_PointSize = clamp(size * scale / max(-seen.z, 1e-4), least, 40.0);
   bool behind = hide && dot(outer.xyz, outer.xyz) > 0.1 && dot(outer.xyz, eye - position) < 0.0;
-  if (position.z > cut || behind) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  if (position.z > cut || behind || tint.a < 0.5) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
 }`;
 const POINT_FRAGMENT = `
-precision mediump float; varying vec3 shown;
+precision mediump float; varying vec3 shown; uniform bool ring;
 void main() {
   vec2 from = gl_PointCoord * 2.0 - 1.0;
   if (dot(from, from) > 1.0) discard;
-  gl_FragColor = vec4(shown, 1.0);
+  gl_FragColor = vec4(ring && dot(from, from) > 0.5 ? vec3(1.0) : shown, 1.0);
 }`;
 const LIGHT_VERTEX = `varying vec2 place; void main() { place = uv; gl_Position = vec4(position.xy, 0.0, 1.0); }`;
 const LIGHT_FRAGMENT = `
@@ -50,6 +51,8 @@ void main() {
   gl_FragColor = vec4(texture2D(colors, from).rgb * exp2(-strength * hidden / 8.0), 1.0);
 }`;
 
+const RINGS = 300; // marks that have a rim; of a brush there may be many more
+
 class Stage {
   constructor(canvas, cloud, meta, camera) {
     this.canvas = canvas;
@@ -67,12 +70,15 @@ class Stage {
     this.usual = meta.size * 1.8;
     this.uniforms = {
       size: { value: 1 }, scale: { value: 1 }, cut: { value: 1e9 }, eye: { value: new THREE.Vector3() }, hide: { value: true },
+      least: { value: 1.5 }, nearer: { value: 1 }, ring: { value: false },
     };
     const material = new THREE.ShaderMaterial({ uniforms: this.uniforms, vertexShader: POINT_VERTEX, fragmentShader: POINT_FRAGMENT });
     const drawn = new THREE.Points(geometry, material);
     drawn.frustumCulled = false;
     this.scene = new THREE.Scene();
     this.scene.add(drawn);
+    this.marks = this.marked(); // labelled points, larger and in front of what is around them
+    this.scene.add(this.marks);
     this.target = new THREE.WebGLRenderTarget(1, 1, { minFilter: THREE.NearestFilter, magFilter: THREE.NearestFilter });
     this.target.depthTexture = new THREE.DepthTexture(1, 1, THREE.UnsignedIntType);
     this.light = {
@@ -91,6 +97,29 @@ class Stage {
     this.pointSize = 1;
     this.draft = false;
     this.resize();
+  }
+
+  marked() {
+    const uniforms = { ...this.uniforms, least: { value: 11 }, nearer: { value: 0.985 }, ring: { value: true } };
+    const made = new THREE.Points(new THREE.BufferGeometry(), new THREE.ShaderMaterial({ uniforms, vertexShader: POINT_VERTEX, fragmentShader: POINT_FRAGMENT }));
+    made.frustumCulled = made.visible = false;
+    return made;
+  }
+
+  // Mark these points, in colours of four bytes each.
+  mark(points, tint) {
+    const { cloud, marks } = this, position = new Float32Array(3 * points.length), outer = new Int8Array(4 * points.length);
+    points.forEach((point, i) => {
+      position.set(cloud.position.subarray(3 * point, 3 * point + 3), 3 * i);
+      outer.set(cloud.outer.subarray(4 * point, 4 * point + 4), 4 * i);
+    });
+    marks.geometry.dispose();
+    marks.geometry = new THREE.BufferGeometry();
+    marks.geometry.setAttribute("position", new THREE.BufferAttribute(position, 3));
+    marks.geometry.setAttribute("tint", new THREE.BufferAttribute(tint, 4, true));
+    marks.geometry.setAttribute("outer", new THREE.BufferAttribute(outer, 4, true));
+    marks.geometry.boundingSphere = new THREE.Sphere(new THREE.Vector3(), Infinity);
+    marks.material.uniforms.ring.value = points.length <= RINGS;
   }
 
   // A draft has fewer pixels and less lighting: for machines that are slow with all of them, while the picture moves.
@@ -126,6 +155,7 @@ class Stage {
     uniforms.size.value = this.usual * this.pointSize * Math.min(Math.sqrt(n / count), 4);
     uniforms.scale.value = (camera.zoom * this.target.height) / 2 / Math.tan((camera.fov * Math.PI) / 360);
     uniforms.eye.value.copy(camera.position);
+    this.marks.material.uniforms.least.value = 11 * (this.target.height / this.canvas.clientHeight);
     light.near.value = camera.near;
     light.far.value = camera.far;
     light.draft.value = draft;
@@ -137,27 +167,41 @@ class Stage {
     this.renderer.render(this.screen, this.flat);
   }
 
+  // Whether a point is drawn: not cut off, of no class that is hidden, and on no wall in front.
+  shown(i) {
+    const { cloud, uniforms } = this, p = cloud.position, eye = this.camera.position, k = 3 * i, o = 4 * i;
+    if (p[k + 2] > uniforms.cut.value || !this.tint.array[o + 3]) return false;
+    if (!uniforms.hide.value) return true;
+    const [a, b, c] = [cloud.outer[o], cloud.outer[o + 1], cloud.outer[o + 2]];
+    return !((a || b || c) && a * (eye.x - p[k]) + b * (eye.y - p[k + 1]) + c * (eye.z - p[k + 2]) < 0);
+  }
+
+  // Points that are drawn within `radius` metres of one.
+  around(point, radius) {
+    const p = this.cloud.position, found = [], [x, y, z] = p.subarray(3 * point, 3 * point + 3);
+    for (let i = 0, k = 0; i < this.cloud.n; i++, k += 3) {
+      if ((p[k] - x) ** 2 + (p[k + 1] - y) ** 2 + (p[k + 2] - z) ** 2 <= radius * radius && this.shown(i)) found.push(i);
+    }
+    return found;
+  }
+
   // The point under a place on the canvas, or -1: of those within `radius` pixels, the nearest surface's closest.
   pick(x, y, radius) {
     const { camera, cloud, uniforms } = this;
     const { clientWidth: w, clientHeight: h } = this.canvas;
     const m = camera.projectionMatrix.clone().multiply(camera.matrixWorldInverse).elements;
-    const p = cloud.position, outer = cloud.outer, eye = camera.position;
-    const hide = uniforms.hide.value, cut = uniforms.cut.value;
+    const p = cloud.position;
     const near = [];
     let front = Infinity;
     for (let i = 0, k = 0; i < cloud.n; i++, k += 3) {
       const px = p[k], py = p[k + 1], pz = p[k + 2];
       const deep = m[3] * px + m[7] * py + m[11] * pz + m[15];
-      if (deep < camera.near || pz > cut) continue;
+      if (deep < camera.near) continue;
       const dx = ((m[0] * px + m[4] * py + m[8] * pz + m[12]) / deep + 1) * 0.5 * w - x;
       const dy = (1 - (m[1] * px + m[5] * py + m[9] * pz + m[13]) / deep) * 0.5 * h - y;
       const reach = Math.max(radius, 0.5 * this.usual * this.pointSize * (uniforms.scale.value / (this.target.height / h)) / deep);
       if (dx * dx + dy * dy > reach * reach) continue;
-      if (hide) {
-        const o = 4 * i, a = outer[o], b = outer[o + 1], c = outer[o + 2];
-        if ((a || b || c) && a * (eye.x - px) + b * (eye.y - py) + c * (eye.z - pz) < 0) continue;
-      }
+      if (!this.shown(i)) continue;
       near.push([i, deep, dx * dx + dy * dy]);
       if (deep < front) front = deep;
     }

@@ -19,6 +19,7 @@ class Features {
     for (let k = 0; "pca." + k + ".r" in arrays; k++) {
       this.colors.push(["r", "g", "b"].map((name) => summed(arrays[`pca.${k}.${name}`])));
     }
+    this.rest = "rest.r" in arrays ? ["r", "g", "b"].map((name) => summed(arrays[`rest.${name}`])) : null;
   }
 
   inverse(values, squares) {

@@ -1,0 +1,67 @@
+"""Softmax regression with a penalty, solved to the end: the linear layer for few labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import ABOVE_0, AT_LEAST_1
+from .rows import LabelledRows
+from .softmax import Standardized
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LogisticHead(Standardized):
+    """One linear layer: the least mean cross-entropy with a penalty on squared weights, found by L-BFGS.
+
+    >>> X = np.random.default_rng(0).normal(size=(60, 40))
+    >>> y = (X[:, 0] > 0).astype(int)
+    >>> LogisticHead().fit(X[:40], y[:40]).score(X[40:], y[40:]) > 0.5
+    True
+
+    `LinearProbe`, which AdamW learns in a number of steps, gives each column a voice early on, useful or not, and falls
+    behind where labels are few. All rows are held in memory, and nothing is random. After `fit` there is `classes_`.
+    """
+
+    name = "logistic"
+    constraints: ClassVar = {"penalty": ABOVE_0, "iterations": AT_LEAST_1}
+
+    penalty: float = 0.01
+    """Half of it times the sum of squared weights is added to the mean loss."""
+    iterations: int = 60
+    """Of L-BFGS at most, each with a line search."""
+    normalize: bool = False
+    """Scale each slice of `blocks`, or the whole row, to length 1 first, so that every level counts the same: better
+    where labels are few [benchmarks/tasks/teach.py]."""
+
+    def _sizes(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (classes, width), "bias": (classes,)}
+
+    def _begins(self, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        return {name: torch.zeros(size) for name, size in sizes.items()}
+
+    def _logits(self, x: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+        return F.linear(x, learned["weight"], learned["bias"])
+
+    def _read(self, x: Tensor) -> Tensor:
+        return self._levelled(x) if self.normalize else x
+
+    def _learn(self, data: LabelledRows) -> None:
+        labels, learned = self._prepared(data)
+        x = self._standardized(data, np.arange(len(data)))
+        searched = {"line_search_fn": "strong_wolfe", "history_size": 10}
+        solver = torch.optim.LBFGS(list(learned.values()), max_iter=self.iterations, **searched)
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            found = F.cross_entropy(self._logits(x, learned), labels)
+            found = found + self.penalty / 2 * learned["weight"].square().sum()
+            found.backward()
+            return found
+
+        solver.step(loss)  # type: ignore[arg-type]  # which torch declares to return a float
+        self._learned = {name: tensor.detach() for name, tensor in learned.items()}
