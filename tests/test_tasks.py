@@ -137,7 +137,9 @@ def test_tasks_are_listed_without_numpy():
     code += "print({'numpy', 'torch'} & set(sys.modules))"
     root = Path(msm3d.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert done.stdout == "segmentation instances grounding linear nearest pointgroup logistic mlp match\nset()\n", done.stderr
+    assert done.stdout == "segmentation instances grounding linear nearest pointgroup logistic mlp match\nset()\n", (
+        done.stderr
+    )
 
 
 def test_the_score_of_a_segmentation_is_its_confusion_matrix():

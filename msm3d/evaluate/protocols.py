@@ -48,7 +48,7 @@ class Protocol:
 
 _LINEAR = {"steps": 2000, "batch": 4096, "lr": 0.01, "weight_decay": 0.01, "warmup": 0.01}
 _KNN = {"k": 20, "temperature": 0.07, "bank": 10_000}
-_MATCH = {"steps": 600, "scenes": 8, "sentences": 8, "lr": 5e-4, "weight_decay": 1e-5, "warmup": 0.1}
+_MATCH = {"steps": 600, "scenes": 8, "sentences": 16, "lr": 3e-3, "weight_decay": 0.01, "warmup": 0.1}
 PROTOCOLS = {
     "linear": Protocol("linear", 1, {**_LINEAR, "standardize": True}),
     "linear-plain": Protocol("linear-plain", 1, {**_LINEAR, "standardize": False}),

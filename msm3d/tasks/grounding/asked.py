@@ -9,12 +9,13 @@ import numpy as np
 from ...errors import InputError
 from ...scan.cloud import PointCloud
 from .objects import GEOMETRY, Objects
+from .sentences import SPOKEN
 
 POINT, MEAN, MAXIMUM, SAID = range(4)
 """Kinds of rows, see `rows`."""
-ROW = np.dtype([("kind", "i1"), ("values", "f4", (GEOMETRY + 1,)), ("text", "S240")])
+ROW = np.dtype([("kind", "i1"), ("values", "f4", (GEOMETRY + 1,)), ("text", "S320")])
 """What belongs to a row of descriptors; `rows` says how."""
-LONGEST = 240  # bytes of a sentence to learn from
+LONGEST = 320  # bytes of a sentence to learn from
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +25,11 @@ class Asked:
     pooled: np.ndarray
     """(2, k, c) float32, the mean and the maximum of each thing's descriptors."""
     geometry: np.ndarray
-    """(k, 7) float32, see `Objects.geometry`."""
+    """(k, GEOMETRY) float32, see `Objects.geometry`."""
     texts: tuple[str, ...]
     """The s sentences."""
-    targets: np.ndarray | None = None
-    """(s,) int64, the thing that each means; None where that is asked."""
+    meant: np.ndarray | None = None
+    """(s, 5) int64, the thing that each means and its anchors, see `Sentence`; None where that is asked."""
     labels: np.ndarray | None = None
     """(k,) int64, the class of each thing; None where nobody knows."""
 
@@ -68,9 +69,9 @@ def rows(asked: Asked, points: np.ndarray, offsets: np.ndarray) -> tuple[np.ndar
 
     First come points, with class and offset as `PointGroup` learns them, then the mean of each thing and the maximum
     of each, with geometry and class, and with the numbers of things and sentences as text, and then a row of zeros for
-    each sentence, with the number of the thing that it means.
+    each sentence, with the numbers of the things that it speaks of.
     """
-    assert asked.targets is not None
+    assert asked.meant is not None
     assert asked.labels is not None
     parts = [points, *asked.pooled, np.zeros((len(asked.texts), points.shape[1]))]
     found = np.zeros(sum(map(len, parts)), ROW)
@@ -81,7 +82,7 @@ def rows(asked: Asked, points: np.ndarray, offsets: np.ndarray) -> tuple[np.ndar
         found["values"][mine] = np.column_stack([asked.geometry, asked.labels])
         found["text"][mine] = f"{len(asked.geometry)} {len(asked.texts)}".encode()
     said = found["kind"] == SAID
-    found["values"][said, 0] = asked.targets
+    found["values"][said, : asked.meant.shape[1]] = asked.meant
     found["text"][said] = [text.encode("ascii", "replace")[:LONGEST] for text in asked.texts]
     return np.concatenate(parts).astype(np.float16), found
 
@@ -105,5 +106,5 @@ def read(features: Any, targets: np.ndarray) -> tuple[Asked, tuple[np.ndarray, n
     texts = tuple(text.decode() for text in said["text"])
     pooled = np.stack(parts[1:3]).astype(np.float32)
     geometry, labels = mean["values"][:, :GEOMETRY], mean["values"][:, GEOMETRY].astype(np.int64)
-    asked = Asked(pooled, geometry, texts, said["values"][:, 0].astype(np.int64), labels)
+    asked = Asked(pooled, geometry, texts, said["values"][:, :SPOKEN].astype(np.int64), labels)
     return asked, (parts[0], targets["values"][kind == POINT, :4])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...datasets.classes import IGNORE
 from ...errors import InputError
 from ...scan.cloud import PointCloud
 from ...training.descent import Descent
@@ -18,16 +19,17 @@ from ..heads.rows import LabelledRows, columns_of
 from ..instances import Instances
 from ..instances.task import RADIUS
 from .asked import Answers, Asked, Described, read
-from .network import HEADS, LONGEST, PAD, UNKNOWN, Batch, MatchModule
-from .objects import GEOMETRY, LEAST, Objects
+from .network import LONGEST, PAD, ROLES, UNKNOWN, Batch, Judged, MatchModule
+from .objects import LEAST, Objects
 from .phrases import words
+from .relations import SHAPE, shape
 
 SEES = ("all", "geometry", "text")
 _AT_ONCE = 64  # sentences
-_CLASSES = 0.5  # weight of each of the two losses of classes
+_CLIP = 1.0  # of the gradient
 _FORGOTTEN = 0.05  # share of the words that are hidden while learning, so that there is something for unknown ones
 _KINDS = Constraint(f"one of {', '.join(SEES)}", lambda value: value in SEES)
-_WIDTH = Constraint(f"a multiple of {HEADS}", lambda value: value >= HEADS and value % HEADS == 0)
+_WIDTH = Constraint("an even number", lambda value: value >= 2 and value % 2 == 0)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -36,16 +38,16 @@ class Match(Head):
 
     It learns from the rows of `msm3d.tasks.grounding.asked.rows`, one pair of arrays for each scan, and predicts from
     a scan's `Described`. After `fit`: `vocabulary_`, the words that it has met, `things_`, the `PointGroup` that finds
-    things, unless `things` is 0, and `losses_`, the mean loss of each tenth of the steps.
+    things, unless `things` is 0, and `losses_`, the mean loss of each tenth of the steps: of picking the right thing,
+    and of telling the classes of things and of what sentences speak of, with equal weights.
 
-    Source: see `msm3d.tasks.grounding.network`; AdamW, its rate and its weight decay are M3DRef-CLIP's. Scans are
-    turned by quarters while learning, which no sentence here depends on.
+    Source: see `msm3d.tasks.grounding.network`.
     """
 
     name = "match"
     constraints: ClassVar = {
         "steps": AT_LEAST_1, "scenes": AT_LEAST_1, "sentences": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE,
-        "width": _WIDTH, "depth": AT_LEAST_1, "dropout": SHARE, "sees": _KINDS,
+        "width": _WIDTH, "dropout": SHARE, "sees": _KINDS,
         "things": Constraint("at least 0", lambda value: value >= 0),
     }  # fmt: skip
 
@@ -53,22 +55,20 @@ class Match(Head):
     """Mini-batches to learn from."""
     scenes: int = 8
     """Scans of a mini-batch."""
-    sentences: int = 8
+    sentences: int = 16
     """Sentences about each of them."""
-    lr: float = 5e-4
+    lr: float = 3e-3
     """Largest learning rate, reached after `warmup` of the steps, then falling to 0 as a cosine."""
-    weight_decay: float = 1e-5
+    weight_decay: float = 0.01
     """Of AdamW on the weights, not the biases."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises."""
-    width: int = 128
+    width: int = 64
     """Channels of things and words."""
-    depth: int = 2
-    """How often things look at each other and at the words."""
     dropout: float = 0.1
     """Share of what is left out while learning."""
     sees: str = "all"
-    """What the head is shown of things: all, their geometry without descriptors, or nothing but the text."""
+    """What the head is shown of things: all, their boxes and colours without descriptors, or nothing but the text."""
     things: int = 1000
     """Steps of the heads that find things; 0 for none, then they must be given."""
     stuff: Any = ()
@@ -106,7 +106,7 @@ class Match(Head):
         del self._scans
         self.vocabulary_ = sorted({word for scan in scans for text in scan.texts for word in words(text)})
         inputs = [self._inputs(scan) for scan in scans]
-        every = torch.cat(inputs)
+        every = torch.cat([one.things for one in inputs])
         scale = every.std(0, correction=0)
         self._mean, self._scale = every.mean(0), torch.where(scale > 1e-6, scale, 1.0)
         scenes = [_Scene.of(scan, one, self._numbers(scan.texts)) for scan, one in zip(scans, inputs, strict=True)]
@@ -117,7 +117,7 @@ class Match(Head):
             torch.manual_seed(self.random_state)
             self._network = self._module().to(self._device)
             settings = {name: getattr(self, name) for name in ("steps", "lr", "weight_decay", "warmup")}
-            descent = Descent(self._network.parameters(), **settings)
+            descent = Descent(self._network.parameters(), clip=_CLIP, **settings)
             for step in range(self.steps):
                 descent.begin(step)
                 loss = self._loss(scenes, chance)
@@ -128,42 +128,50 @@ class Match(Head):
         self.losses_ = [float(part.mean()) for part in losses.tensor_split(10) if len(part)]
 
     def _loss(self, scenes: "list[_Scene]", chance: torch.Generator) -> Tensor:
-        """Return the loss of picking things, and of telling the classes of things and sentences, of a mini-batch that
-        `chance` draws."""
+        """Return the loss of a mini-batch that `chance` draws."""
         chosen = [scenes[i] for i in torch.randint(len(scenes), (self.scenes,), generator=chance).tolist()]
         said = [torch.randint(len(one.numbers), (self.sentences,), generator=chance) for one in chosen]
-        turned = [_turned(one.inputs, int(torch.randint(4, (), generator=chance))) for one in chosen]
         pairs = list(zip(chosen, said, strict=True))
         heard = _padded([one.numbers[some] for one, some in pairs])
         hidden = (torch.rand(heard.shape, generator=chance) < _FORGOTTEN) & (heard != PAD)
-        batch = self._batch(turned, heard.masked_fill(hidden, UNKNOWN))
-        true = torch.cat([one.targets[some] for one, some in pairs]).to(self._device)
-        kinds = torch.cat([one.labels for one in chosen]).to(self._device)
-        meant = torch.cat([one.labels[one.targets[some]] for one, some in pairs]).to(self._device)
-        fits, of_things, of_words = self._network(batch)
-        classes = F.nll_loss(of_things[batch.there], kinds) + F.nll_loss(of_words.flatten(0, 1), meant)
-        return F.cross_entropy(fits.flatten(0, 1), true) + _CLASSES * classes
+        batch = self._batch([one.inputs for one in chosen], heard.masked_fill(hidden, UNKNOWN))
+        true, roles, kinds = (
+            part.to(self._device)
+            for part in (
+                torch.cat([one.meant[some, 0] for one, some in pairs]),
+                torch.cat([one.roles[some] for one, some in pairs]),
+                torch.cat([one.labels for one in chosen]),
+            )
+        )
+        judged = self._network(batch)
+        loss = F.cross_entropy(judged.fits.flatten(0, 1), true) + F.nll_loss(judged.kinds[batch.there], kinds)
+        for role in range(ROLES):  # each by itself: few sentences say where somebody stands
+            if bool((roles[:, role] != IGNORE).any()):
+                told = judged.said[:, :, role].flatten(0, 1)
+                loss = loss + F.nll_loss(told, roles[:, role], ignore_index=IGNORE) / 2
+        return loss
 
     def _module(self) -> MatchModule:
-        sizes = {"width": self.width, "depth": self.depth, "dropout": self.dropout}
-        return MatchModule(2 * self._width + GEOMETRY, len(self.vocabulary_) + 2, self._kinds, **sizes)
+        channels = 2 * self._width + SHAPE
+        return MatchModule(channels, self.vocabulary_, self._kinds, width=self.width, dropout=self.dropout)
 
-    def _inputs(self, asked: Asked) -> Tensor:
-        """Return (k, c) of each thing: the mean and the maximum of the columns that are learned from, and geometry."""
+    def _inputs(self, asked: Asked) -> "_Inputs":
         columns = columns_of(self.blocks, asked.pooled.shape[2])
         pooled = asked.pooled if columns is None else asked.pooled[:, :, columns]
-        return torch.from_numpy(np.concatenate([*pooled, asked.geometry], 1)).float()
+        geometry = torch.from_numpy(asked.geometry.astype(np.float32))
+        things = torch.cat([torch.from_numpy(np.concatenate([*pooled], 1)).float(), shape(geometry)], 1)
+        return _Inputs(things, geometry)
 
-    def _batch(self, inputs: list[Tensor], numbers: Tensor) -> Batch:
+    def _batch(self, inputs: "list[_Inputs]", numbers: Tensor) -> Batch:
         """Return scans side by side; what the head is not to see is zero."""
-        raw = _padded(inputs)
-        there = _padded([torch.ones(len(one), dtype=torch.bool) for one in inputs])
-        shown, places = (raw - self._mean) / self._scale, raw[:, :, -GEOMETRY : 3 - GEOMETRY]
+        geometry = _padded([one.geometry for one in inputs])
+        there = _padded([torch.ones(len(one.geometry), dtype=torch.bool) for one in inputs])
+        things = (_padded([one.things for one in inputs]) - self._mean) / self._scale
         if self.sees != "all":
-            shown[:, :, : -GEOMETRY if self.sees == "geometry" else None] = 0
+            things[:, :, : -SHAPE if self.sees == "geometry" else None] = 0
         if self.sees == "text":
-            places = torch.zeros_like(places)
-        return Batch(*(part.to(self._device) for part in (shown, places, there, numbers)))
+            geometry = torch.zeros_like(geometry)
+        return Batch(*(part.to(self._device) for part in (things, geometry, there, numbers)))
 
     def _numbers(self, texts: Sequence[str]) -> Tensor:
         """Return the numbers (s, l) of the words of sentences."""
@@ -192,8 +200,11 @@ class Match(Head):
         if not len(asked.geometry) or not len(numbers):
             return np.zeros((len(asked.texts), len(asked.geometry)), np.float32)
         with torch.no_grad():
-            parts = [self._network(self._batch(inputs, some[None]))[0][0].cpu() for some in numbers.split(_AT_ONCE)]
+            parts = [self._judged(inputs, some).fits[0].cpu() for some in numbers.split(_AT_ONCE)]
         return torch.cat(parts).numpy()
+
+    def _judged(self, inputs: "list[_Inputs]", numbers: Tensor) -> Judged:
+        return self._network(self._batch(inputs, numbers[None]))
 
     def found(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, *, of: Of = None) -> Instances:
         """Return the things of a scan, by the head's own `things_`; arguments as of `Described`."""
@@ -236,8 +247,8 @@ class Match(Head):
     def _shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         text = tensors["vocabulary"]
         self.vocabulary_ = bytes(text.to(torch.uint8).tolist()).decode().split("\n")
-        self._kinds = tensors["network.thing_class.bias"].numel()
-        width = 2 * self._width + GEOMETRY
+        self._kinds = tensors["network.say.bias"].numel()
+        width = 2 * self._width + SHAPE
         shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "scale": (width,), "vocabulary": (text.numel(),)}
         with torch.device("meta"):
             network = self._module().state_dict()
@@ -261,19 +272,29 @@ class Match(Head):
 
 
 @dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What is known of k things: of each, and where it is."""
+
+    things: Tensor  # (k, c): mean and maximum of the columns that are learned from, and `shape`
+    geometry: Tensor  # (k, GEOMETRY)
+
+
+@dataclass(frozen=True, eq=False)
 class _Scene:
     """A scan to learn from: k things and s sentences of l words."""
 
-    inputs: Tensor  # (k, c)
+    inputs: _Inputs
     numbers: Tensor  # (s, l) of words
-    targets: Tensor  # (s,)
+    meant: Tensor  # (s, ROLES) of things
     labels: Tensor  # (k,)
+    roles: Tensor  # (s, ROLES) labels of what is meant
 
     @classmethod
-    def of(cls, asked: Asked, inputs: Tensor, numbers: Tensor) -> "_Scene":
-        assert asked.targets is not None
+    def of(cls, asked: Asked, inputs: _Inputs, numbers: Tensor) -> "_Scene":
         assert asked.labels is not None
-        return cls(inputs, numbers, torch.from_numpy(asked.targets), torch.from_numpy(asked.labels))
+        assert asked.meant is not None
+        labels, meant = torch.from_numpy(asked.labels), torch.from_numpy(asked.meant)
+        return cls(inputs, numbers, meant, labels, labels[meant.clamp(min=0)].masked_fill(meant < 0, IGNORE))
 
 
 def found_by(head: PointGroup, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Instances:
@@ -301,16 +322,3 @@ def _padded(parts: list[Tensor]) -> Tensor:
     for row, part in zip(whole, parts, strict=True):
         row[tuple(slice(size) for size in part.shape)] = part
     return whole
-
-
-def _turned(inputs: Tensor, quarters: int) -> Tensor:
-    """Return things of a scan that is turned by quarters around the upright axis."""
-    if not quarters:
-        return inputs
-    turned = inputs.clone()
-    x, y = inputs[:, -GEOMETRY], inputs[:, -GEOMETRY + 1]
-    cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
-    turned[:, -GEOMETRY], turned[:, -GEOMETRY + 1] = cosine * x - sine * y, sine * x + cosine * y
-    if quarters % 2:
-        turned[:, [-GEOMETRY + 3, -GEOMETRY + 4]] = inputs[:, [-GEOMETRY + 4, -GEOMETRY + 3]]
-    return turned

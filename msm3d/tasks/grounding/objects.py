@@ -3,7 +3,7 @@
 Places are in metres, z up. Boxes are rows of seven numbers along the axes, see `msm3d.tasks.instances.boxes`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from ...scan.cloud import PointCloud
 from ..instances.boxes import aligned_box, oriented_box
+from .colors import COLORS, likeness
 
 LEAST = 50
 """Points of the smallest thing."""
-GEOMETRY = 7
-"""Numbers that say where a thing is and how large, see `Objects.geometry`."""
+GEOMETRY = 8 + len(COLORS)
+"""Numbers that say where a thing is, how large and of what colour, see `Objects.geometry`."""
 _SEEN = 64  # points of each thing that distances are measured between
 _GREY = (127.5, 127.5, 127.5)
 
@@ -47,6 +48,8 @@ class Objects:
     """(s, 3) some points of each, evenly drawn from their order."""
     points: tuple[np.ndarray, ...]
     """Rows of the scan that are of each."""
+    ids: np.ndarray
+    """(k,) int64, the number that the scan's labels have for each; from 0 on where it has none."""
 
     @classmethod
     def given(cls, scan: PointCloud, stuff: Iterable[int] = (), least: int = LEAST) -> "Objects":
@@ -57,16 +60,20 @@ class Objects:
         left_out = {-1, *stuff}
         order = np.argsort(scan.instance, kind="stable")
         ids, first = np.unique(scan.instance[order], return_index=True)
-        groups = [
-            rows
-            for number, rows in zip(ids, np.split(order, first[1:]), strict=True)
+        every = dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
+        groups = {
+            number: rows
+            for number, rows in every.items()
             if number >= 0 and len(rows) >= least and int(scan.segment[rows[0]]) not in left_out
-        ]
-        return cls.of(scan, groups, np.array([scan.segment[rows[0]] for rows in groups], np.int64))
+        }
+        labels = np.array([scan.segment[rows[0]] for rows in groups.values()], np.int64)
+        return cls.of(scan, [*groups.values()], labels, [*groups])
 
     @classmethod
-    def of(cls, scan: PointCloud, groups: list[np.ndarray], labels: np.ndarray) -> "Objects":
-        """Return the things whose rows of a scan and classes are given."""
+    def of(
+        cls, scan: PointCloud, groups: list[np.ndarray], labels: np.ndarray, ids: Sequence[int] | None = None
+    ) -> "Objects":
+        """Return the things whose rows of a scan, classes and numbers are given."""
         coord = scan.coord
         color = np.broadcast_to(np.array(_GREY, np.float32), coord.shape) if scan.color is None else scan.color
         turned = [oriented_box(coord[rows]) for rows in groups]
@@ -81,6 +88,7 @@ class Objects:
             middle=np.array([*(low + high)[:2] / 2, low[2]]),
             seen=tuple(coord[rows] for rows in few),
             points=tuple(groups),
+            ids=np.array(range(len(groups)) if ids is None else ids, np.int64),
         )
 
     def __len__(self) -> int:
@@ -104,8 +112,10 @@ class Objects:
 
     @property
     def geometry(self) -> np.ndarray:
-        """(k, 7) float32: the way from the scan's middle to the box's, its size, and the logarithm of the points."""
-        return np.column_stack([self.centres - self.middle, self.boxes[:, 3:6], np.log(self.counts)]).astype(np.float32)
+        """(k, GEOMETRY) float32: the way from the scan's middle to the box's, its size, the logarithms of the volume
+        and of the number of points, and how well each colour word fits."""
+        sizes = np.column_stack([self.boxes[:, 3:6], np.log(self.volumes), np.log(self.counts)])
+        return np.column_stack([self.centres - self.middle, sizes, likeness(self.colors)]).astype(np.float32)
 
     @cached_property
     def apart(self) -> np.ndarray:

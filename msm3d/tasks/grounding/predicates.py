@@ -9,16 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .colors import COLORS, DIFFERENT, distances
 from .objects import Objects
 
 GAP = 0.2  # metres by which the closest thing is closer than the next
-COLORS = {
-    "black": (25, 25, 25), "white": (235, 235, 235), "grey": (128, 128, 128), "red": (180, 35, 35),
-    "orange": (225, 130, 40), "yellow": (225, 205, 60), "green": (60, 140, 60), "blue": (45, 80, 170),
-    "purple": (120, 55, 140), "pink": (230, 150, 175), "brown": (110, 70, 40),
-}  # fmt: skip
-"""Colour words, by red, green and blue that they stand for."""
-_DIFFERENT = 4.0  # of Lab, by which a colour is nearer to its word than to any other
 _LARGER = 1.25  # times as large as the next
 _ABOVE, _ON = 0.06, 0.1  # metres
 
@@ -29,13 +23,9 @@ def of_class(things: Objects, label: int) -> np.ndarray:
 
 
 def colored(things: Objects, label: int, word: str) -> np.ndarray:
-    """Things of a class whose mean colour is nearer to a word's than to every other word's, in CIE Lab, where
-    lightness counts half, for it is shaded."""
-    weights = np.array([0.5, 1, 1])
-    words = lab(np.array([*COLORS.values()], float))
-    far = np.linalg.norm((lab(things.colors)[:, None] - words) * weights, axis=2)
-    mine = list(COLORS).index(word)
-    return _among(things, label, (np.delete(far, mine, 1).min(1) - far[:, mine]) / _DIFFERENT)
+    """Things of a class whose mean colour is nearer to a word's than to every other word's, see `colors`."""
+    far, mine = distances(things.colors), list(COLORS).index(word)
+    return _among(things, label, (np.delete(far, mine, 1).min(1) - far[:, mine]) / DIFFERENT)
 
 
 def largest(things: Objects, label: int) -> np.ndarray:
@@ -121,23 +111,6 @@ def meant(clear: np.ndarray) -> int | None:
     """
     true = np.flatnonzero(clear >= 1)
     return int(true[0]) if len(true) == 1 and np.count_nonzero(clear > -1) == 1 else None
-
-
-def lab(colors: np.ndarray) -> np.ndarray:
-    """Return CIE Lab (k, 3) of sRGB (k, 3) from 0 to 255.
-
-    >>> lab(np.array([[255.0, 255, 255], [255, 0, 0]])).round(0).tolist()
-    [[100.0, 0.0, -0.0], [53.0, 80.0, 67.0]]
-
-    Source: IEC 61966-2-1; CIE 1976, white point D65.
-    """
-    share = colors / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-    part = linear @ np.array(to_xyz).T / [0.95047, 1.0, 1.08883]
-    bent = np.where(part > (6 / 29) ** 3, np.cbrt(part), part * (29 / 6) ** 2 / 3 + 4 / 29)
-    x, y, z = bent.T
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def _distances(things: Objects, anchor: int) -> list[np.ndarray]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from .colors import COLORS
 from .objects import Objects
 from .phrases import ALSO, HELD, LEARNED, NAMELESS, ORDINALS
-from .predicates import COLORS, PREDICATES, meant
+from .predicates import PREDICATES, meant
 
+SPOKEN = 5
+"""Things that a sentence speaks of at most: see `Sentence.spoken`."""
 MOST = 6
 """Sentences of each relation in a scan."""
 _REDUNDANT = 1  # of these, such that say more than is needed of the only thing of its class
@@ -28,6 +31,13 @@ class Sentence:
     """One of `PREDICATES`."""
     distractors: int
     """Other things of the same class."""
+    anchors: tuple[int, int, int, int] = (-1, -1, -1, -1)
+    """The other things that it speaks of: an anchor, a second one, where somebody stands and looks; -1 for none."""
+
+    @property
+    def spoken(self) -> tuple[int, ...]:
+        """The target and the anchors."""
+        return (self.target, *self.anchors)
 
 
 @dataclass(frozen=True)
@@ -175,13 +185,16 @@ def _said(
         return other if other not in names and rng.random() < 0.3 else name
 
     form = forms[one.relation][rng.integers(len(forms[one.relation]))]
-    marks = dict(zip(_MARKS.get(one.relation, "a"), (noun(int(things.labels[i])) for i in one.anchors), strict=False))
+    spoken = dict(zip(_MARKS.get(one.relation, "a"), one.anchors, strict=False))
+    marks = {mark: noun(int(things.labels[thing])) for mark, thing in spoken.items()}
     if one.relation == "color":
         marks["c"] = one.detail
     if one.relation == "ordinal":
         marks["n"] = ORDINALS[one.detail]
     distractors = int(np.count_nonzero(things.labels == one.label)) - 1
-    return Sentence(form.format(t=noun(one.label), **marks), one.target, one.relation, distractors)
+    first, second, stand, look = (spoken.get(mark, -1) for mark in "abvw")
+    text = form.format(t=noun(one.label), **marks)
+    return Sentence(text, one.target, one.relation, distractors, (first, second, stand, look))
 
 
 _MARKS = {"between": "ab", "left": "avw", "right": "avw"}  # what the anchors of a relation are in its forms

@@ -17,7 +17,7 @@ from ..instances.boxes import box_iou
 from ..instances.task import InstanceSegmentation
 from .asked import Answers, Asked, Described, rows
 from .objects import Objects
-from .sentences import Sentence, sentences
+from .sentences import SPOKEN, Sentence, sentences
 
 OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
 """The intersections over union by volume that the box of a thing that was found needs, by the metric."""
@@ -80,7 +80,8 @@ class Grounding(Task):
         things = self.truth(scan).things
         said = sentences(things, self.names, self._seed(scan), most=LEARNED)
         asked = Asked.of(things, features, owner, [one.text for one in said])
-        asked = replace(asked, targets=np.array([one.target for one in said], np.int64), labels=things.labels)
+        meant = np.array([one.spoken for one in said], np.int64).reshape(-1, SPOKEN)
+        asked = replace(asked, meant=meant, labels=things.labels)
         return rows(asked, features[owner[chosen]], self.targets(scan)[chosen])
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]], of: Any = None) -> Any:
