@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from msm3d import cli, read
+from msm3d import cli
 from msm3d.errors import InputError, WeightsError
 from msm3d.evaluate import ClassList, Dataset, LinearProbe, Scene, fit, probe, random_network
 from msm3d.evaluate import protocols as protocols_of
@@ -15,17 +15,19 @@ from msm3d.rooms import CLASSES as NAMES
 from msm3d.rooms import make
 from msm3d.scan.cloud import PointCloud
 from msm3d.tasks import heads, task
-from msm3d.tasks.grounding import Match, Objects, find, predicates, sentences
+from msm3d.tasks.grounding import Grounding, Match, Objects, by_scene, find, predicates, read_told, relations, sentences
 from msm3d.tasks.grounding.asked import Answers, Asked, rows
 from msm3d.tasks.grounding.asked import read as read_rows
-from msm3d.tasks.grounding.network import MatchModule
-from msm3d.tasks.grounding.phrases import HELD, LEARNED, words
-from msm3d.tasks.grounding.predicates import COLORS, PREDICATES, lab, meant
-from msm3d.tasks.grounding.sentences import Sentence, statements
+from msm3d.tasks.grounding.colors import COLORS, lab
+from msm3d.tasks.grounding.network import Batch, MatchModule
+from msm3d.tasks.grounding.objects import GEOMETRY
+from msm3d.tasks.grounding.phrases import ALSO, HELD, LEARNED, words
+from msm3d.tasks.grounding.predicates import PREDICATES, meant
+from msm3d.tasks.grounding.saying import Sentence, statements
 from msm3d.tasks.grounding.task import GroundingTally, Truth, kinds
 
 CLASSES = ClassList("things", ("floor", "chair", "table", "door", "window"), stuff=("floor",))
-QUICK = {"steps": 150, "scenes": 4, "sentences": 6, "width": 32, "lr": 3e-3}
+QUICK = {"steps": 150, "scenes": 4, "sentences": 24, "width": 32, "lr": 2e-2}
 ONES = dict(floor=0, chair=1, table=2, door=3, window=4)
 TINTS = np.array([[90, 90, 90], [250, 20, 20], [20, 20, 250], [20, 250, 20], [250, 250, 20]], float)
 
@@ -59,14 +61,15 @@ def test_things_are_as_the_labels_say():
     assert np.allclose(ROW.gaps[0, :3], [0, 0.6, 1.6], atol=0.1)
     assert (ROW.gaps == ROW.gaps.T).all()
     assert np.allclose(ROW.volumes, 0.064)
-    assert ROW.geometry.shape == (6, 7)
-    assert np.allclose(ROW.geometry[:, 6], np.log(125))
+    assert ROW.geometry.shape == (6, GEOMETRY)
+    assert np.allclose(ROW.geometry[:, 6:8], np.log([0.064, 125]))
+    assert ROW.ids.tolist() == [0, 1, 2, 3, 4, 5]
     bare = PointCloud.of({"coord": 3 * np.eye(3).repeat(49, 0), "segment": [4] * 147, "instance": [0] * 98 + [1] * 49})
     assert Objects.given(bare).counts.tolist() == [98]  # the other one is small
     assert (Objects.given(bare).colors == 127.5).all()
     none = Objects.given(replace(bare, instance=np.full(147, -1)))
     assert len(none) == 0
-    assert none.geometry.shape == (0, 7)
+    assert none.geometry.shape == (0, GEOMETRY)
     assert sentences(none, NAMES) == []
 
 
@@ -239,6 +242,17 @@ def test_held_forms_say_the_same_in_other_words(several):
     assert new <= {"which", "whose", "there", "look", "for", "all", "it", "has", "and"}
 
 
+def test_a_sentence_names_the_things_that_it_speaks_of(several):
+    for one in sentences(several[0], NAMES, 3):
+        first, second, stand, look = one.anchors
+        assert one.spoken == (one.target, first, second, stand, look)
+        assert (first >= 0) == (one.relation not in ("class", "color", "largest", "smallest"))
+        assert (second >= 0) == (one.relation == "between")
+        assert (stand >= 0) == (look >= 0) == (one.relation in ("left", "right"))
+        known = [NAMES[several[0].labels[thing]] for thing in one.spoken if thing >= 0]
+        assert all(name in one.text or ALSO.get(name, "?") in one.text for name in known)
+
+
 def test_a_noun_that_another_class_has_too_is_not_said():
     things = boxes(("chair", (0, 0, 0.2)), ("door", (2, 0, 0.2)))
     names = ("floor", "curtain", "x", "shower curtain", "y")
@@ -296,7 +310,7 @@ class Inputs:
 def quick(monkeypatch):
     known = protocols_of.PROTOCOLS
     for name in ("match", "match-geometry", "match-text"):
-        few = {"things": 60} if name == "match" else {}
+        few = {"match": {"things": 60}, "match-text": {"steps": 3}}.get(name, {})
         monkeypatch.setitem(known, name, replace(known[name], settings={**known[name].settings, **QUICK, **few}))
 
 
@@ -305,17 +319,46 @@ def examples(seeds=range(6)) -> list[tuple[np.ndarray, np.ndarray]]:
     return [judged.examples(*source(scan), scan, judged.labelled(scan)[::3]) for scan in map(made, seeds)]
 
 
+def test_planted_classes_are_understood_and_noise_is_chance(quick):
+    train, test = split("train", range(40)), split("test", range(100, 108))
+    report = probe(train, test, {"planted": Inputs()}, task="grounding", baselines=[])
+    planted, geometry, blind = (report.score("planted", head) for head in ("match", "match-geometry", "match-text"))
+    for metric, least in (("unique", 0.9), ("multiple", 0.9), ("acc/closest", 0.95), ("acc/class", 0.97)):
+        assert report.score("planted", "match", metric) > least, metric
+    assert planted > geometry + 0.3
+    assert blind == pytest.approx(1 / 7, abs=0.02)
+    assert report.score("planted", "match", "paraphrase") > geometry
+    assert report.score("planted", "match", "acc25") > 0.6 * planted
+    assert report.main_metric == "acc"
+    text = report.to_markdown()
+    assert "| model | method | Acc | unique | multiple | easy | hard | other words | Acc@0.25 | Acc@0.5 |" in text
+    assert "## Kinds, Acc" in text
+    assert "| closest |" in text
+    assert text.count(" | - | - | ") == 4  # what finds nothing has no boxes
+    assert report.data["test"]["class_points"] == []
+
+
+def test_noise_scores_at_chance():
+    judged, noise = task("grounding").of(CLASSES), Inputs("noise", noise=True)
+    pairs = [judged.examples(*noise(scan), scan, judged.labelled(scan)[::9]) for scan in map(made, range(12))]
+    head, tally = Match(**QUICK | {"steps": 60}, things=0).fit(pairs), judged.tally()
+    for scan in map(made, range(100, 108)):
+        tally.update(judged.truth(scan), head.predict(judged.inputs(*noise(scan), scan)))
+    assert tally.metrics()["acc"] < 0.25  # one of seven things is 0.14
+
+
 def test_rows_of_a_cache_hold_what_is_asked():
     scan = made(3)
     judged, (features, owner) = task("grounding").of(CLASSES), Inputs()(scan)
     asked, truth = judged.inputs(features, owner, scan).asked, judged.truth(scan)
-    half = len(truth.sentences) // 2
-    asked = Asked(asked.pooled, asked.geometry, asked.texts[:half], np.arange(half), truth.things.labels)
+    half = len(truth.sentences)
+    spoken = np.array([one.spoken for one in truth.sentences])
+    asked = Asked(asked.pooled, asked.geometry, asked.texts[:half], spoken, truth.things.labels)
     X, y = rows(asked, features[:50], np.ones((50, 4)))
     again, (points, offsets) = read_rows(X, y)
     assert X.dtype == np.float16
     assert again.texts == asked.texts
-    assert again.targets.tolist() == list(range(half))
+    assert (again.meant == spoken).all()
     assert again.labels.tolist() == truth.things.labels.tolist()
     assert np.allclose(again.pooled, asked.pooled, atol=1e-3)
     assert np.allclose(again.geometry, asked.geometry)
@@ -328,16 +371,33 @@ def test_rows_of_a_cache_hold_what_is_asked():
         read_rows(X, np.zeros(len(X), int))
 
 
-def test_turning_a_scan_turns_its_things():
-    from msm3d.tasks.grounding.match import _turned
+def test_a_turned_scan_is_answered_alike():
+    head = Match(**QUICK | {"steps": 20}, things=0).fit(examples())
+    judged, scan, quarter = task("grounding").of(CLASSES), made(50), np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    features, owner = Inputs()(scan)
+    asked = judged.inputs(features, owner, scan).asked
+    turned = Objects.given(replace(scan, coord=scan.coord @ quarter.T), (0,))
+    assert np.abs(turned.geometry - asked.geometry).max() > 0.5
+    again = head.scores(Asked.of(turned, features, owner, asked.texts))
+    assert np.allclose(again, head.scores(asked), atol=1e-3)
 
-    scan = made(3)
-    cosine, sine = 0, 1
-    for quarters in range(4):
-        turn = np.linalg.matrix_power(np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]), quarters)
-        turned = Objects.given(replace(scan, coord=scan.coord @ turn.T), (0,)).geometry
-        ours = _turned(torch.from_numpy(Objects.given(scan, (0,)).geometry), quarters)
-        assert np.allclose(ours, turned, atol=1e-5)
+
+def test_places_are_counted_and_measured():
+    """Three things of the class that is looked for, at 1, 2 and 3 m from a door, where somebody stands."""
+    things = boxes(("chair", (1, 0, 0.2)), ("chair", (2, 0.4, 0.2)), ("chair", (3, 0, 0.2)), ("door", (0, 0, 0.2)),
+                   ("window", (4, 0, 0.2)))  # fmt: skip
+    geometry = torch.from_numpy(things.geometry)[None]
+    meant = torch.tensor([[[1.0, 1, 1, 0, 0]]])
+    roles = torch.eye(5)[[3, 4, 3, 4]][None, None]
+    found = relations.places(geometry, meant, roles)[0, 0]
+    assert found.shape == (5, relations.PLACES)
+    assert torch.allclose(found[:3, 0], torch.tensor([1, 2.04, 3]), atol=0.01)  # to the anchor
+    assert torch.allclose(found[:3, 7], torch.tensor([0.25, 0.5, 0.75]), atol=0.01)  # along the way to the other
+    assert torch.allclose(found[:3, 9], torch.tensor([0, 0.4, 0.0]), atol=0.01)  # aside of it
+    assert found[1, 11] > 0.15  # left of the door for who looks at the window
+    closer = found[:3, 13:17].argmax(1)
+    assert closer.tolist() == [0, 1, 2]
+    assert found[:3, 17:21].argmax(1).tolist() == [2, 1, 0]
 
 
 def test_a_head_learns_the_same_twice_saves_and_loads(tmp_path):
@@ -401,14 +461,12 @@ def test_levels_are_learned_from_one_by_one():
 
 def test_the_network_does_not_look_at_what_is_not_there():
     torch.manual_seed(0)
-    network = MatchModule(5, 20, 4, width=16).eval()
-    from msm3d.tasks.grounding.network import Batch
-
-    things, places, numbers = torch.randn(1, 4, 5), torch.randn(1, 4, 3), torch.randint(2, 20, (1, 2, 6))
-    alone, *_ = network(Batch(things, places, torch.ones(1, 4, dtype=torch.bool), numbers))
-    more = [torch.cat([part, torch.randn(1, 3, part.shape[2])], 1) for part in (things, places)]
+    network = MatchModule(5, [*"abcdefgh"], 4, width=16, dropout=0.1).eval()
+    things, geometry, numbers = torch.randn(1, 4, 5), torch.rand(1, 4, GEOMETRY), torch.randint(2, 10, (1, 2, 6))
+    alone = network(Batch(things, geometry, torch.ones(1, 4, dtype=torch.bool), numbers)).fits
+    more = [torch.cat([part, torch.randn(1, 3, part.shape[2])], 1) for part in (things, geometry)]
     there = torch.tensor([[True] * 4 + [False] * 3])
-    padded, *_ = network(Batch(*more, there, torch.nn.functional.pad(numbers, (0, 3))))
+    padded = network(Batch(*more, there, torch.nn.functional.pad(numbers, (0, 3)))).fits
     assert torch.allclose(padded[:, :, :4], alone, atol=1e-5)
     assert (padded[:, :, 4:] == -torch.inf).all()
 
@@ -421,7 +479,7 @@ def test_hits_are_counted_by_kind():
     place[1, 0] += 0.2  # a third is shared
     tally = GroundingTally()
     tally.update(
-        Truth(things, [*said, *said]), Answers(np.concatenate([given, given[::-1]]), np.tile(found, (2, 1)), place)
+        Truth(things, said, said), Answers(np.concatenate([given, given[::-1]]), np.tile(found, (2, 1)), place)
     )
     scores = tally.metrics()
     expected = {"acc": 1.5 / 3, "unique": 0.5, "multiple": 0.5, "easy": 1, "hard": 0, "paraphrase": 0.5 / 3,
@@ -429,7 +487,7 @@ def test_hits_are_counted_by_kind():
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
     assert kinds(said[1]) == ["acc", "acc/class", "unique"]
     none = GroundingTally()
-    none.update(Truth(things, said[:1] * 2), Answers(given[:2], np.zeros((2, 0)), np.zeros((0, 7))))
+    none.update(Truth(things, said[:1], said[:1]), Answers(given[:2], np.zeros((2, 0)), np.zeros((0, 7))))
     assert none.metrics()["acc25"] == 0
     assert "hard" not in none.metrics()
 
@@ -455,7 +513,7 @@ def test_what_cannot_be_learned_from_is_one_sentence(quick, model):
         probe(empty, test, Inputs(), task="grounding", baselines=[])
     for wrong, message in (
         ({"sees": "sound"}, "sees is 'sound'; it must be one of all, geometry, text"),
-        ({"width": 30}, "width is 30; it must be a multiple of 4"),
+        ({"width": 31}, "width is 31; it must be an even number"),
         ({"things": -1}, "things is -1; it must be at least 0"),
     ):
         with pytest.raises(InputError, match=message):
@@ -467,7 +525,7 @@ def test_what_cannot_be_learned_from_is_one_sentence(quick, model):
         head.scores(replace(asked, texts=("?!",)))
     with pytest.raises(InputError, match="the features have 2 columns, 3 are needed"):
         head.scores(replace(asked, pooled=asked.pooled[:, :, :2]))
-    assert head.unknown("the purple chair") == ["purple"]
+    assert head.unknown("the comfy chair") == ["comfy"]
     with pytest.raises(InputError, match="this head answers for whole scans, not for ndarray; give a `Described`"):
         head.predict(np.zeros((1, 3), np.float32))
 
@@ -506,7 +564,7 @@ def test_a_sentence_leads_to_a_thing(kept, capsys, config):
         find(random_network(config, 3), head, scan, text)
     with pytest.raises(InputError, match="no word of 'der Stuhl' is known; say it as in"):
         find(model, head, scan, "der Stuhl")
-    for ending in ("json", "ply", "png"):
+    for ending in ("json", "png"):
         assert found_in(kept, text, "-o", str(where / f"out.{ending}")) == 0, capsys.readouterr().err
         lines = capsys.readouterr().out.splitlines()
         name = CLASSES.names[found.classes[0]]
@@ -517,5 +575,86 @@ def test_a_sentence_leads_to_a_thing(kept, capsys, config):
     assert (values["format"], values["version"], values["text"]) == ("msm3d-find", 1, text)
     assert [one["class"] for one in values["things"]] == [CLASSES.names[label] for label in found.classes]
     assert values["things"][0]["points"] == len(mine)
-    assert np.abs(read(where / "out.ply", mesh="vertices").coord - scan.coord).max() < 1e-9
     assert (where / "out.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_words_never_seen_are_said_and_what_cannot_be_is_one_sentence(kept, capsys):
+    where = kept[-1]
+    assert found_in(kept, "the comfy chair near the aquarium") == 0
+    assert "warning: never seen while learning: 'comfy', 'aquarium'; say it in other words" in capsys.readouterr().err
+    linear = LinearProbe(steps=2).fit(np.eye(4), np.arange(4) % 2).save(where / "linear")
+    for more, message in (
+        (["-o", str(where / "a.gif")], "a.gif cannot hold what was found; end it with one of .png, .json."),
+        (["-o", str(where / "no" / "a.png")], "there is no folder"),
+        (["--head", str(linear)], "holds a head 'linear'; give one of: msm3d fit DATA --task grounding."),
+        (["--head", str(where / "nothing")], "does not exist; check the path."),
+        (["--model", "rooms"], "but this head was fitted on"),
+    ):
+        assert found_in(kept, "the chair", *more) == 2
+        assert message in capsys.readouterr().err
+    assert found_in(kept, "") == 2
+    assert "no word of '' is known" in capsys.readouterr().err
+    assert not list(where.glob("a.*"))
+
+
+# --- sentences that people said ---
+
+SCANREFER = [
+    {"scene_id": "train-0", "object_id": "0", "object_name": "chair", "ann_id": "0", "description": "The chair.",
+     "token": ["the", "chair"]},
+    {"scene_id": "train-0", "object_id": "5", "object_name": "door", "ann_id": "1", "description": "a door"},
+    {"scene_id": "train-0", "object_id": "99", "object_name": "lamp", "ann_id": "0", "description": "it"},
+    {"scene_id": "elsewhere", "object_id": "0", "object_name": "bed", "ann_id": "0", "description": "it"},
+]  # fmt: skip
+SR3D = """scan_id,target_id,distractor_ids,utterance,stimulus_id,coarse_reference_type,reference_type,instance_type,anchors_types,anchor_ids
+train-0,1,"[0, 2]","find the chair, between the door and the window",train-0-chair-3-1-0-2,between,between,chair,"['door', 'window']","[5, 6]"
+"""  # noqa: E501
+NR3D = """assignmentid,stimulus_id,utterance,correct_guess,speaker_id,scan_id,instance_type,target_id,tokens,dataset,mentions_target_class
+1,train-0-chair-3-2-0-1,"the chair by the window",True,4,train-0,chair,2,"['the']",nr3d,True
+2,train-0-chair-3-2-0-1,"the one on the left",True,4,train-0,chair,2,"['the']",nr3d,False
+"""  # noqa: E501
+
+
+def test_what_people_said_is_read_and_learned_from(tmp_path):
+    for name, text in (("a.json", json.dumps(SCANREFER)), ("sr3d.csv", SR3D), ("nr3d.csv", NR3D)):
+        (tmp_path / name).write_text(text)
+    scanrefer, sr3d, nr3d = (read_told(tmp_path / name) for name in ("a.json", "sr3d.csv", "nr3d.csv"))
+    assert [(one.scene, one.text, one.target, one.kind) for one in scanrefer[:2]] == [
+        ("train-0", "The chair.", 0, "told"), ("train-0", "a door", 5, "told")
+    ]  # fmt: skip
+    assert (sr3d[0].target, sr3d[0].kind, sr3d[0].anchors) == (1, "between", (5, 6))
+    assert [one.text for one in nr3d] == ["the chair by the window"]
+    train = split("train", range(2))
+    judged = Grounding(told=by_scene(train, [*scanrefer, *sr3d, *nr3d])).of(CLASSES)
+    truth = judged.truth(made(0))
+    assert [(one.target, one.distractors) for one in truth.sentences] == [(0, 2), (5, 0), (1, 2), (2, 2)]
+    assert truth.sentences[2].spoken == (1, 5, 6, -1, -1)
+    assert truth.others == []
+    assert judged.truth(made(1)).sentences == []
+    pairs = [judged.examples(*Inputs()(scan), scan, judged.labelled(scan)[::3]) for scan in map(made, range(2))]
+    head = Match(**QUICK | {"steps": 5}, things=0).fit(pairs)
+    assert "door" in head.vocabulary_
+    tally = judged.tally()
+    tally.update(truth, head.predict(judged.inputs(*Inputs()(made(0)), made(0))))
+    assert tally.metrics().keys() >= {"acc", "unique", "multiple", "hard", "acc/between", "acc/told"}
+    assert "paraphrase" not in tally.metrics()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", ""), ("a.json", "["), ("a.json", "[1]"), ("a.json", '[{"scene_id": "a"}]'),
+     ("a.json", '[{"scene_id": "a", "description": "b", "object_id": "c"}]'), ("a.csv", "scan_id,target_id\na,1\n"),
+     ("a.csv", "scan_id,target_id,utterance\na,b,c\n"), ("a.csv", "some,thing\n1,2\n")],
+)  # fmt: skip
+def test_a_file_without_sentences_is_one_sentence(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"holds no sentences about scans; give JSON with scene_id, object_id and"):
+        read_told(tmp_path / name)
+
+
+def test_sentences_about_other_scenes_are_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="cannot be read as text; check the path"):
+        read_told(tmp_path / "nothing.json")
+    (tmp_path / "a.json").write_text(json.dumps(SCANREFER))
+    with pytest.raises(InputError, match="no sentence is about a scene of made test; give those of its scenes"):
+        by_scene(split("test", [0]), read_told(tmp_path / "a.json"))

@@ -1,7 +1,6 @@
 """`msm3d find`: the thing in a scan that a sentence means."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from .arguments import SCAN
 from .display import Display
 from .parser import declared
 
-ENDINGS = (".png", ".json", ".ply")
+ENDINGS = (".png", ".json")
 _FOUND, _NEXT = (216, 64, 52), (240, 180, 60)  # colours of the thing that fits best and of the next
 
 
@@ -28,8 +27,7 @@ def add(verbs: Any) -> None:
     verb.option("scan", f"a {SCAN}", metavar="SCAN")
     verb.option("text", 'such as "the chair closest to the door"', metavar="TEXT")
     verb.option("--head", "folder of `msm3d fit --task grounding`", required=True)
-    verb.option("-o --output", ".png: picture; .json: every thing with its score; .ply: points with thing and score")
-    verb.option("--instances", "folder of `msm3d fit --task instances`, to find things by instead of the head's own")
+    verb.option("-o --output", ".png: picture, its box red, the next yellow; .json: every thing with its score")
     arguments.add_model(verb)
     arguments.add_reading(verb)
     verb.quiet()
@@ -37,7 +35,7 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Find one thing."""
-    require_there([options.scan, options.head, *([options.instances] if options.instances else [])])
+    require_there([options.scan, options.head])
     from .._util.atomic import apart
     from ..errors import InputError
     from ..io import as_cloud, read_folder
@@ -53,16 +51,13 @@ def run(options: argparse.Namespace, display: Display) -> None:
     head = heads.load(options.head)
     if not isinstance(head, Match):
         raise InputError(f"{options.head} holds a head {head.name!r}; give one of: msm3d fit DATA --task grounding.")
-    finder = heads.load(options.instances) if options.instances else None
-    if finder is not None and not isinstance(finder, heads.PointGroup):
-        raise InputError(f"{options.instances} holds a head {finder.name!r}; give one of --task instances.")
     made_for = head.fingerprint_.name if head.fingerprint_ else None
     options.model = options.model or (made_for if made_for in list_models() else None)
     model = arguments.load(options, display)
     with stages.of(options.scan):
         scan = Path(options.scan)
         cloud = (read_folder if scan.is_dir() else as_cloud)(scan, options=arguments.reading(options))
-        found = find(model, head, cloud, options.text, instances=finder, max_memory=options.max_memory)
+        found = find(model, head, cloud, options.text, max_memory=options.max_memory)
         if unknown := head.unknown(options.text):
             known = ", ".join(map(repr, unknown))
             display.error(f"warning: never seen while learning: {known}; say it in other words if the answer is wrong.")
@@ -81,35 +76,19 @@ def _line(one: dict[str, Any], start: str) -> str:
 
 
 def _write(target: Path, cloud: Any, found: Any, names: Any, options: argparse.Namespace) -> None:
-    """Write a picture, or every thing as JSON, or the points of all."""
+    """Write a picture, or every thing as JSON."""
+    if target.suffix.lower() == ".png":
+        return _draw(target, cloud, found)
+    import json
+
     from .._util.atomic import replacing
     from ..tasks.grounding.finding import FORMAT, FORMAT_VERSION
 
-    suffix = target.suffix.lower()
-    if suffix == ".png":
-        return _draw(target, cloud, found)
+    facts = {"format": FORMAT, "version": FORMAT_VERSION, "scan": Path(options.scan).name, "text": options.text}
+    facts |= {"units": "m", "things": [found.described(number, names) for number in range(len(found))]}
     with replacing(target) as path:
-        if suffix == ".json":
-            facts = {"format": FORMAT, "version": FORMAT_VERSION, "scan": Path(options.scan).name, "text": options.text}
-            facts |= {"units": "m", "things": [found.described(number, names) for number in range(len(found))]}
-            path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        else:
-            _points(path, cloud, found)
+        path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return None
-
-
-def _points(path: Path, cloud: Any, found: Any) -> None:
-    """Write the points with `thing`, 0 for the one that fits best and -1 for none, and `score`."""
-    import numpy as np
-
-    from ..io.layouts.ply import write
-
-    inside, score = found.instance >= 0, np.zeros(len(cloud), "<f4")
-    score[inside] = found.scores[found.instance[inside]]
-    columns = {"x y z": cloud.coord}
-    if cloud.color is not None:
-        columns["red green blue"] = np.rint(cloud.color).astype(np.uint8)
-    write(path, columns | {"thing": found.instance.astype("<i4"), "score": score})
 
 
 def _draw(target: Path, cloud: Any, found: Any) -> None:

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from .finding import find as find
     from .match import Match as Match
     from .objects import Objects as Objects
-    from .sentences import Sentence as Sentence
-    from .sentences import sentences as sentences
+    from .saying import Sentence as Sentence
+    from .saying import sentences as sentences
     from .task import Grounding as Grounding
+    from .told import by_scene as by_scene
+    from .told import read_told as read_told
 
 __getattr__ = lazily(
     __name__,
@@ -20,6 +22,7 @@ __getattr__ = lazily(
     finding="Found find",
     match="Match",
     objects="Objects",
-    sentences="Sentence sentences",
+    saying="Sentence sentences",
     task="Grounding",
+    told="by_scene read_told",
 )

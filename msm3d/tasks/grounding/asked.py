@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ...scan.cloud import PointCloud
 from .objects import GEOMETRY, Objects
-from .sentences import SPOKEN
+from .saying import SPOKEN
 
 POINT, MEAN, MAXIMUM, SAID = range(4)
 """Kinds of rows, see `rows`."""

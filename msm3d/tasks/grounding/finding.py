@@ -9,10 +9,9 @@ import numpy as np
 from ...errors import InputError
 from ...model import Model
 from ...scan.cloud import PointCloud
-from ..heads.pointgroup import PointGroup
 from ..instances import Instances
 from .asked import Asked
-from .match import Match, as_objects, found_by
+from .match import Match, as_objects
 from .phrases import words
 
 FORMAT, FORMAT_VERSION = "msm3d-find", 1
@@ -44,15 +43,7 @@ class Found:
         return facts | {"points": points, "box": {"centre": box[:3], "size": box[3:6]}}
 
 
-def find(
-    model: Model,
-    head: Match,
-    scan: PointCloud,
-    text: str,
-    *,
-    instances: PointGroup | None = None,
-    max_memory: int | str | None = None,
-) -> Found:
+def find(model: Model, head: Match, scan: PointCloud, text: str, *, max_memory: int | str | None = None) -> Found:
     """Return the things of a scan by how well they fit a sentence.
 
     Args:
@@ -60,20 +51,17 @@ def find(
         head: of `fit(DATA, model, "grounding")`.
         scan: any; it needs no labels.
         text: such as "the chair closest to the door".
-        instances: a head of `fit(DATA, model, "instances")` to find the things by, instead of the head's own.
         max_memory: as for `Model.extract`.
 
     Raises:
-        InputError: a head is for another model, the text has no word that the head knows, or nothing is found at all.
+        InputError: the head is for another model, the text has no word that the head knows, or nothing is found at all.
     """
     if {*words(text)} <= {*head.unknown(text)}:
         raise InputError(f"no word of {text!r} is known; say it as in 'the chair closest to the door'.")
     head.require_matching(model)
-    if instances is not None:
-        instances.require_matching(model)
     how: dict[str, Any] = {"at": "voxels", "dtype": "float16"}  # as in the cache that heads learn from
     rows, owner = model.extract(scan, **how, max_memory=max_memory)
-    things = head.found(rows, owner, scan) if instances is None else found_by(instances, rows, owner, scan)
+    things = head.found(rows, owner, scan)
     if not len(things):
         raise InputError("there is nothing in the scan that is a thing; give a larger scan, or another head.")
     asked = Asked.of(as_objects(things, scan), rows, owner, [text])

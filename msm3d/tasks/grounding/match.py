@@ -1,6 +1,6 @@
 """The head of grounding: which thing of a scan a sentence means."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -39,7 +39,7 @@ class Match(Head):
     It learns from the rows of `msm3d.tasks.grounding.asked.rows`, one pair of arrays for each scan, and predicts from
     a scan's `Described`. After `fit`: `vocabulary_`, the words that it has met, `things_`, the `PointGroup` that finds
     things, unless `things` is 0, and `losses_`, the mean loss of each tenth of the steps: of picking the right thing,
-    and of telling the classes of things and of what sentences speak of, with equal weights.
+    of telling the classes of things, and with half the weight of telling that of each role in a sentence.
 
     Source: see `msm3d.tasks.grounding.network`.
     """
@@ -102,7 +102,7 @@ class Match(Head):
         return PointGroup(steps=self.things, hidden=None, **{name: getattr(self, name) for name in same})
 
     def _learn(self, data: LabelledRows) -> None:
-        scans, self._columns = self._scans, data.columns
+        scans = self._scans
         del self._scans
         self.vocabulary_ = sorted({word for scan in scans for text in scan.texts for word in words(text)})
         inputs = [self._inputs(scan) for scan in scans]
@@ -212,7 +212,9 @@ class Match(Head):
         if self.things_ is None:
             raise InputError("this head finds no things, its `things` is 0; give them, or fit it again with things.")
         self.require_matching(of)
-        return found_by(self.things_, features, owner, scan)
+        values = self.things_.predict(features)
+        moved = scan.coord + values[owner, -3:]
+        return Instances.of(moved, values[:, :-3], owner, self.things_.stuff or (), RADIUS, LEAST)
 
     def predict(self, X: Any, *, of: Of = None) -> Any:
         """Return `Answers` to what is asked about a `Described` scan: of the things that are given and, unless `things`
@@ -225,13 +227,6 @@ class Match(Head):
         things = as_objects(self.found(X.features, X.owner, X.scan, of=of), X.scan)
         asked = Asked.of(things, X.features, X.owner, X.asked.texts)
         return Answers(given, self.scores(asked), things.boxes)
-
-    def predictions(
-        self, X: Any, choices: Mapping[str, Sequence[slice]], each: Sequence[int] = ()
-    ) -> Iterator[tuple[str, str, Any]]:
-        """Yield the name of a choice of columns, no variant, and what `predict` returns."""
-        for name in choices:
-            yield name, "", self.predict(X)
 
     def _values(self, X: Tensor) -> Tensor:
         raise NotImplementedError  # rows are not predicted one by one, see `predict`
@@ -295,13 +290,6 @@ class _Scene:
         assert asked.meant is not None
         labels, meant = torch.from_numpy(asked.labels), torch.from_numpy(asked.meant)
         return cls(inputs, numbers, meant, labels, labels[meant.clamp(min=0)].masked_fill(meant < 0, IGNORE))
-
-
-def found_by(head: PointGroup, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Instances:
-    """Return the things that `PointGroup`'s heads find in a scan."""
-    values = head.predict(features)
-    moved = scan.coord + values[owner, -3:]
-    return Instances.of(moved, values[:, :-3], owner, head.stuff or (), RADIUS, LEAST)
 
 
 def as_objects(found: Instances, scan: PointCloud) -> Objects:

@@ -1,7 +1,7 @@
 """Grounding as a task: sentences about the things of scans, and how often the right thing is picked."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from ..instances.boxes import box_iou
 from ..instances.task import InstanceSegmentation
 from .asked import Answers, Asked, Described, rows
 from .objects import Objects
-from .sentences import SPOKEN, Sentence, sentences
+from .saying import MOST, SPOKEN, Sentence, sentences
+from .told import Told, about
 
 OVERLAPS = {"acc25": 0.25, "acc50": 0.5}
 """The intersections over union by volume that the box of a thing that was found needs, by the metric."""
@@ -28,20 +29,29 @@ _TIE = 1e-5  # logits that are as close are equal: what sees the text alone cann
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The things of a scan and sentences about them: each in a form that is learned from, then all in others."""
+    """The things of a scan and sentences about them."""
 
     things: Objects
     sentences: list[Sentence]
+    """In forms that are learned from."""
+    others: list[Sentence]
+    """The same in other words."""
+
+    @property
+    def texts(self) -> list[str]:
+        """All sentences, those in other words last."""
+        return [one.text for one in (*self.sentences, *self.others)]
 
 
 class Grounding(Task):
-    """Which thing a sentence means: sentences are made from a scan's labels, see `sentences`.
+    """Which thing a sentence means: sentences are made from a scan's labels, see `sentences`, or were said by people.
 
     >>> Grounding().metrics[0].title
     'Acc'
 
     Args:
         seed: of the sentences, beside the scan.
+        told: sentences that people said, by scene, see `msm3d.tasks.grounding.told`; none are made then.
     """
 
     name = "grounding"
@@ -54,13 +64,13 @@ class Grounding(Task):
     )  # fmt: skip
     whole_scenes = True
 
-    def __init__(self, *, seed: int = 0) -> None:
-        self.seed, self.names, self.stuff = seed, [], []  # of `of`
+    def __init__(self, *, seed: int = 0, told: Mapping[str, list[Told]] | None = None) -> None:
+        self.seed, self.told, self.names, self.stuff = seed, told, [], []  # the last two are of `of`
         self._last: tuple[Any, Any] = (None, None)
 
     def of(self, classes: ClassList) -> "Grounding":
         """Return the task for a list of classes, which names them and says which are stuff."""
-        mine = Grounding(seed=self.seed)
+        mine = Grounding(seed=self.seed, told=self.told)
         mine.names, things = [*classes.names], {*classes.things}
         mine.stuff = [label for label in range(len(classes)) if label not in things]
         return mine
@@ -78,7 +88,7 @@ class Grounding(Task):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the chosen points, all things and sentences about them, see `rows`."""
         things = self.truth(scan).things
-        said = sentences(things, self.names, self._seed(scan), most=LEARNED)
+        said = self._said(scan, things, LEARNED)
         asked = Asked.of(things, features, owner, [one.text for one in said])
         meant = np.array([one.spoken for one in said], np.int64).reshape(-1, SPOKEN)
         asked = replace(asked, meant=meant, labels=things.labels)
@@ -95,16 +105,21 @@ class Grounding(Task):
         """Return the things of a scan and sentences about them; always the same ones."""
         if self._last[0] is not scan:
             things = Objects.given(scan, self.stuff)
-            self._last = scan, Truth(things, sentences(things, self.names, self._seed(scan), held=True))
+            every = self._said(scan, things, MOST, held=True)
+            half = len(every) if self.told is not None else len(every) // 2
+            self._last = scan, Truth(things, every[:half], every[half:])
         return self._last[1]
 
-    def _seed(self, scan: PointCloud) -> list[int]:
-        return [self.seed, int(scene_hash(scan)[:16], 16)]
+    def _said(self, scan: PointCloud, things: Objects, most: int, held: bool = False) -> list[Sentence]:
+        content = scene_hash(scan)
+        if self.told is not None:
+            return [*about(things, self.told.get(content, []))]
+        return sentences(things, self.names, [self.seed, int(content[:16], 16)], most=most, held=held)
 
     def inputs(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud) -> Any:
         """Return the scan as a head is asked about it."""
         truth = self.truth(scan)
-        asked = Asked.of(truth.things, features, owner, [one.text for one in truth.sentences])
+        asked = Asked.of(truth.things, features, owner, truth.texts)
         return Described(features, owner, scan, asked)
 
     def prediction(self, values: Any, owner: np.ndarray, scan: PointCloud) -> Answers:
@@ -135,13 +150,13 @@ class GroundingTally:
 
     def update(self, truth: Truth, prediction: Answers) -> None:
         """Count one scene."""
-        boxes, half = prediction.boxes, len(truth.sentences) // 2
+        boxes = prediction.boxes
         overlaps = None if boxes is None else box_iou(boxes, truth.things.boxes)
-        for number, one in enumerate(truth.sentences):
+        for number, one in enumerate([*truth.sentences, *truth.others]):
             fits = prediction.given[number]
             best = np.flatnonzero(fits >= fits.max() - _TIE)
             hit = float((best == one.target).mean())
-            if number >= half:
+            if number >= len(truth.sentences):
                 self.hits["paraphrase"].append(hit)
                 continue
             for kind in kinds(one):
