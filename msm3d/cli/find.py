@@ -95,6 +95,7 @@ def _draw(target: Path, cloud: Any, found: Any) -> None:
     """Draw the scan in pale colours, the thing that fits best in red, its box and that of the next."""
     import numpy as np
 
+    from ..tasks.instances import oriented_box
     from ..visualize import automatic_view, render, save_picture
 
     color = np.full((len(cloud), 3), 150.0) if cloud.color is None else cloud.color.astype(np.float64)
@@ -104,7 +105,7 @@ def _draw(target: Path, cloud: Any, found: Any) -> None:
     parts, tints, ways = [cloud.coord], [color.clip(0, 255)], [normal]
     for number, tint in ((1, _NEXT), (0, _FOUND)):
         if number < len(found):
-            lines = edges(found.boxes[number])
+            lines = edges(oriented_box(cloud.coord[found.instance == number]))
             parts.append(lines)
             tints.append(np.tile(np.array(tint, float), (len(lines), 1)))
             ways.append(np.zeros((len(lines), 3), np.float32))
@@ -114,22 +115,18 @@ def _draw(target: Path, cloud: Any, found: Any) -> None:
 
 
 def edges(box: Any, step: float = 0.004) -> Any:
-    """Return points (n, 3) along the edges of a box (7,) along the axes, `step` metres apart.
+    """Return points (n, 3) along the edges of a box (7,), see `oriented_box`, `step` metres apart.
 
     >>> edges([0, 0, 0, 2, 2, 2, 0], step=1.0).shape
     (36, 3)
     """
+    from itertools import product
+
     import numpy as np
 
-    middle, half = np.asarray(box[:3], float), np.asarray(box[3:6], float) / 2
-    lines = []
-    for axis in range(3):
-        along = np.linspace(-half[axis], half[axis], max(2, int(np.ceil(2 * half[axis] / step)) + 1))
-        others = [other for other in range(3) if other != axis]
-        for one in (-1, 1):
-            for two in (-1, 1):
-                points = np.zeros((len(along), 3))
-                points[:, axis], points[:, others[0]] = along, one * half[others[0]]
-                points[:, others[1]] = two * half[others[1]]
-                lines.append(middle + points)
-    return np.concatenate(lines)
+    box = np.asarray(box, float)
+    corners = np.array([*product((-0.5, 0.5), repeat=3)]) * box[3:6]
+    ends = [(corners[i], corners[i | bit]) for i in range(8) for bit in (1, 2, 4) if not i & bit]
+    lines = [np.linspace(a, b, max(2, int(np.ceil(np.linalg.norm(b - a) / step)) + 1)) for a, b in ends]
+    cosine, sine = np.cos(box[6]), np.sin(box[6])
+    return np.concatenate(lines) @ np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]]) + box[:3]
