@@ -85,8 +85,9 @@ def sentences(
 def statements(things: Objects, names: Sequence[str], relation: str, rng: np.random.Generator) -> Iterator[Statement]:
     """Yield all that can clearly be said of one thing by a relation; `rng` draws where somebody stands and looks."""
     counts = np.bincount(things.labels, minlength=len(names))
-    there = [names[label] for label in np.flatnonzero(counts).tolist()]
-    spoken = [label for label in np.flatnonzero(counts).tolist() if _plain(names[label], there)]
+    present = [int(label) for label in np.flatnonzero(counts)]
+    there = [names[label] for label in present]
+    spoken = [label for label in present if _plain(names[label], there)]
     lone = [int(np.flatnonzero(things.labels == label)[0]) for label in spoken if counts[label] == 1]
     for label in spoken:
         others = [anchor for anchor in lone if things.labels[anchor] != label]
