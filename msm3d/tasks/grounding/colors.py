@@ -32,8 +32,8 @@ def likeness(colors: np.ndarray) -> np.ndarray:
 def lab(colors: np.ndarray) -> np.ndarray:
     """Return CIE Lab (k, 3) of sRGB (k, 3) from 0 to 255.
 
-    >>> lab(np.array([[255.0, 255, 255], [255, 0, 0]])).round(0).tolist()
-    [[100.0, 0.0, -0.0], [53.0, 80.0, 67.0]]
+    >>> (lab(np.array([[255.0, 255, 255], [255, 0, 0]])).round(0) + 0.0).tolist()
+    [[100.0, 0.0, 0.0], [53.0, 80.0, 67.0]]
 
     Source: IEC 61966-2-1; CIE 1976, white point D65.
     """
