@@ -207,7 +207,11 @@ class Match(Head):
         return self._network(self._batch(inputs, numbers[None]))
 
     def found(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, *, of: Of = None) -> Instances:
-        """Return the things of a scan, by the head's own `things_`; arguments as of `Described`."""
+        """Return the things of a scan, by the head's own `things_`; arguments as of `Described`.
+
+        Raises:
+            InputError: the head finds no things, or the descriptors are of another network.
+        """
         self.require_fitted()
         if self.things_ is None:
             raise InputError("this head finds no things, its `things` is 0; give them, or fit it again with things.")
@@ -218,7 +222,11 @@ class Match(Head):
 
     def predict(self, X: Any, *, of: Of = None) -> Any:
         """Return `Answers` to what is asked about a `Described` scan: of the things that are given and, unless `things`
-        is 0, of those that are found; `of` is the model that made the descriptors, or their `Fingerprint`."""
+        is 0, of those that are found; `of` is the model that made the descriptors, or their `Fingerprint`.
+
+        Raises:
+            InputError: `X` is no `Described`, or of another network.
+        """
         if not isinstance(X, Described):
             raise InputError(f"this head answers for whole scans, not for {type(X).__name__}; give a `Described`.")
         given = self.scores(X.asked, of=of)

@@ -95,7 +95,11 @@ class Grounding(Task):
         return rows(asked, features[owner[chosen]], self.targets(scan)[chosen])
 
     def fit(self, head: Any, rows: Iterable[tuple[np.ndarray, np.ndarray]], of: Any = None) -> Any:
-        """Return the head, told names and stuff, fitted on the examples of some scans."""
+        """Return the head, told names and stuff, fitted on the examples of some scans.
+
+        Raises:
+            InputError: the head understands no sentence.
+        """
         known = head.get_params()
         if not {"names", "stuff", "sees"} <= known.keys():
             raise InputError(f"a head {head.name!r} understands no sentence; give {' or '.join(self.heads)}.")
