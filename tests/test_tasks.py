@@ -35,7 +35,7 @@ def test_a_task_from_outside_is_probed_like_any_other(toy, model, tmp_path):
     train, test = split("train", range(3)), split("test", [8, 9])
     arguments = dict(task="height", levels=True, points=[None, 20], seed=[0, 1], cache=tmp_path / "cache")
     report = probe(train, test, {"mine": model}, **arguments)
-    assert list(TASKS) == ["segmentation", "instances", "height"]
+    assert list(TASKS) == ["segmentation", "instances", "grounding", "height"]
     assert {row["task"] for row in report.rows} == {"height"}
     assert {row["head"] for row in report.rows} == {"least-squares"}
     assert {row["metric"] for row in report.rows} == {"mae", "close"}
@@ -99,11 +99,11 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_an_installed_package_brings_a_task_and_the_command_line_lists_it(installed, model, tmp_path, capsys):
-    assert list(TASKS) == ["segmentation", "instances", "height"]
+    assert list(TASKS) == ["segmentation", "instances", "grounding", "height"]
     assert type(task("height")) is Height
     with pytest.raises(SystemExit):
         cli.main(["probe", "--help"])
-    assert "segmentation, instances, height" in " ".join(capsys.readouterr().out.split())
+    assert "segmentation, instances, grounding, height" in " ".join(capsys.readouterr().out.split())
     model.save_pretrained(tmp_path / "net")
     data = tmp_path / "rooms"
     for name, seed in (("train/a", 1), ("train/b", 2), ("val/c", 3)):
@@ -128,8 +128,8 @@ def test_an_unknown_task_is_one_sentence(installed, capsys):
         "msm3d probe: argument --task: unknown task 'heigth'; did you mean 'height'? See msm3d probe --help.\n"
     )
     with pytest.raises(InputError) as error:
-        probe(split("train", [0]), split("test", [9]), RawFeatures(), task="grounding")
-    assert str(error.value) == "unknown task 'grounding'; choose one of segmentation, instances, height."
+        probe(split("train", [0]), split("test", [9]), RawFeatures(), task="tracking")
+    assert str(error.value) == "unknown task 'tracking'; choose one of segmentation, instances, grounding, height."
 
 
 def test_tasks_are_listed_without_numpy():
@@ -137,7 +137,9 @@ def test_tasks_are_listed_without_numpy():
     code += "print({'numpy', 'torch'} & set(sys.modules))"
     root = Path(msm3d.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert done.stdout == "segmentation instances linear nearest pointgroup logistic mlp\nset()\n", done.stderr
+    assert done.stdout == "segmentation instances grounding linear nearest pointgroup logistic mlp match\nset()\n", (
+        done.stderr
+    )
 
 
 def test_the_score_of_a_segmentation_is_its_confusion_matrix():

@@ -48,6 +48,7 @@ class Protocol:
 
 _LINEAR = {"steps": 2000, "batch": 4096, "lr": 0.01, "weight_decay": 0.01, "warmup": 0.01}
 _KNN = {"k": 20, "temperature": 0.07, "bank": 10_000}
+_MATCH = {"steps": 600, "scenes": 8, "sentences": 16, "lr": 3e-3, "weight_decay": 0.01, "warmup": 0.1}
 PROTOCOLS = {
     "linear": Protocol("linear", 1, {**_LINEAR, "standardize": True}),
     "linear-plain": Protocol("linear-plain", 1, {**_LINEAR, "standardize": False}),
@@ -55,6 +56,9 @@ PROTOCOLS = {
     "knn-uniform": Protocol("knn-uniform", 1, {**_KNN, "balanced": False}, (1, 20), "nearest"),
     "pointgroup": Protocol("pointgroup", 1, {**_LINEAR, "hidden": 128}, head="pointgroup"),
     "pointgroup-linear": Protocol("pointgroup-linear", 1, {**_LINEAR, "hidden": None}, head="pointgroup"),
+    "match": Protocol("match", 1, {**_MATCH, "things": 1000}, head="match"),
+    "match-geometry": Protocol("match-geometry", 1, {**_MATCH, "things": 0, "sees": "geometry"}, head="match"),
+    "match-text": Protocol("match-text", 1, {**_MATCH, "things": 0, "sees": "text"}, head="match"),
 }
 """The linear ones follow the paper's Table 15 in optimiser, rates and schedule; they learn from sampled points, not
 from crops of augmented scenes, and without test-time augmentation. The paper says nothing of its nearest neighbours."""

@@ -42,6 +42,8 @@ def markdown(report: Report) -> str:
         parts += [f"## Less to learn from, {main['title']}", table(["model", "method", *titles], rows, 2)]
     if of_class:
         parts += [f"## Classes, {of_class[0]['title']}", *_class_table(report, of_class[0]["name"], heads)]
+    if of_kinds := _kinds(report, main["name"], heads):
+        parts += [f"## Kinds, {main['title']}", of_kinds]
     parts += ["## How it was measured", "\n".join(_how(data))]
     return "\n\n".join(parts) + "\n"
 
@@ -80,6 +82,18 @@ def _class_table(report: Report, metric: str, heads: list[tuple[str, str]]) -> I
         yield f"Without a point to test on: {', '.join(absent)}."
 
 
+def _kinds(report: Report, metric: str, heads: list[tuple[str, str]]) -> str:
+    """Return the means over seeds of the main metric of each kind, named NAME/KIND, of a task without classes."""
+    found = sorted({row["metric"] for row in report.rows if row["metric"].startswith(f"{metric}/")})
+    if report.data["task"]["per_class"] or not found:
+        return ""
+    there = (
+        [mean(report.values(*head, one)) if report.defined(*head, one) else None for head in heads] for one in found
+    )
+    rows = [[name.partition("/")[2], *map(percent, values)] for name, values in zip(found, there, strict=True)]
+    return table(["kind", *(f"{model}, {head}" for model, head in heads)], rows, 1)
+
+
 def _how(data: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each protocol, sample to learn from, test, model and machine."""
     for name, entry in data["protocols"].items():
@@ -113,6 +127,8 @@ def _listed(facts: dict[str, Any]) -> str:
 
 def _spread(report: Report, metric: dict[str, Any], model: str, head: str, *of: Any) -> str:
     """Return mean and, of several seeds, standard deviation: in percent if the metric is a share."""
+    if not of and not report.defined(model, head, metric["name"]):
+        return percent(None)
     values = report.values(model, head, metric["name"], *of)
     text = percent(mean(values)) if metric["share"] else f"{mean(values):.3g}"
     if len(values) == 1:

@@ -27,6 +27,7 @@ TASKS = Registry(
     {
         "segmentation": "msm3d.tasks.segmentation:Segmentation",
         "instances": "msm3d.tasks.instances.task:InstanceSegmentation",
+        "grounding": "msm3d.tasks.grounding.task:Grounding",
     },
 )
 """Every task by its name."""
