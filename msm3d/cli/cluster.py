@@ -3,6 +3,7 @@
 import argparse
 from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def _write(
     for number, result in found.items():
 
         def write(outcome: "Outcome", result: "Segmented" = result) -> "Outcome":
-            start, target = perf_counter(), outcome.job.target
+            start, target = perf_counter(), Path(outcome.job.target)
             with made(target.parent):
                 result.save(target, paint=options.paint)
             size, points = target.stat().st_size, len(result.labels)

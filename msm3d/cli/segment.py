@@ -4,6 +4,7 @@ import argparse
 import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._util.output_path import require_there

@@ -107,8 +107,7 @@ def _table(device: torch.device) -> tuple[Tensor, int]:
     Source: Skilling, "Programming the Hilbert curve" (2004), whose turns are followed here octant by octant: the axes
     are permuted and flipped, and what came before is odd or even in the Gray code.
     """
-    first = ((0, 1, 2), (0, 0, 0), 0)
-    states, rows = [first], []
+    states, rows = list[tuple[tuple[int, ...], tuple[int, ...], int]]([((0, 1, 2), (0, 0, 0), 0)]), []
     for axes, flips, odd in states:  # grows as new ones are found
         row = []
         for octant in range(8):
