@@ -12,8 +12,8 @@ namespace MSM3D_ISA {
 constexpr int64_t PANEL = COLS * W;  // keys that are scored at once
 constexpr int64_t KEYS = 256;        // keys of a block at most
 constexpr int64_t BANDS = 8;         // bands that go over a block together
-constexpr int64_t SEGMENT = 4096;  // queries of one job: bounds the transposed keys and feeds many cores
-constexpr int64_t AHEAD = 64;      // rows that are fetched before they are read: one head's are far from each other
+constexpr int64_t SEGMENT = 4096;    // queries of one job: bounds the transposed keys and feeds many cores
+constexpr int64_t AHEAD = 64;        // rows that are fetched before they are read: one head's are far from each other
 constexpr float LOG2_E = 1.44269504f;
 constexpr float TAME = 60.0f;  // powers of two of scores up to it are summed as they are: none is lost
 
@@ -131,7 +131,8 @@ struct Band {
     struct Range { int64_t from, to; };
     // Whole panels of the block of keys [at, at + count) that every query sees.
     Range seen(int64_t at, int64_t count) const {
-        const int64_t first = larger(start, query(ROWS) - window) - at, last = smaller(stop, this->first + window + 1) - at;
+        const int64_t first = larger(start, query(ROWS) - window) - at,
+                      last = smaller(stop, this->first + window + 1) - at;
         const int64_t from = smaller(padded(larger(first, int64_t(0)), PANEL), count);
         return {from, larger(from, smaller(last, count) / PANEL * PANEL)};
     }
@@ -492,9 +493,8 @@ static void gradient_bands(const Attend& a, int64_t head, int64_t first, int64_t
         bands[g] = band(first + g * ROWS, stop, start, stop, a.window, start);
         recall(a, head, bands[g], s.of_band(g, e));
     }
-    sweep(bands, many, block_of(2 * e), [&](int64_t g, int64_t at, int64_t count) {
-        gradient_block(a, head, bands[g], at, count, s.of_band(g, e));
-    });
+    sweep(bands, many, block_of(2 * e),
+          [&](int64_t g, int64_t at, int64_t count) { gradient_block(a, head, bands[g], at, count, s.of_band(g, e)); });
     const float scale = 1.0f / sqrtf(float(e));
     for (int64_t g = 0; g < many; g++) {
         const Scratch own = s.of.of_band(g, e);
