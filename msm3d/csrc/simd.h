@@ -12,7 +12,7 @@
 //   + - * /, abs, max      lane by lane; max(a, b) is a NaN where b is one
 //   fma(a, b, c)           a * b + c, rounded once if the processor has an instruction for it
 //   round(a)               the nearest whole number, of two the even one
-//   pow2(n)                2**n of whole n, within the normal numbers
+//   ldexp(a, n)            a * 2**n of whole n, where a and that are normal numbers
 //   copysign(size, sign)   the size of one with the sign of the other
 //   store_half(p, a)       as float16, to nearest, ties to even
 // and with MSM3D_BF16, where the processor multiplies bfloat16:
@@ -86,7 +86,7 @@ static inline V operator/(V a, V b) { return {_mm512_div_ps(a.v, b.v)}; }
 static inline V max(V a, V b) { return {_mm512_max_ps(a.v, b.v)}; }
 static inline V abs(V a) { return {_mm512_abs_ps(a.v)}; }
 static inline V round(V a) { return {_mm512_roundscale_ps(a.v, 0)}; }
-static inline V pow2(V n) { return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)}; }  // of whole n
+static inline V ldexp(V a, V n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 static inline V copysign(V size, V sign) {
     const __m512i bit = _mm512_set1_epi32(INT32_MIN);
     return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_andnot_si512(bit, _mm512_castps_si512(size.v)),
@@ -118,9 +118,9 @@ static inline V operator/(V a, V b) { return {_mm256_div_ps(a.v, b.v)}; }
 static inline V max(V a, V b) { return {_mm256_max_ps(a.v, b.v)}; }
 static inline V abs(V a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 static inline V round(V a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-static inline V pow2(V n) {
-    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+static inline V ldexp(V a, V n) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23);
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v), exponent))};
 }
 static inline V copysign(V size, V sign) {
     const __m256 bit = _mm256_set1_ps(-0.0f);
@@ -146,8 +146,9 @@ static inline V operator/(V a, V b) { return {vdivq_f32(a.v, b.v)}; }
 static inline V max(V a, V b) { return {vmaxq_f32(a.v, b.v)}; }
 static inline V abs(V a) { return {vabsq_f32(a.v)}; }
 static inline V round(V a) { return {vrndnq_f32(a.v)}; }
-static inline V pow2(V n) {
-    return {vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n.v), vdupq_n_s32(127)), 23))};
+static inline V ldexp(V a, V n) {
+    const int32x4_t exponent = vshlq_n_s32(vcvtq_s32_f32(n.v), 23);
+    return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.v), exponent))};
 }
 static inline V copysign(V size, V sign) { return {vbslq_f32(vdupq_n_u32(0x80000000u), sign.v, size.v)}; }
 static inline void store_half(half* p, V a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v))); }
@@ -182,6 +183,11 @@ static inline float from_bits(uint32_t u) {
     memcpy(&f, &u, sizeof f);
     return f;
 }
+static inline uint32_t to_bits(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
 static inline V splat(float a) { MSM3D_LANES(a) }
 #if defined(__GNUC__)
 static inline V operator+(V a, V b) { return {a.v + b.v}; }
@@ -198,7 +204,7 @@ static inline V fma(V a, V b, V c) { return a * b + c; }  // fmaf is a slow call
 static inline V max(V a, V b) { MSM3D_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]) }
 static inline V abs(V a) { MSM3D_LANES(fabsf(a.v[i])) }
 static inline V round(V a) { MSM3D_LANES(rintf(a.v[i])) }
-static inline V pow2(V n) { MSM3D_LANES(from_bits(uint32_t(int32_t(n.v[i]) + 127) << 23)) }
+static inline V ldexp(V a, V n) { MSM3D_LANES(from_bits(to_bits(a.v[i]) + (uint32_t(int32_t(n.v[i])) << 23))) }
 static inline V copysign(V size, V sign) { MSM3D_LANES(copysignf(size.v[i], sign.v[i])) }
 static inline half to_half(float f) {  // to nearest, ties to even
     uint32_t u;
@@ -228,6 +234,17 @@ static_assert(ROWS % 3 == 0, "attention takes its queries in groups of three");
 #if defined(MSM3D_AVX512)
 static inline float sum(V a) { return _mm512_reduce_add_ps(a.v); }
 static inline float largest(V a) { return _mm512_reduce_max_ps(a.v); }
+#elif defined(MSM3D_AVX2)
+static inline float sum(V a) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+static inline float largest(V a) {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
 #else
 static inline float sum(V a) {
     float lanes[W];
@@ -246,25 +263,51 @@ static inline float largest(V a) {
 }
 #endif
 
-// 2**x is the product of the two, to 2e-7 relative.
-struct Power { V part, whole; };
-static inline Power power(V x) {
-    const V n = round(x), r = x - n;
-    V p = splat(1.32647273e-3f);
-    p = fma(p, r, splat(9.67151299e-3f));
-    p = fma(p, r, splat(5.55073358e-2f));
-    p = fma(p, r, splat(2.40222424e-1f));
-    p = fma(p, r, splat(6.93147004e-1f));
-    return {fma(p, r, splat(1.0f)), pow2(n)};
+// Turns a square of W vectors: lane i of vector j becomes lane j of vector i.
+#if defined(MSM3D_AVX2)
+static inline void transpose(V (&x)[8]) {
+    V pairs[8], fours[8];
+    UNROLLED(i, 4) {
+        pairs[2 * i] = {_mm256_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v)};
+        pairs[2 * i + 1] = {_mm256_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v)};
+    }
+    UNROLLED(i, 4) {
+        const __m256 a = pairs[i / 2 * 4 + i % 2].v, b = pairs[i / 2 * 4 + i % 2 + 2].v;
+        fours[i / 2 * 4 + i % 2 * 2] = {_mm256_shuffle_ps(a, b, 0x44)};
+        fours[i / 2 * 4 + i % 2 * 2 + 1] = {_mm256_shuffle_ps(a, b, 0xee)};
+    }
+    UNROLLED(i, 4) {
+        x[i] = {_mm256_permute2f128_ps(fours[i].v, fours[i + 4].v, 0x20)};
+        x[i + 4] = {_mm256_permute2f128_ps(fours[i].v, fours[i + 4].v, 0x31)};
+    }
+}
+#else
+static inline void transpose(V (&x)[W]) {
+    float from[W * W], to[W * W];
+    for (int i = 0; i < W; i++) store(from + i * W, x[i]);
+    for (int i = 0; i < W; i++) {
+        for (int j = 0; j < W; j++) to[i * W + j] = from[j * W + i];
+    }
+    for (int i = 0; i < W; i++) x[i] = load(to + i * W);
+}
+#endif
+
+// 2**x where |x| <= 100 is known, to 2e-7 relative, of N vectors step by step: none waits for its own last step.
+template <int N> static inline void exp2_tame(V (&x)[N]) {
+    V n[N], p[N];
+    UNROLLED(i, N) n[i] = round(x[i]);
+    UNROLLED(i, N) x[i] = x[i] - n[i];
+    UNROLLED(i, N) p[i] = fma(splat(1.32647273e-3f), x[i], splat(9.67151299e-3f));
+    UNROLLED(i, N) p[i] = fma(p[i], x[i], splat(5.55073358e-2f));
+    UNROLLED(i, N) p[i] = fma(p[i], x[i], splat(2.40222424e-1f));
+    UNROLLED(i, N) p[i] = fma(p[i], x[i], splat(6.93147004e-1f));
+    UNROLLED(i, N) x[i] = ldexp(fma(p[i], x[i], splat(1.0f)), n[i]);
 }
 // 0 from -100 on: what is masked must not be a tiny number, whose products are denormal and slow.
 static inline V exp2(V x) {
-    const Power p = power(max(splat(-100.0f), x));  // in this order a NaN comes through
-    return fma(p.part, p.whole, splat(-0x1p-100f));
-}
-static inline V exp2_tame(V x) {  // where |x| <= 100 is known
-    const Power p = power(x);
-    return p.part * p.whole;
+    V p[1] = {max(splat(-100.0f), x)};  // in this order a NaN comes through
+    exp2_tame(p);
+    return p[0] - splat(0x1p-100f);
 }
 
 // x times the normal distribution's share below x, and its slope. Abramowitz and Stegun 7.1.26: 1.5e-7 absolute.
