@@ -4,6 +4,7 @@ import ast
 import inspect
 import operator
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -61,7 +62,7 @@ def test_python_blocks_run_one_after_another(page, place, capsys):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.stem)
 def test_commands_are_understood(page):
-    lines = [line.split("#")[0].split() for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [shlex.split(line, comments=True) for block in blocks(page, "sh") for line in block.splitlines()]
     commands = [words for words in lines if words and words[0] == "msm3d"]
     assert commands
     for _, *arguments in commands:

@@ -1,6 +1,7 @@
 """Every block of the README runs as it stands, on a small scan, with the bundled weights."""
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_python_blocks_run_one_after_another(place, capsys):
 
 @pytest.mark.slow
 def test_shell_commands_run(place, capsys):
-    commands = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 5
     Path("scans/below").mkdir(parents=True)
     Path("scans/below/scan.ply").write_bytes(Path("scan.ply").read_bytes())

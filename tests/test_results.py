@@ -196,7 +196,10 @@ def test_provenance_says_which_model_and_how(model):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.xyz", "{} cannot hold features; end it with one of .npz, .npy, .safetensors, .ply, .las, .laz, .parquet."),
+        (
+            "a.xyz",
+            "{} cannot hold features; end it with one of .npz, .npy, .safetensors, .ply, .las, .laz, .parquet, .zarr.",
+        ),
         ("no/a.npz", "there is no folder {parent}; make it first: mkdir -p {parent}"),
         ("folder.npz", "{} is a folder; give the name of a file."),
     ],
@@ -280,7 +283,8 @@ def test_a_full_disk_is_one_sentence(full_disk, name):
 
 def test_what_a_format_cannot_hold_is_said(tmp_path, monkeypatch):
     with pytest.raises(
-        InputError, match=r"PLY has no float16; write \.npz, \.npy, \.safetensors or \.parquet, or leave out dtype=\."
+        InputError,
+        match=r"PLY has no float16; write \.npz, \.npy, \.safetensors, \.parquet or \.zarr, or leave out dtype=\.",
     ):
         write(tmp_path / "a.ply", PLAIN, FEAT.astype(np.float16))
     with pytest.raises(InputError, match=r"dtype is 'int8'; choose one of float32, float16\."):

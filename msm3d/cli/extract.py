@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._util.output_path import require_there
 from .._util.words import count, megabytes
 from ..errors import InputError
-from . import arguments, components
+from . import arguments
 from .arguments import NUMBERS, SCAN, one_of, whole
 from .display import Display
 from .outcomes import failures, summary
@@ -63,6 +63,7 @@ def run(options: argparse.Namespace, display: Display) -> int:
     """Describe every scan; 1 if some of several failed."""
     require_there(options.scans)
     from .. import batch
+    from . import components
 
     _check_engine(options)
     plan = batch.plan(options.scans, options.output, options.format)
