@@ -172,7 +172,7 @@ def features(rng: np.random.Generator, folder: Path) -> dict[str, bytes]:
     folder.mkdir(exist_ok=True)
     cloud = msm3d.PointCloud.of(scan(rng))
     files = {}
-    for ending in WRITERS.suffixes():
+    for ending in (suffix for kind in WRITERS if not kind.folder for suffix in kind.suffixes):
         path = folder / f"features{ending}"
         with results.writing(path, cloud, 8) as rows:
             rows[:] = rng.normal(size=rows.shape)
