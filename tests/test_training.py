@@ -198,3 +198,17 @@ def test_processes_share_gpus_where_there_are_fewer(monkeypatch):
         group, device = Group.join(torch.device("cuda"), 8)
         assert (group, device) == (Group(3, 4), torch.device("cuda", index))
     assert started == ["gloo", "gloo", "nccl"]
+
+
+def test_what_is_on_the_device_already_is_not_made_anew():
+    from msm3d._util.devices import moved
+    from msm3d.ops import reference
+    from msm3d.sparse.hierarchy import Hierarchy
+
+    hierarchy = Hierarchy.of(torch.tensor([0, 1, 9]), 2, reference)
+    given = [hierarchy, (hierarchy.grids[0].cells, "name")]
+    assert moved(given, torch.device("cpu")) is given
+    there = moved(given, torch.device("meta"))
+    assert there[0] is not hierarchy
+    assert {grid.keys.device.type for grid in there[0].grids} == {"meta"}
+    assert (there[1][0].device.type, there[1][1]) == ("meta", "name")

@@ -73,6 +73,8 @@ def _why_not(device: "torch.device") -> str | None:
 def moved(value: Any, device: "torch.device") -> Any:
     """Return `value` with every tensor in it on `device`: in lists, tuples, and the fields of dataclasses.
 
+    What is there already stays the same object, with what it has worked out and kept.
+
     >>> import torch
     >>> moved([torch.ones(2), "cpu"], torch.device("meta"))
     [tensor(..., device='meta', size=(2,)), 'cpu']
@@ -82,7 +84,10 @@ def moved(value: Any, device: "torch.device") -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, (list, tuple)):
-        return type(value)(moved(part, device) for part in value)
+        parts = [moved(part, device) for part in value]
+        return value if all(a is b for a, b in zip(parts, value, strict=True)) else type(value)(parts)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init})
+        given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+        there = {name: moved(part, device) for name, part in given.items()}
+        return value if all(there[name] is part for name, part in given.items()) else replace(value, **there)
     return value

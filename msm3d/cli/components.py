@@ -21,7 +21,7 @@ def path_of(options: argparse.Namespace, plan: "Plan") -> Path | None:
 
     if options.basis is None and options.pca is None:
         return None
-    if options.basis is None and (options.shard or storage.is_remote(options.output)):
+    if options.basis is None and (options.shard or isinstance(plan.jobs[0].target, storage.Remote)):
         why = "the parts of --shard share a basis" if options.shard else "a basis is kept on this machine"
         raise InputError(f"{why}; name its file with --basis.")
     path = checked(options.basis or _usual(Path(plan.jobs[0].target), Path(options.output)))

@@ -78,11 +78,6 @@ def place(path: str | os.PathLike[str] | Remote) -> Path | Remote:
     return path if isinstance(path, Remote) else Path(path)
 
 
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path names a place in object storage."""
-    return isinstance(place(path), Remote)
-
-
 def reached(place: Remote) -> Remote:
     """Return `place` once its storage has answered, which is asked before any work is done.
 
