@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 _PLAIN = ReadOptions()
+TILE = ".tile"  # a part of a scan, see `tiling`
 _SCENE = "coord.npy"  # a folder with this file is one scan, in Pointcept's layout: an array per field
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no other scan would get around
 
@@ -256,6 +257,10 @@ def read(scan: Path, options: ReadOptions, more: Sequence[str] = ()) -> PointClo
 
 def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, again: bool) -> Outcome:
     job, start = outcome.job, perf_counter()
+    if job.scan.suffix == TILE:
+        from .tiling import compute
+
+        return compute(model, outcome)
     meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
     meta |= read_of(job.scan, options)
     if asked.basis is not None:

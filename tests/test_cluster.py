@@ -118,6 +118,23 @@ def test_asked_to_end_it_leaves_nothing_and_the_next_call_goes_on(cluster, place
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_tiles_of_one_scan_go_to_all_workers_and_make_its_bytes(cluster, place):
+    scenes = [make_scene(seed, 400) for seed in range(8)]
+    for i, scene in enumerate(scenes):
+        scene["coord"][:, 0] += 2 * i
+    np.savez("corridor.npz", **{name: np.concatenate([scene[name] for scene in scenes]) for name in scenes[0]})
+    few = str(3000 * msm3d.load("./weights", device="cpu").config.cost.bytes_per_voxel)
+    words = [sys.executable, "-m", "msm3d", "extract", "corridor.npz", "--model", "./weights", "--device", "cpu"]
+    words += ["--max-memory", few]
+    ray = ["--engine", "ray", "--threads", "1", "--address", cluster.address]
+    for more in (["-o", "one.npy"], ["-o", "tiles.npy", *ray]):
+        done = subprocess.run([*words, *more], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert Path("tiles.npy").read_bytes() == Path("one.npy").read_bytes()
+    assert len(done.stdout.splitlines()) > 3  # a line for each tile
+    assert [path for path in Path().glob(".*")] == []
+
+
 def test_what_is_wrong_with_a_cluster_is_one_sentence(cluster, place):
     few = ("--engine", "ray", "--address", cluster.address, "--threads", "99")
     code, out, err = called("-o", "out", *few)

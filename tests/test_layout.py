@@ -13,8 +13,8 @@ import torch
 import msm3d
 
 ROOT = Path(msm3d.__file__).parent
-FLOORS = """errors _util scan ops sparse backbones weights describe model io batch engine rooms datasets training tasks
-            evaluate pretrain visualize cli __init__ __main__""".split()
+FLOORS = """errors _util scan ops sparse backbones weights describe model io batch tiling engine rooms datasets training
+            tasks evaluate pretrain visualize cli __init__ __main__""".split()
 OUTER = set(FLOORS[FLOORS.index("io") :]) - {"__init__", "__main__"}
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -50,9 +50,11 @@ def add(verbs: Any) -> None:
     arguments.add_reading(verb)
     verb.option("--format", "of the files in a folder: {outputs}; npz by default", arguments.written, default="npz")
     verb.flag("--again", "compute once more what is in the folder already")
-    about = "such as 3/20: do this part of the scans only, as one of so many calls"
+    about = "such as 3/20: do this part of the scans, or of the tiles of one, as one of so many calls"
     verb.option("--shard", about, arguments.typed(_part, "I/N with I from 1 to N, such as 3/20"), metavar="I/N")
-    verb.option("--engine", "ray: spread the scans over a cluster, or this machine's cores", one_of("ray"))
+    verb.option(
+        "--engine", "ray: spread the scans, or one's tiles, over a cluster or this machine's cores", one_of("ray")
+    )
     verb.option("--address", "of Ray's cluster, such as ray://host:10001; one of this machine alone by default")
     about = "cores of each worker of an engine; 4, or what a machine has, by default"
     verb.option("--threads", about, arguments.whole(1))
@@ -68,10 +70,12 @@ def run(options: argparse.Namespace, display: Display) -> int:
     _check_engine(options)
     plan = batch.plan(options.scans, options.output, options.format)
     reading, basis = arguments.reading(options), components.path_of(options, plan)
-    if options.shard:
-        plan = replace(plan, jobs=batch.shard(plan.jobs, *options.shard))
     model = _model(options, display)
     asked = {name: getattr(options, name) for name in ("levels", "sampling", "dtype", "max_memory", "again")}
+    if plan.alone and basis is None and (options.engine or options.shard):
+        return _in_tiles(options, display, plan, model, reading, asked)
+    if options.shard:
+        plan = replace(plan, jobs=batch.shard(plan.jobs, *options.shard))
     if basis is not None:
         asked["basis"] = components.basis(model, plan, reading, basis, options, display)
     outcomes, hinted, start = list["Outcome"](), False, perf_counter()
@@ -93,6 +97,34 @@ def run(options: argparse.Namespace, display: Display) -> int:
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "extract", display)
     return 1 if failed else 0
+
+
+def _in_tiles(
+    options: argparse.Namespace, display: Display, plan: "Plan", model: "Model", reading: Any, asked: dict[str, Any]
+) -> int:
+    """Describe one scan as tiles, by an engine or in parts; the call that finds all of them done writes the file."""
+    from .. import batch, tiling
+
+    [job], wanted = plan.jobs, {name: asked[name] for name in ("levels", "sampling", "dtype")}
+    if not options.again and tiling.is_done(model, job, reading, **wanted):
+        display.line(f"{job.target}: is there")
+        return 0
+    tiles = tiling.cut(model, job, reading, max_memory=options.max_memory, **wanted)
+    mine = batch.shard(tiles, *options.shard) if options.shard else tiles
+    todo = [tile for tile in mine if tile in tiling.left(tiles)]
+    if len(tiles) > len(todo):
+        display.note(f"{len(tiles)} tiles, of which {len(todo)} are to be computed here")
+    for number, outcome in enumerate(_outcomes(options, display, replace(plan, jobs=todo), model, reading, asked), 1):
+        if outcome.error is not None:
+            raise outcome.error
+        display.line(f"{number}/{len(todo)} tile {outcome.job.scan.stem}: {count(outcome.points, 'point')}")
+    if rest := tiling.left(tiles):
+        display.line(
+            f"{len(rest)} of {len(tiles)} tiles are left to the other parts; the last one writes {job.target}."
+        )
+        return 0
+    display.line(str(tiling.join(model, job, reading, **wanted)))
+    return 0
 
 
 def _part(text: str) -> tuple[int, int]:
