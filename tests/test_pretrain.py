@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ import msm3d
 from msm3d import cli
 from msm3d._util.words import of_the_command_line, option
 from msm3d.errors import FileError, InputError
+from msm3d.io import read, storage
+from msm3d.io.cached import Cache
 from msm3d.pretrain import CollapseError, PretrainConfig, pretrain
 from msm3d.pretrain.sources import scenes as sources
 from msm3d.pretrain.sources import several
@@ -219,6 +224,51 @@ def test_two_processes_compute_what_one_does(small, tmp_path):
     assert "a batch of 3 scenes cannot be shared by 2 processes; give batch a multiple of 2." in done.stderr
 
 
+def agent(script, port, restarts):
+    """Start what torchrun calls an agent: one of two, each with a process, that find each other at a port."""
+    words = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", str(restarts), "--rdzv-backend", "c10d"]
+    words += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "run", "--local-addr", "127.0.0.1", script]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_process_killed_on_one_of_two_machines_costs_no_bit(small, tmp_path):
+    config, folders = replace(small, steps=16), (tmp_path / "whole", tmp_path / "killed")
+    for folder, deaths in zip(folders, (0, 2), strict=True):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        agents = [agent(program(tmp_path, config, folder), port, 5) for _ in range(2)]
+        try:
+            for _ in range(deaths):
+                before, end = _step(folder / "checkpoint.pt"), time.monotonic() + 300
+                while _step(folder / "checkpoint.pt") <= before and time.monotonic() < end:
+                    time.sleep(0.05)
+                os.kill(_child(agents[1].pid), signal.SIGKILL)
+            for one in agents:
+                _, said = one.communicate(timeout=400)
+                assert one.returncode == 0, said
+        finally:
+            for one in agents:
+                with suppress(ProcessLookupError):
+                    os.killpg(one.pid, signal.SIGKILL)
+    models = [weights(msm3d.load(folder / "student")) for folder in folders]
+    assert torch.equal(*models)
+    whole, killed = (without_rate(lines(folder)) for folder in folders)
+    assert whole == killed
+
+
+def _child(process):
+    """Return the process that an agent has started."""
+    while True:
+        found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        if found:
+            return int(found[-1])
+        time.sleep(0.05)
+
+
 TINY = "channels=8,16 decoder_channels=8,16 conv_blocks=1,1 attention_blocks=0,1 heads=0,2 voxel_size=0.1".split()
 
 
@@ -264,6 +314,66 @@ def test_rooms_are_made_learned_from_and_watched(tmp_path, monkeypatch):
 
 
 # --- where scans come from ---
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Object storage in this process's memory, with three scans of about the same size."""
+    fsspec = pytest.importorskip("fsspec")
+    storage = fsspec.filesystem("memory")
+    for k in range(3):
+        np.savez(tmp_path / f"{k}.npz", **make_scene(k, 200))
+        storage.pipe_file(f"/shelf/scans/below/{k}.npz", (tmp_path / f"{k}.npz").read_bytes())
+    storage.pipe_file("/shelf/scans/notes.md", b"no scan")
+    yield storage
+    storage.rm("/shelf", recursive=True)
+
+
+def test_scans_in_object_storage_are_fetched_and_few_are_kept(shelf, tmp_path, monkeypatch):
+    size, opened = (tmp_path / "0.npz").stat().st_size, Counter()
+    cache = Cache(tmp_path / "fetched", round(2.5 * size))
+    found = several(["memory://shelf/scans"], tmp_path / "rooms", cache=cache)
+    assert [scan.name for scan in found] == [f"below/{k}.npz" for k in range(3)]
+    fetch = storage.fetch
+    monkeypatch.setattr("msm3d.io.cached.fetch", lambda place, path: (opened.update([place.name]), fetch(place, path)))
+    for k in (0, 1, 0, 2, 0, 1):
+        np.testing.assert_array_equal(found[k].read().coord, read(tmp_path / f"{k}.npz").coord)
+        assert sum(path.stat().st_size for path in cache.folder.iterdir()) <= cache.limit
+    assert opened == {"0.npz": 1, "1.npz": 2, "2.npz": 1}  # what was used longest ago made room
+    shelf.pipe_file("/shelf/scans/below/0.npz", (tmp_path / "2.npz").read_bytes() + b"more")
+    changed = several(["memory://shelf/scans"], tmp_path / "rooms", cache=cache)[0]
+    np.testing.assert_array_equal(changed.read().coord, read(tmp_path / "2.npz").coord)
+
+
+def test_what_object_storage_cannot_give_is_one_sentence(shelf, tmp_path):
+    few = Cache(tmp_path / "fetched", 1000)
+    found = several(["memory://shelf/scans"], tmp_path / "rooms", cache=few)
+    with pytest.raises(InputError, match=r"0\.npz has 0\.0 MB, more than all files kept may have, 0\.0 MB; give more"):
+        found[0].read()
+    assert list(few.folder.iterdir()) == []
+    shelf.pipe_file("/shelf/scans/below/bad.npz", b"no archive")
+    *_, bad = several(["memory://shelf/scans"], tmp_path / "rooms")
+    with pytest.raises(FileError, match=r"^memory://shelf/scans/below/bad\.npz: "):
+        bad.read()
+    with pytest.raises(FileError, match=r"^memory://shelf/empty: holds no scans; give an address of "):
+        several(["memory://shelf/empty"], tmp_path / "rooms")
+    shelf.pipe_file("/shelf/scans/hall/coord.npy", b"")
+    with pytest.raises(FileError, match=r"holds scenes of several files each; write each of them as one \.npz file"):
+        several(["memory://shelf/scans"], tmp_path / "rooms")
+
+
+def test_a_file_that_another_process_took_away_is_fetched_again(shelf, tmp_path):
+    cache, took = Cache(tmp_path / "fetched", 10**9), []
+
+    def reader(path):
+        if not took:
+            took.append(path)
+            path.unlink()
+            raise FileError(f"{path}: does not exist")
+        return path.stat().st_size
+
+    [place, *_] = storage.listed(storage.place("memory://shelf/scans"), [".npz"])
+    assert cache.read(place, reader) == (tmp_path / "0.npz").stat().st_size
 
 
 def test_labels_are_read_where_they_are_asked_for(tmp_path):

@@ -16,8 +16,8 @@ _LEAST = 10**6  # bytes below which a size has lost its unit: no scan could be c
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
-def size(amount: int | float | str) -> int:
-    """Return a number of bytes.
+def size(amount: int | float | str, name: str = "") -> int:
+    """Return a number of bytes; `name` is of the argument that gives it, `max_memory` by default.
 
     >>> size("4GB"), size("1.5 GiB"), size(10**7)
     (4000000000, 1610612736, 10000000)
@@ -25,7 +25,7 @@ def size(amount: int | float | str) -> int:
     Traceback (most recent call last):
     msm3d.errors.InputError: max_memory is 'plenty'; give a number of bytes, or a size such as '4GB' or '512MiB'.
     """
-    name, text = either("max_memory", "--max-memory"), str(amount).strip().upper().removesuffix("B")
+    name, text = name or either("max_memory", "--max-memory"), str(amount).strip().upper().removesuffix("B")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)", text)
     if isinstance(amount, bool) or not match or match[2] not in _UNITS or not float(match[1]):
         raise InputError(f"{name} is {quoted(amount)}; give a number of bytes, or a size such as '4GB' or '512MiB'.")

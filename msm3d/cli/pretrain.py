@@ -17,9 +17,17 @@ def add(verbs: Any) -> None:
     about = "Masked Scene Modeling. A run may be interrupted at any moment and goes on with --resume."
     example = "msm3d pretrain --data rooms:400 -o run; on two GPUs: torchrun --nproc-per-node 2 -m msm3d …"
     verb = declared(verbs, "pretrain", run, "learn features from scans without labels", about, example)
-    about = "folder of scans, of ScanNet or S3DIS; or rooms:400 (default); several with =SHARE of the steps: scans=0.2"
+    about = (
+        "folder of scans, of ScanNet or S3DIS, or s3://bucket/scans; or rooms:400 (default); several with =SHARE of "
+        "the steps: scans=0.2"
+    )
     verb.option("--data", about, action="append", metavar="DATA[=SHARE]")
     verb.option("-o --output", "folder of the run", required=True, metavar="OUT")
+    verb.option(
+        "--cache",
+        "how much of the scans in object storage is kept in OUT/fetched, such as 50GB (default 10GB)",
+        metavar="SIZE",
+    )
     verb.option("--config", "rooms (default), for a CPU, or scannet, the paper's", default="rooms")
     about = "change a setting, such as steps=2000 or backbone.window=512"
     verb.option("--set", about, action="append", metavar="NAME=VALUE")
@@ -37,12 +45,14 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Learn features."""
+    from .._util import memory
     from .._util.devices import device_of
     from ..evaluate import open_dataset
     from ..evaluate.probing import judge
+    from ..io.cached import Cache
     from ..model import load
     from ..pretrain import named, pretrain
-    from ..pretrain.sources import several
+    from ..pretrain.sources import CACHE, several
     from ..training import check_folder
 
     folder = Path(options.output)
@@ -59,7 +69,8 @@ def run(options: argparse.Namespace, display: Display) -> None:
     display.quiet |= os.environ.get("RANK", "0") != "0"  # of several processes one speaks
     display.stage("scans to learn from")
     data = options.data or ["rooms"]
-    found = several(data, folder / "rooms", labels=config.labels > 0 or config.instances > 0)
+    cache = Cache(folder / "fetched", memory.size(options.cache or CACHE, "--cache"))
+    found = several(data, folder / "rooms", labels=config.labels > 0 or config.instances > 0, cache=cache)
     about = ", ".join(data)
     network = f"{config.backbone.levels} levels of {', '.join(map(str, config.backbone.channels))} channels"
     display.note(

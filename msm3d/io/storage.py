@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,6 +35,7 @@ class Remote:
     """
 
     address: str
+    version: str = ""  # of the object, where it was listed
 
     def __str__(self) -> str:
         return self.address
@@ -145,6 +146,29 @@ def is_done(place: Path | Remote, meta: Mapping[str, Any]) -> bool:
             return results.same(there, meta) and storage.size(path) == there["bytes"]
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):  # or another's file of this name
             return False
+
+
+def listed(place: Remote, suffixes: Sequence[str]) -> list[Remote]:
+    """Return the objects below an address whose names end with one of `suffixes`, by their names.
+
+    Raises:
+        FileError: the storage cannot be reached.
+    """
+    with _storage(place, "read") as (storage, path):
+        found = storage.find(path, detail=True)
+        marks = {name: [about.get(key) for key in ("size", "ETag", "etag", "mtime")] for name, about in found.items()}
+        names = [name for name in sorted(found) if PurePosixPath(name).suffix.lower() in suffixes]
+        return [Remote(place.address.rstrip("/") + name[len(path.rstrip("/")) :], str(marks[name])) for name in names]
+
+
+def fetch(place: Remote, path: Path) -> None:
+    """Write an object to a file of this machine.
+
+    Raises:
+        FileError: the storage cannot be reached, or has no such object.
+    """
+    with _storage(place, "read") as (storage, name):
+        storage.get_file(name, str(path))
 
 
 def size(place: Path | Remote) -> int:

@@ -4,12 +4,17 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..datasets import FileScan, Scan, Scene, layouts
 from ..datasets.layout import learning_root
 from ..datasets.synthetic import is_rooms, numbers
 from ..errors import FileError, InputError
 
+if TYPE_CHECKING:
+    from ..io.cached import Cache
+
+CACHE = 10**10  # bytes
 ROOMS = 400  # that are made where no number is given; seeds count up from 0
 
 
@@ -29,9 +34,9 @@ def asked(text: str) -> tuple[str, float | None]:
     return (text, None) if value is None else (where, value)
 
 
-def several(data: Sequence[str], rooms: Path, *, labels: bool = False) -> list[Scan]:
+def several(data: Sequence[str], rooms: Path, *, labels: bool = False, cache: "Cache | None" = None) -> list[Scan]:
     """Return the scans of one place, as `scenes` does, or of several with their shares, see `asked` and `mixture`."""
-    parts = [(where, scenes(where, rooms, labels=labels), share) for where, share in map(asked, data)]
+    parts = [(where, scenes(where, rooms, labels=labels, cache=cache), share) for where, share in map(asked, data)]
     return parts[0][1] if len(parts) == 1 else mixture(parts)
 
 
@@ -60,23 +65,37 @@ def mixture(sources: Sequence[tuple[str, Sequence[Scan], float | None]]) -> list
     ]
 
 
-def scenes(where: str | os.PathLike[str], rooms: Path, *, labels: bool = False) -> list[Scan]:
+def scenes(
+    where: str | os.PathLike[str], rooms: Path, *, labels: bool = False, cache: "Cache | None" = None
+) -> list[Scan]:
     """Return the scans to learn from, in the order of their names: never those that benchmarks test on.
 
     Args:
         where: a folder in a layout of `msm3d.datasets.layouts()`: Pointcept's at any depth, of which `train` is taken
             where there is one; ScanNet as it is downloaded, with its list scannetv2_train.txt; S3DIS, of whose areas
             all but the fifth are taken; else a folder of scans in files of `msm3d.io.KINDS`, at any depth; or "rooms"
-            or "rooms:N" for synthetic rooms.
+            or "rooms:N" for synthetic rooms; or the address of such files in object storage.
         rooms: the folder to write synthetic rooms to; those that are there already are kept.
         labels: read the labels, too, of scenes in Pointcept's layout or S3DIS's.
+        cache: where objects of storage lie for a while, and how many bytes of them; beside `rooms`, 10 GB, by default.
 
     Raises:
         FileError: there is no such folder, no scan in it, or the list is missing.
         InputError: `where` names no number of rooms.
     """
-    from ..io import KINDS, read
+    from ..io import KINDS, read, storage
+    from ..io.cached import Cache
 
+    place = storage.place(os.fspath(where))
+    if isinstance(place, storage.Remote):
+        cache = cache or Cache(rooms.parent / "fetched", CACHE)
+        remote = storage.listed(place, KINDS)
+        if not remote:
+            raise FileError(f"{place}: holds no scans; give an address of {', '.join(KINDS[:3])}, … files.")
+        if any(one.name == "coord.npy" for one in remote):
+            raise FileError(f"{place}: holds scenes of several files each; write each of them as one .npz file.")
+        start = len(place.address.rstrip("/")) + 1
+        return [FileScan(one.address[start:] or one.name, partial(cache.read, one, read)) for one in remote]
     if is_rooms(where):
         from ..rooms import write
 
