@@ -324,6 +324,7 @@ def test_other_mistakes_are_one_sentence(tmp_path):
         ([{"pose": np.eye(4)}], None, {}, "frame 0: has no camera; give pose (4, 4) and camera (fx, fy, cx, cy)."),
         ([flat(9.0)], None, {}, "no frame sees any of the 400 points; check that poses lead from the camera to the"),
         ([flat(2.0), flat(2.0)], [ramp()], {}, "frame 1: has no map, features has 1; give one for each frame."),
+        ([flat(2.0)], [ramp(), ramp()], {}, "features has more maps than there are frames; give one for each frame."),
         ([flat(2.0)], 5, {}, "features is 5; give a function of an image, a map (h, w, c) for each frame, or None."),
         ([flat(2.0)], np.asarray, {}, "frame 0: has no image, of which features= could make a map; give each view o"),
         ([flat(2.0, image=image)], lambda image: None, {}, "frame 0: features has shape (); give (h, w, c) numbers"),

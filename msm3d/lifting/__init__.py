@@ -2,6 +2,8 @@
 
 from .lifted import Lifted as Lifted
 from .lifted import lift as lift
+from .networks import ImageNetwork as ImageNetwork
+from .networks import network as network
 from .seeing import Rules as Rules
-from .views import View as View
-from .views import views as views
+from .view import View as View
+from .view import views as views

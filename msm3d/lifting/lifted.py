@@ -13,7 +13,7 @@ from ..scan.normals import completed
 from .maps import maps, read
 from .nearest import nearest
 from .seeing import Rules, Seen, seen, spacing
-from .views import views
+from .view import views
 
 WEIGHTS = ("even", "angle", "distance", "both")
 UNSEEN = ("nearest", "zeros")

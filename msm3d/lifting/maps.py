@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, quoted
-from .views import View, of_frame, plain
+from .view import View, of_frame, plain
 
 _ASPECT = 2.0  # by how much a map's proportions may differ from the picture's: networks crop and pad
 
@@ -45,6 +45,8 @@ def maps(views: Iterable[View], features: Any) -> Iterator[tuple[View, Callable[
             return found
 
         yield view, made
+    if given is not None and next(given, None) is not None:
+        raise InputError("features has more maps than there are frames; give one for each frame.")
 
 
 def read(found: np.ndarray, place: np.ndarray, rounded: bool) -> np.ndarray:

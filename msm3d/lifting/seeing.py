@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError, quoted
-from .views import View
+from .view import View
 
 _CELL = 0.1  # metres: of the cells whose number says how far apart points are
 _LEVELS = 8  # sizes of a point in a picture, each twice the one before: up to 128 pixels

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .._util.atomic import on_termination, refusals, replacing, staged
 from .._util.words import option, require_one_of
 from ..errors import FileError, InputError, cut, quoted
-from ..lifting.views import View
+from ..lifting.view import View
 from ..scan.cloud import PointCloud
 from . import photos
 from .classes import CLASSES, KINDS, OTHER

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._util.words import require_one_of
 from ..errors import InputError, quoted
-from ..lifting.views import View
+from ..lifting.view import View
 from ..scan.cloud import PointCloud
 from .camera import FAR, Sensor
 from .classes import KINDS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DependencyError
-from ..lifting.views import View
+from ..lifting.view import View
 from .camera import FAR, NEAR, VIEW, Front, Sensor, depth_of
 from .noise import Noise
 from .sampling import Samples, areas, sample, within
@@ -20,7 +20,7 @@ WIDE, HIGH = 320, 240
 FOCAL = WIDE / (2 * VIEW)
 CAMERA = (FOCAL, FOCAL, WIDE / 2 - 0.5, HIGH / 2 - 0.5)
 """fx, fy, cx, cy in pixels, whose centres are whole numbers."""
-SPACING = 0.007
+SPACING = 0.01
 """Metres between the samples that are drawn."""
 MOST = 4_000_000
 """Samples of a room; larger ones have them further apart."""

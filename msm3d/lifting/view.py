@@ -110,15 +110,16 @@ class Recorded:
 
     def __iter__(self) -> Iterator[View]:
         for frame in self._frames:
-            with named(self.folder), needing(recordings.KIND, "reading"):
+            with named(self.folder), needing(recordings.KIND, "reading"), of_frame(frame.depth.name):
                 found = recordings.taken(self._recording, frame)
-                yield View(
+                view = View(
                     pose=frame.pose,
                     camera=found.camera,
                     depth=found.depth,
                     image=found.color,
                     image_camera=found.color_camera,
                 )
+            yield view
 
 
 def _each(frames: Iterable[Any], every: int) -> Iterator[View]:
@@ -140,7 +141,7 @@ def _each(frames: Iterable[Any], every: int) -> Iterator[View]:
 
 
 @contextmanager
-def of_frame(number: int) -> Iterator[None]:
+def of_frame(number: int | str) -> Iterator[None]:
     """Say of which frame a mistake is."""
     try:
         yield
