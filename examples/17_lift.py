@@ -26,9 +26,9 @@ else:
     scan, frames = msm3d.io.read_folder(room), room / "frames"
 
 lite = network("efficientnet-lite0")  # any function from an image (h, w, 3) to a map (h', w', c) will do
-features, seen, count = msm3d.lift(scan, views(frames), lite)
+features, seen, counts = msm3d.lift(scan, views(frames), lite)
 print(f"{len(scan):,} points x {features.shape[1]} channels of {lite.name} from {len(views(frames))} frames")
-print(f"{100 * seen.mean():.0f} % of the points seen, by {count[seen].mean():.1f} frames on average")
+print(f"{100 * seen.mean():.0f} % of the points seen, by {counts[seen].mean():.1f} frames on average")
 
 both = np.concatenate([features, msm3d.load().extract(scan)], axis=1)  # what a picture says beside what the shape says
 print(f"beside our own: {both.shape[1]} channels")

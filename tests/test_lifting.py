@@ -11,6 +11,7 @@ from msm3d import PointCloud
 from msm3d.errors import InputError
 from msm3d.lifting import Rules, View, views
 from msm3d.lifting.nearest import nearest
+from tests import test_io_frames as recordings
 
 WIDE, HIGH = 64, 48
 CAMERA = (50.0, 52.0, 31.2, 23.9)
@@ -58,7 +59,7 @@ def flat(away, **more):
 def test_a_planted_map_gives_each_point_its_own_pixel():
     points = wall(2.0)
     found = lift(points, [flat(2.0)], dtype="float64")
-    assert (found.seen.all(), found.count.tolist()) == (True, [1] * len(points))
+    assert (found.seen.all(), found.counts.tolist()) == (True, [1] * len(points))
     np.testing.assert_allclose(found.features, pixels(points, pose())[:, :2], rtol=0, atol=1e-9)
 
 
@@ -164,7 +165,7 @@ def test_streamed_means_are_means_of_all_at_once(monkeypatch):
     assert set(count) >= {0, 3, 5} or len(set(count)) > 3
     expected = np.sum([one.features for one in each], 0) / np.maximum(count, 1)[:, None]
     np.testing.assert_allclose(whole.features, expected, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(whole.count, count)
+    np.testing.assert_array_equal(whole.counts, count)
     monkeypatch.setattr("msm3d.lifting.lifted._PART", 7)
     parts = lift(points, around(), dtype="float64", unseen="zeros")
     np.testing.assert_array_equal(parts.features, whole.features)
@@ -199,7 +200,7 @@ def test_far_from_the_origin_nothing_is_lost():
     far = np.array([500_000.0, 4_600_000.0, 100.0])
     points = wall(2.0, half=1.5)
     near, there = lift(points, around()), lift(points + far, around(shift=far))
-    np.testing.assert_array_equal(near.count, there.count)
+    np.testing.assert_array_equal(near.counts, there.counts)
     np.testing.assert_allclose(near.features, there.features, rtol=0, atol=1e-5)
 
 
@@ -230,7 +231,7 @@ def test_points_that_nobody_sees_take_after_the_nearest_that_is_seen():
     assert seen.tolist() == list(range(60))
     away = np.linalg.norm(points[60:, None] - points[None, seen], axis=2)
     np.testing.assert_array_equal(found.features[60:], found.features[seen[away.argmin(1)]])
-    assert not found.count[60:].any()
+    assert not found.counts[60:].any()
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 600])
@@ -348,3 +349,30 @@ def test_other_mistakes_are_one_sentence(tmp_path):
             Rules(**wrong)
     with pytest.raises(InputError, match=r"^every is 0; give a whole number from 1 on\.$"):
         views([], every=0)
+
+
+@pytest.mark.parametrize("layout", recordings.LAYOUTS)
+def test_every_layout_of_recordings_is_lifted_from(layout, tmp_path):
+    """The drawn room of the tests of recordings: a wall that is red above and blue below, a green floor."""
+    recordings.LAYOUTS[layout](tmp_path)
+    camera = recordings.CAMERA if layout == "tum" else None
+    cloud = msm3d.io.read_frames(tmp_path, camera=camera)
+    source = views(tmp_path, camera=camera)
+    found = lift(cloud, source, lambda image: image.astype(np.float32))
+    assert len(source) == 3
+    assert found.counts.max() == 3
+    assert found.seen.mean() > 0.95
+    clear = np.abs(cloud.coord[:, 2] - 1.5) > 0.1  # of the seam between red and blue
+    clear &= np.minimum(cloud.coord[:, 2], recordings.WALL - cloud.coord[:, 1]) < 0.02  # on wall or floor
+    clear &= np.maximum(cloud.coord[:, 2], recordings.WALL - cloud.coord[:, 1]) > 0.2  # and not in their corner
+    assert np.median(np.abs(found.features - cloud.color)[clear & found.seen]) == 0
+    assert (np.abs(found.features - cloud.color)[clear & found.seen].max(1) < 60).mean() > 0.98
+
+
+def test_a_frame_of_a_folder_that_is_not_good_is_named(tmp_path):
+    recordings.scannet(tmp_path)
+    stretched = recordings.poses()[1] @ np.diag([2, 2, 2, 1])
+    np.savetxt(tmp_path / "pose/1.txt", stretched)
+    message = f"{tmp_path}: frame 1.png: pose is not a turn and a shift"
+    with pytest.raises(InputError, match="^" + re.escape(message)):
+        lift(wall(2.0), tmp_path, lambda image: image)

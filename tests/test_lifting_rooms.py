@@ -55,7 +55,7 @@ def test_the_colour_that_is_lifted_is_that_of_the_points(taken):
     shuffled = np.random.default_rng(0).permutation(theirs)
     assert np.abs(ours - theirs).mean() < 0.6 * np.abs(ours - shuffled).mean()
     hidden = msm3d.lift(room, seen, shown, rules=msm3d.lifting.Rules(tolerance=1e3))  # as if nothing hid anything
-    assert hidden.count.sum() > 1.1 * found.count.sum()
+    assert hidden.counts.sum() > 1.1 * found.counts.sum()
 
 
 def test_fused_frames_lie_on_the_surfaces_of_the_room(folder):
@@ -81,7 +81,7 @@ def test_frames_come_back_from_their_folder(folder):
         np.testing.assert_allclose(one.camera, other.camera, rtol=0, atol=1e-8)
     assert len(list(views(scene / "frames", every=2))) == 1
     assert json.loads((folder / "rooms.json").read_text())["frames"] == 2
-    found = [msm3d.lift(msm3d.io.read_folder(scene), source, shown).count for source in (seen, scene / "frames")]
+    found = [msm3d.lift(msm3d.io.read_folder(scene), source, shown).counts for source in (seen, scene / "frames")]
     assert (found[0] != found[1]).mean() < 0.01  # depth in whole millimetres
 
 
@@ -129,7 +129,7 @@ def test_scans_are_lifted_to_files_and_judged(own, folder, capsys):
         scene = folder / split / name
         expected = msm3d.lift(msm3d.io.read_folder(scene), scene / "frames", lambda image: shown(image[::4, ::4]))
         np.testing.assert_array_equal(results.features(file), expected.features)
-        np.testing.assert_array_equal(np.load(file.with_name(f"{name}.count.npy")), expected.count)
+        np.testing.assert_array_equal(np.load(file.with_name(f"{name}.count.npy")), expected.counts)
         meta = results.metadata(file)
         assert (meta["model"], meta["sha256"], meta["channels"]) == ("my_network:shown", None, [3])
         assert meta["lifted"] == {"every": 1, "rules": "usual", "weights": "even", "unseen": "nearest"}

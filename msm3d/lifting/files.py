@@ -109,7 +109,7 @@ def _write(job: Job, cloud: Any, found: Lifted, meta: dict[str, Any], dtype: str
     with results.writing(job.target, cloud, found.features.shape[1], dtype, meta, source) as rows:
         rows[...] = found.features
         with replacing(counts_beside(job.target)) as partial, partial.open("wb") as file:
-            np.save(file, found.count)
+            np.save(file, found.counts)
 
 
 def _meta(network: ImageNetwork, scan: Path, frames: Path, wanted: Wanted) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Lifted(NamedTuple):
     """(n, c): the mean over the views that see each point; of the others what `unseen` asked for."""
     seen: np.ndarray
     """(n,) bool: whether a view sees the point."""
-    count: np.ndarray
+    counts: np.ndarray
     """(n,) int32: how many do."""
 
 
@@ -51,8 +51,8 @@ def lift(
     >>> from msm3d.lifting import View
     >>> ramp = np.tile(np.arange(64.0)[None, :, None], (48, 1, 1))  # the feature of a pixel is its column
     >>> view = View(pose=np.eye(4), camera=(50, 50, 31.5, 23.5), depth=np.full((48, 64), 2.0), features=ramp)
-    >>> features, seen, count = lift(np.array([[0.0, 0, 2], [0.1, 0, 2], [0, 0, 3]]), [view])
-    >>> features.round(3).ravel().tolist(), seen.tolist(), count.tolist()
+    >>> features, seen, counts = lift(np.array([[0.0, 0, 2], [0.1, 0, 2], [0, 0, 3]]), [view])
+    >>> features.round(3).ravel().tolist(), seen.tolist(), counts.tolist()
     ([31.5, 34.0, 31.5], [True, True, False], [1, 1, 0])
 
     Args:
@@ -71,7 +71,7 @@ def lift(
         progress: show a bar; None shows it in a terminal only.
 
     Returns:
-        features (n, c), seen (n,) and count (n,); row i belongs to point i, less those without a position.
+        features (n, c), seen (n,) and counts (n,); row i belongs to point i, less those without a position.
 
     Raises:
         InputError: a view, a map or an argument is not good, there is no frame, or no view sees any point.

@@ -73,6 +73,7 @@ def read(found: np.ndarray, place: np.ndarray, rounded: bool) -> np.ndarray:
 
 
 def _checked(given: Any, view: View) -> np.ndarray:
+    found: np.ndarray
     try:
         found = np.asarray(plain(given))
     except (TypeError, ValueError):

@@ -107,7 +107,8 @@ def _pixels(camera: Sequence[float], ahead: np.ndarray) -> np.ndarray:
 def _inside(at: np.ndarray, wide: int, high: int, rules: Rules) -> np.ndarray:
     """Return whether pixels (k, 2), once rounded, are in the picture and not in its border."""
     near = np.rint(at)
-    return ((near >= rules.border) & (near < np.array([wide, high]) - rules.border)).all(1)
+    inside = (near >= rules.border) & (near < np.array([wide, high]) - rules.border)
+    return inside[:, 0] & inside[:, 1]
 
 
 def spacing(coord: np.ndarray) -> float:

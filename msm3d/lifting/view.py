@@ -66,7 +66,7 @@ class View:
         if self.depth is not None and self.depth.shape != tuple(size):
             raise InputError(f"size is {quoted(self.size)}, but depth has {self.depth.shape}; leave size out.")
         set_(self, "size", (int(size[0]), int(size[1])))
-        set_(self, "camera", _camera("camera", self.camera, self.size))
+        set_(self, "camera", _camera("camera", self.camera, size))
         if self.image_camera is not None:
             if self.image is None:
                 raise InputError("image_camera is given without an image; give both, or leave it out.")
