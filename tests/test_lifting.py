@@ -286,7 +286,7 @@ STRETCHED, MIRRORED = np.diag([2.0, 2, 2, 1]), np.diag([-1.0, 1, 1, 1])
         ({"pose": np.eye(3)}, "pose has shape (3, 3); give (4, 4), from the camera to the scene."),
         ({"pose": np.full((4, 4), np.nan)}, "pose has NaN or infinity; leave out frames whose place is not known."),
         ({"pose": STRETCHED}, "pose is not a turn and a shift"),
-        ({"pose": MIRRORED}, "pose mirrors the scene; turn the axes so that x looks right, y down and z ahead."),
+        ({"pose": MIRRORED}, "pose mirrors the scene; give one whose x looks right, y down and z ahead."),
         ({"camera": (1, 2, 3)}, "camera is (1, 2, 3); give fx, fy, cx, cy in pixels."),
         ({"camera": (0.0, 50.0, 32.0, 24.0)}, "camera is (0.0, 50.0, 32.0, 24.0); give fx, fy, cx, cy in pixels."),
         ({"camera": (100, 100, 64, 48)}, "camera has its middle at 64, 48, which is not in the middle of 64 x 48 pix"),

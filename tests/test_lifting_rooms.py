@@ -270,7 +270,7 @@ def test_stored_features_that_are_not_of_the_scenes(tmp_path):
         stored.seen(split("train", (9,))).scenes[0].read()
     np.save(tmp_path / "scene-9.count.npy", np.ones(7))
     with pytest.raises(
-        FileError, match=r"scene-9\.count\.npy: has shape \(7,\), scene-9 has 300 points; lift it again"
+        FileError, match=r"scene-9\.count\.npy: has shape \(7,\), scene-9 has 300 points; run msm3d lift again"
     ):
         stored.seen(split("train", (9,))).scenes[0].read()
     np.save(file, np.full((300, 2), 1e6, np.float32))

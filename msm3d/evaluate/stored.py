@@ -98,9 +98,13 @@ class StoredFeatures:
         try:
             count = np.load(counts, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise FileError(f"{counts}: is missing or damaged, and says which points are seen; lift again.") from error
+            raise FileError(
+                f"{counts}: is missing or damaged, and says which points are seen; run msm3d lift again."
+            ) from error
         if count.shape != (len(cloud),):
-            raise FileError(f"{counts}: has shape {count.shape}, {scene.name} has {len(cloud)} points; lift it again.")
+            raise FileError(
+                f"{counts}: has shape {count.shape}, {scene.name} has {len(cloud)} points; run msm3d lift again."
+            )
         if cloud.segment is None:
             return cloud
         return replace(cloud, segment=np.where(count > 0, cloud.segment, IGNORE))

@@ -59,7 +59,7 @@ def _named(name: str) -> Callable[[np.ndarray], Any]:
             raise DependencyError(f"{module} needs {error.name}; type: pip install {error.name}.") from error
         raise InputError(f"there is no module {quoted(module)}, here or installed; check its name.") from error
     except (ImportError, SyntaxError, ValueError) as error:
-        raise InputError(f"{module} cannot be imported ({cut(error)}); correct it.") from error
+        raise InputError(f"{module} cannot be imported ({cut(error)}); check it.") from error
     finally:
         sys.path.remove(str(Path.cwd()))
     if not callable(found):

@@ -164,7 +164,7 @@ def _pose(given: Any) -> np.ndarray:
             "is not 0, 0, 0, 1); give the matrix from the camera to the scene, without any scale."
         )
     if np.linalg.det(turn) < 0:
-        raise InputError("pose mirrors the scene; turn the axes so that x looks right, y down and z ahead.")
+        raise InputError("pose mirrors the scene; give one whose x looks right, y down and z ahead.")
     return pose
 
 
