@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ._util.lazy import lazily
 
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
-    from . import backbones, datasets, errors, evaluate, io, ops, pretrain, rooms, tasks, training, visualize
+    from . import backbones, datasets, errors, evaluate, io, lifting, ops, pretrain, rooms, tasks, training, visualize
     from .backbones.hunet.config import BackboneConfig
     from .errors import Msm3dError, Msm3dWarning
     from .io import read
+    from .lifting import lift
     from .model import Model, load
     from .scan.cloud import PointCloud
     from .weights import info, list_models
@@ -32,6 +33,8 @@ __all__ = [
     "evaluate",
     "info",
     "io",
+    "lift",
+    "lifting",
     "list_models",
     "load",
     "ops",
@@ -48,6 +51,7 @@ __getattr__ = lazily(
     backbones__hunet__config="BackboneConfig",
     errors="Msm3dError Msm3dWarning",
     io="read",
+    lifting="lift",
     model="Model load",
     scan__cloud="PointCloud",
     weights="info list_models",

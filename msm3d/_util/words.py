@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import InputError, Msm3dWarning
@@ -55,6 +54,8 @@ def choices(given: object, good: Sequence[str]) -> str:
     >>> choices("scannt", ["rooms", "scannet"]), choices("x", ["m", "cm"])
     ("did you mean 'scannet'?", 'choose one of m, cm.')
     """
+    from difflib import get_close_matches  # only where something was mistyped
+
     close = get_close_matches(str(given), good, n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(good)}."
 

@@ -25,6 +25,7 @@ from . import (
     fit,
     info,
     instances,
+    lift,
     models,
     pictures,
     pretrain,
@@ -84,7 +85,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("-V", "--version", action="version", version=f"msm3d {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
-        *(read, extract, pictures, teach, segment, cluster, instances, find, convert, models, info, download),
+        *(read, extract, pictures, teach, segment, cluster, instances, find, lift, convert, models, info, download),
         *(check, probe, fit, finetune, rooms, pretrain),
     ):
         module.add(verbs)

@@ -22,6 +22,9 @@ def add(verbs: Any) -> None:
     arguments.add_data(verb)
     verb.option("-o --output", ".json file; the Markdown goes beside it", required=True, metavar="OUT")
     arguments.add_model(verb, several=True)
+    about = "folder with features of each scene, as lift and extract write them: judged alone and beside each model"
+    verb.option("--features", about, metavar="FOLDER")
+    verb.flag("--seen-only", "of --features that were lifted: learn from and judge only points that frames saw")
     arguments.add_task(verb, "what is judged")
     verb.option("--protocol", "heads to learn with, such as linear,knn; the task's own by default")
     about = "all, last (which a network computes last), each (alone, and all but each) or numbers, such as all,last"
@@ -54,10 +57,22 @@ def _spare_data(output: Path, dataset: str) -> None:
 
 def run(options: argparse.Namespace, display: Display) -> None:
     """Judge features."""
-    from ..evaluate import FinetuneSettings, ProbeSettings, compare, probe
+    from ..evaluate import (
+        FinetuneSettings,
+        JoinedFeatures,
+        ModelFeatures,
+        ProbeSettings,
+        StoredFeatures,
+        compare,
+        probe,
+    )
     from ..evaluate.report import check_path
 
     _spare_data(check_path(options.output), options.dataset)
+    if options.seen_only and not options.features:
+        raise InputError("--seen-only says which points to judge of --features; add it, or leave --seen-only out.")
+    if options.learn and options.features:
+        raise InputError("networks that learn have no --features beside them; leave out --learn or --features.")
     train, test = arguments.data(options)
     models = {}
     for name in options.model or [None]:
@@ -65,6 +80,14 @@ def run(options: argparse.Namespace, display: Display) -> None:
             raise InputError(f"--model {name} is there twice; leave one out.")
         model = arguments.load(options, display, name)
         models[name or model.meta.get("name") or "bundled"] = model
+    sources: dict[str, Any] = dict(models)
+    if options.features:
+        stored = StoredFeatures(options.features)
+        for name, model in models.items():
+            sources[f"{name} + {stored.name}"] = JoinedFeatures([ModelFeatures(model, name), stored])
+        sources[stored.name] = stored
+        if options.seen_only:
+            train, test = stored.seen(train), stored.seen(test)
     kept = ("task", "protocol", "levels", "scenes", "points", "seed", "sample", "test_sample", "lists")
     settings = ProbeSettings(**{name: getattr(options, name) for name in kept})
     if options.learn:
@@ -72,7 +95,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
         how: dict[str, Any] = {"ways": options.learn, "folder": options.cache}
         report = compare(train, test, models, settings, learning, **how, progress=None)
     else:
-        report = probe(train, test, models, settings, cache=options.cache, progress=None)
+        report = probe(train, test, sources, settings, cache=options.cache, progress=None)
     paths = report.write(options.output)
     display.line(report.to_markdown())
     display.line("written: " + ", ".join(map(str, paths)))

@@ -25,6 +25,10 @@ def add(verbs: Any) -> None:
     about = "of scanning: camera (default), mesh, phone, laser, frame, sparse; or mixed, one drawn for each room"
     verb.option("--way", about, default="camera")
     verb.option("--points", "of each room (default 100000)", whole(1), default=100_000)
+    about = (
+        "pictures with depth and poses of each room, in its folder `frames`, as ScanNet lays them out; none by default"
+    )
+    verb.option("--frames", about, whole(1), default=0, metavar="N")
     verb.option("--workers", "processes; one for each core by default", whole(1))
     verb.quiet()
 
@@ -37,7 +41,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     folder, seeds = Path(options.output), range(options.first_seed, options.first_seed + options.number)
     there = sum(complete(target(folder, seed, options.layout, options.split)) for seed in seeds)
     kept = f", {there} of them there already" if there else ""
-    names = ("first_seed", "layout", "split", "kind", "points", "way", "workers")
+    names = ("first_seed", "layout", "split", "kind", "points", "way", "frames", "workers")
     settings = {name: getattr(options, name) for name in names}
     written = write(options.output, options.number, progress=False if options.quiet else None, **settings)
     display.line(f"{options.output}: {count(len(written), 'room')} of {count(options.points, 'point')}{kept}")

@@ -33,6 +33,8 @@ from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import LeakageError as LeakageError
 from .protocols import Protocol as Protocol
 from .report import Report as Report
+from .stored import JoinedFeatures as JoinedFeatures
+from .stored import StoredFeatures as StoredFeatures
 from .supervised import SupervisedSettings as SupervisedSettings
 from .supervised import supervised_model as supervised_model
 from .supervised import train_supervised as train_supervised

@@ -13,7 +13,7 @@ from ..scan.cloud import PointCloud
 from ..tasks import Task
 from ..tasks import task as by_name
 from ..tasks.fingerprint import input_hash
-from .features import Features
+from .features import Features, of_scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class FeatureCache:
         found = _read(*paths)
         if found is None:
             chosen = shuffled(labelled, self.seed, content)[: self.points]
-            rows, targets = self.task.examples(*self.features(cloud), cloud, chosen)
+            rows, targets = self.task.examples(*of_scene(self.features, name, cloud), cloud, chosen)
             for path, values in zip(paths, (targets, rows), strict=True):
                 with replacing(path) as partial, partial.open("wb") as file:
                     np.save(file, values)

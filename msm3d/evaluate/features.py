@@ -32,6 +32,24 @@ class Features(Protocol):
         ...
 
 
+def of_scene(features: Features, name: str, cloud: PointCloud) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features of a scene: those that are stored by scene have `of_scene`, which is told its name."""
+    stored = getattr(features, "of_scene", None)
+    return features(cloud) if stored is None else stored(name, cloud)
+
+
+def finite(name: str, rows: np.ndarray) -> np.ndarray:
+    """Return rows in half precision, or raise InputError where they do not fit into it."""
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float16, copy=False)
+    if not np.isfinite(rows).all():
+        raise InputError(
+            f"features of {name} are not finite, or above 65504, the largest number in half precision; "
+            "give a model whose features are smaller."
+        )
+    return rows
+
+
 class ModelFeatures:
     """The descriptors of a model, all levels, one row per finest voxel: its points all have that same row.
 
@@ -61,12 +79,7 @@ class ModelFeatures:
         """Return the descriptors (m, c) of the finest voxels, and the voxel (n,) of each point."""
         self._require_evaluation()
         rows, owner = self.model.extract(cloud, at="voxels", dtype="float16")
-        if not np.isfinite(rows).all():
-            raise InputError(
-                f"features of {self.name} are not finite, or above 65504, the largest number in half precision; "
-                "give a model whose features are smaller."
-            )
-        return rows, owner
+        return finite(self.name, rows), owner
 
     def describe(self) -> dict[str, Any]:
         """Return name, hashes and shape of the model and what computed it.

@@ -23,7 +23,7 @@ from ..tasks.fingerprint import joined_hash, scene_hash
 from ..tasks.heads.base import Head
 from . import protocols
 from .cache import FeatureCache
-from .features import Features, ModelFeatures, RawFeatures, random_network
+from .features import Features, ModelFeatures, RawFeatures, of_scene, random_network
 from .few import Lists, lists_of, scenes_of
 from .report import FORMAT, FORMAT_VERSION, Report, described, machine, rows_of
 
@@ -235,7 +235,7 @@ class Comparison:
                     few = caches[label].sample(scene.name, cloud)
                     truth, features, owner = few.targets, few.features, np.arange(len(few.targets))
                 else:
-                    truth, (features, owner) = self.task.truth(cloud), source(cloud)
+                    truth, (features, owner) = self.task.truth(cloud), of_scene(source, scene.name, cloud)
                 rows = self.task.inputs(features, owner, cloud)
                 for one in (fitted for fitted in self.fitted if fitted.model == label):
                     for levels, method, values in one.protocol.predictions(one.heads, one.choices, rows):

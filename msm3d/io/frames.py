@@ -96,14 +96,8 @@ class _Asked:
 def _fused(folder: Path, asked: _Asked, camera: Sequence[float] | None) -> dict[str, Any]:
     from tqdm import tqdm
 
-    recording = _recording(folder, camera)
-    frames = [frame for frame in recording.frames if np.isfinite(frame.pose).all()]
-    lost = len(recording.frames) - len(frames)
-    if not frames:
-        raise FileError("has no frame with colour, depth and a pose; give one of each.")
-    if lost:
-        warn(f"{folder}: {lost} of {len(recording.frames)} frames have no pose (not finite) and are left out.")
-    frames = frames[:: asked.every]
+    recording = recorded(folder, camera)
+    frames = recording.frames[:: asked.every]
     stage("frames")
     parts, pending = list[_Voxels](), 0
     for number, frame in enumerate(tqdm(frames, "frames", disable=hidden(asked.progress), delay=1, leave=False)):
@@ -122,7 +116,8 @@ def _fused(folder: Path, asked: _Asked, camera: Sequence[float] | None) -> dict[
     return {**fields, **({"station": station} if len(used) > 1 else {}), "units": "m"}
 
 
-def _recording(folder: Path, camera: Sequence[float] | None) -> Recording:
+def recorded(folder: Path, camera: Sequence[float] | None) -> Recording:
+    """Return the frames of a recording that have a pose, and its camera, or the one that is given; raises FileError."""
     if not folder.exists():
         raise FileError("does not exist; check the path.")
     read = layout(folder)
@@ -132,12 +127,35 @@ def _recording(folder: Path, camera: Sequence[float] | None) -> Recording:
             "color, depth, pose and intrinsic (ScanNet), or with image, depth and trajectory.log (Open3D)."
         )
     found = read(folder)
+    frames = [frame for frame in found.frames if np.isfinite(frame.pose).all()]
+    if not frames:
+        raise FileError("has no frame with colour, depth and a pose; give one of each.")
+    if lost := len(found.frames) - len(frames):
+        warn(f"{folder}: {lost} of {len(found.frames)} frames have no pose (not finite) and are left out.")
     if camera is None and found.camera is None:
         warn(
             f"{folder}: its layout has no camera; fx, fy, cx, cy = {', '.join(f'{value:g}' for value in _USUAL)} are "
             "assumed; if you know better, pass camera= to msm3d.io.read_frames."
         )
-    return replace(found, camera=tuple(found.camera or _USUAL if camera is None else camera))
+    return replace(found, frames=frames, camera=tuple(found.camera or _USUAL if camera is None else camera))
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What the camera took at one moment."""
+
+    depth: np.ndarray  # (h, w) float64 metres, 0 where nothing came back
+    color: np.ndarray  # (h', w', 3) uint8
+    camera: tuple[float, ...]  # fx, fy, cx, cy of the depth, in its pixels
+    color_camera: tuple[float, ...] | None  # likewise of the colours; None: they lie on the depth
+
+
+def taken(recording: Recording, frame: Frame) -> Pictures:
+    """Return the pictures of a frame of a `recorded` folder, with cameras for the sizes that they have."""
+    depth, color = _depth(frame.depth).astype(np.float64) / recording.scale, _picture(frame.color)
+    camera = _fitting(recording.camera or _USUAL, depth.shape[1])
+    own = None if recording.color is None else _fitting(recording.color, color.shape[1])
+    return Pictures(depth, color, camera, own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,17 +186,18 @@ def _together(parts: Sequence[_Voxels]) -> _Voxels:
 
 def _seen(recording: Recording, frame: Frame, number: int, asked: _Asked) -> Iterator[_Voxels]:
     """Yield the voxels that one frame saw, if it saw any."""
-    depth, picture = _depth(frame.depth).astype(np.float64) / recording.scale, _picture(frame.color)
+    pictures = taken(recording, frame)
+    depth, picture = pictures.depth, pictures.color
     row, column = np.nonzero((depth > 0) & (depth < asked.far))
     if not len(row):
         return
     z = depth[row, column]
-    fx, fy, cx, cy = _fitting(recording.camera or _USUAL, depth.shape[1])
+    fx, fy, cx, cy = pictures.camera
     ahead = np.stack([(column - cx) / fx * z, (row - cy) / fy * z, z], axis=1)
-    if recording.color is None:
+    if pictures.color_camera is None:
         across, down = column * (picture.shape[1] / depth.shape[1]), row * (picture.shape[0] / depth.shape[0])
     else:
-        fx, fy, cx, cy = _fitting(recording.color, picture.shape[1])
+        fx, fy, cx, cy = pictures.color_camera
         across, down = ahead[:, 0] / z * fx + cx, ahead[:, 1] / z * fy + cy
     at = np.rint(across).astype(np.int64), np.rint(down).astype(np.int64)
     inside = (at[0] >= 0) & (at[0] < picture.shape[1]) & (at[1] >= 0) & (at[1] < picture.shape[0])

@@ -5,4 +5,5 @@ from .classes import KINDS as KINDS
 from .classes import OTHER as OTHER
 from .files import write as write
 from .generator import make as make
+from .generator import photographed as photographed
 from .ways import WAYS as WAYS

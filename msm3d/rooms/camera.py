@@ -35,6 +35,21 @@ class Sight(NamedTuple):
     """(k,) cosine between the surface's normal and the ray."""
 
 
+class Front(NamedTuple):
+    """Samples before a camera, whether or not others hide them."""
+
+    point: np.ndarray
+    """(k,) rows of the samples."""
+    z: np.ndarray
+    """(k,) float32 metres along the optical axis."""
+    pixel: np.ndarray
+    """(k,) counted row by row."""
+    cell: np.ndarray
+    """(k,) that each is of."""
+    facing: np.ndarray
+    """(k,) cosine between the surface's normal and the ray."""
+
+
 def waypoints(room: Room, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, 2) places of free floor where someone can stand, in the order of a walk."""
     ground = room.origin + rng.uniform(0.25, np.maximum(room.size - 0.25, 0.3), (40 * count, 2))
@@ -101,8 +116,8 @@ class Sensor:
         self.spacing = float(np.sqrt(areas(cells).sum() / max(len(samples.cell), 1)))
         self.blotches = blotches(Noise(rng))
 
-    def look(self, eye: np.ndarray, frame: np.ndarray) -> Sight:
-        """What is measured from `eye` with the axes of `directed`."""
+    def front(self, eye: np.ndarray, frame: np.ndarray, wide: int = WIDTH, high: int = HEIGHT) -> Front:
+        """What lies before `eye` with the axes of `directed` and shows its front, in a picture of some pixels."""
         eye, frame = eye.astype(np.float32), frame.astype(np.float32)
         ahead = (self.centre - eye) @ frame
         z, edge = np.maximum(ahead[:, 2], 0), self.reach * 1.6
@@ -111,22 +126,25 @@ class Sensor:
             & (ahead[:, 2] < self.far + self.reach)
             & (np.abs(ahead[:, 0]) < z * VIEW + edge)
         )
-        block = np.flatnonzero(shown & (np.abs(ahead[:, 1]) < z * (VIEW * HEIGHT / WIDTH) + edge))
+        block = np.flatnonzero(shown & (np.abs(ahead[:, 1]) < z * (VIEW * high / wide) + edge))
         point = (block[:, None] * BLOCK + np.arange(BLOCK)).ravel()
         ray = self.blocks[block].reshape(-1, 3) - eye
         seen = ray @ frame
         z = seen[:, 2]
-        scale = np.float32(WIDTH / (2 * VIEW)) / np.maximum(z, 1e-3)
-        px, py = seen[:, 0] * scale + WIDTH / 2, seen[:, 1] * scale + HEIGHT / 2
-        inside = np.flatnonzero(
-            (point < len(self.cell)) & (z > 0.05) & (px > 0) & (px < WIDTH) & (py > 0) & (py < HEIGHT)
-        )
+        scale = np.float32(wide / (2 * VIEW)) / np.maximum(z, 1e-3)
+        px, py = seen[:, 0] * scale + wide / 2, seen[:, 1] * scale + high / 2
+        inside = np.flatnonzero((point < len(self.cell)) & (z > 0.05) & (px > 0) & (px < wide) & (py > 0) & (py < high))
         point, ray, z = point[inside], ray[inside], z[inside]
-        pixel = py[inside].astype(np.int32) * WIDTH + px[inside].astype(np.int32)
+        pixel = py[inside].astype(np.int32) * wide + px[inside].astype(np.int32)
         cell = self.cell[point]
         facing = -np.einsum("ij,ij->i", ray, self.normal[cell]) / np.sqrt(np.einsum("ij,ij->i", ray, ray))
         front = np.flatnonzero(self.both[cell] | (facing > 0))
-        point, z, pixel, cell, facing = point[front], z[front], pixel[front], cell[front], np.abs(facing[front])
+        return Front(point[front], z[front], pixel[front], cell[front], np.abs(facing[front]))
+
+    def look(self, eye: np.ndarray, frame: np.ndarray) -> Sight:
+        """What is measured from `eye` with the axes of `directed`."""
+        eye = eye.astype(np.float32)
+        point, z, pixel, cell, facing = self.front(eye, frame)
         # depth above, owner below: the least key is the nearest sample's (bits of positive floats sort like them)
         key = np.full(WIDTH * HEIGHT, np.iinfo(np.int64).max)
         np.minimum.at(key, pixel, (z.view(np.int32).astype(np.int64) << 32) | cell)

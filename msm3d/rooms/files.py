@@ -4,24 +4,27 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from .._util.atomic import on_termination, refusals, replacing, staged
-from .._util.words import require_one_of
-from ..errors import FileError, InputError, cut
+from .._util.words import option, require_one_of
+from ..errors import FileError, InputError, cut, quoted
+from ..lifting.view import View
 from ..scan.cloud import PointCloud
+from . import photos
 from .classes import CLASSES, KINDS, OTHER
-from .generator import make
-from .ways import MIXED, WAYS
+from .generator import make, photographed
+from .ways import MIXED, WALKED, WAYS
 
 LAYOUTS = ("pointcept", "ply")
 SPLITS = ("train", "val", "test")
@@ -38,6 +41,7 @@ def write(
     kind: str | None = None,
     points: int = 100_000,
     way: str = "camera",
+    frames: int = 0,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> list[Path]:
@@ -59,6 +63,9 @@ def write(
         kind: one of `KINDS`; None mixes them.
         points: points of each room.
         way: of scanning, one of `WAYS`, or "mixed", see `make`.
+        frames: of layout "pointcept", write into each room's folder a folder `frames` with so many pictures of its
+            RGB-D camera, see `photographed`, in ScanNet's layout, which `msm3d.io.read_frames` and `msm3d.lift` read.
+            Rooms are the same with and without. It needs Pillow.
         workers: processes; None takes one for each core. A script that uses several needs `if __name__ == "__main__":`.
         progress: show a bar; None shows it in a terminal only.
 
@@ -68,6 +75,7 @@ def write(
     Raises:
         InputError: an unknown layout, split, kind or way, or a number below its least value.
         FileError: the directory holds rooms made with other settings, or cannot be written.
+        DependencyError: frames are asked for, and Pillow is not installed.
     """
     require_one_of("layout", layout, LAYOUTS)
     require_one_of("way", way, (*WAYS, MIXED))
@@ -76,13 +84,15 @@ def write(
             require_one_of(name, value, known)
     if count < 1 or first_seed < 0 or points < 1:
         raise InputError(f"count {count}, first_seed {first_seed}, points {points}; give at least 1, 0 and 1.")
+    _require_frames(frames, layout, way)
     folder = Path(directory)
     settings = {"made by": "msm3d.rooms", "version": 1, "layout": layout, "kind": kind, "points": points}
-    remember(folder, settings | ({} if way == "camera" else {"way": way}))  # as folders had it before there were ways
+    # as folders had it before there were ways and frames
+    remember(folder, settings | ({} if way == "camera" else {"way": way}) | ({"frames": frames} if frames else {}))
     seeds = range(first_seed, first_seed + count)
     targets = [target(folder, seed, layout, split) for seed in seeds]
     missing = [(seed, path) for seed, path in zip(seeds, targets, strict=True) if not complete(path)]
-    job = partial(one, kind=kind, points=points, way=way)
+    job = partial(one, kind=kind, points=points, way=way, frames=frames)
     hidden = None if progress is None else not progress
     with tqdm(total=count, initial=count - len(missing), unit="room", disable=hidden, delay=1) as bar:
         for _ in run(job, missing, workers or os.cpu_count() or 1):
@@ -171,17 +181,33 @@ def remember(folder: Path, settings: dict) -> None:
         partial.write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def one(seed: int, path: Path, *, kind: str | None, points: int, way: str) -> None:
+def _require_frames(frames: int, layout: str, way: str) -> None:
+    """Raise unless frames can be written, if some are asked for."""
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
+        raise InputError(f"frames is {quoted(frames)}; give a whole number from 0 on.")
+    if not frames:
+        return
+    if layout != "pointcept":
+        raise InputError(
+            f"frames go into the folder of a room, which {option('layout', layout)} has not; leave it out."
+        )
+    if way not in WALKED:
+        raise InputError(f"{option('way', way)} has no frames; give one of {', '.join(WALKED)}.")
+    photos.require_pictures()
+
+
+def one(seed: int, path: Path, *, kind: str | None, points: int, way: str, frames: int) -> None:
     """Make one room; it appears under its name only when it is whole."""
     with on_termination():  # it may be a process of its own
-        cloud = make(seed, kind=kind, points=points, way=way)
+        given: dict[str, Any] = {"kind": kind, "points": points, "way": way}
+        cloud, views = photographed(seed, frames, **given) if frames else (make(seed, **given), [])
         with refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        keep(path, cloud)
+        keep(path, cloud, views)
 
 
-def keep(path: Path, cloud: PointCloud) -> None:
-    """Write a room, whole or not at all."""
+def keep(path: Path, cloud: PointCloud, views: Sequence[View] = ()) -> None:
+    """Write a room, and what its camera saw, whole or not at all."""
     if path.suffix == ".ply":
         with replacing(path) as partial:
             write_ply(partial, cloud)
@@ -189,6 +215,8 @@ def keep(path: Path, cloud: PointCloud) -> None:
     with staged(path) as stage:
         for name, array in arrays(cloud).items():
             np.save(stage / f"{name}.npy", array)
+        if views and not (path / "frames").exists():  # of a room that lacks an array
+            photos.save(stage / "frames", views)
 
 
 def arrays(cloud: PointCloud) -> dict[str, np.ndarray]:

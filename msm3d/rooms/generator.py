@@ -3,16 +3,18 @@
 import numpy as np
 
 from .._util.words import require_one_of
-from ..errors import InputError
+from ..errors import InputError, quoted
+from ..lifting.view import View
 from ..scan.cloud import PointCloud
 from .camera import FAR, Sensor
 from .classes import KINDS
 from .grids import average, cubes
-from .light import brightness
 from .noise import Noise
-from .sampling import Samples, sample, within
+from .photos import Setting, views
+from .sampling import sample, within
 from .scene import Scene, Surfaces, scene
-from .ways import DENSER, MIXED, REACH, WAYS, finished, measured, resolved
+from .shading import Exposure, glowing, lit, painted, unit
+from .ways import DENSER, MIXED, REACH, WALKED, WAYS, finished, measured, resolved
 
 DENSE = 3.5
 """Samples on all surfaces for each point of the scan."""
@@ -42,6 +44,45 @@ def make(
     Raises:
         InputError: an unknown kind or way, a negative seed or no points.
     """
+    made, rng = furnished(seed, kind, points, way)
+    surfaces = made.surfaces()
+    return scanned(made, surfaces, points, rng, resolved(way, seed))[0] if scan else bare(surfaces, points, rng)
+
+
+def photographed(
+    seed: int, frames: int, *, kind: str | None = None, points: int = 100_000, way: str = "camera"
+) -> tuple[PointCloud, list[View]]:
+    """Return the room that `make` makes, to the byte, and what its RGB-D camera saw along the walk.
+
+    >>> room, views = photographed(7, 2, points=3000)
+    >>> len(room), [view.image.shape for view in views]
+    (3000, [(240, 320, 3), (240, 320, 3)])
+
+    Args:
+        seed: as for `make`; likewise `kind` and `points`.
+        frames: how many, evenly along the walk; at most as many as it has, about 30 in a room.
+        kind: see `seed`.
+        points: see `seed`.
+        way: of scanning, one with a walk: camera, mesh, phone or sparse.
+
+    Returns:
+        The cloud, and views with image (240, 320, 3), depth (240, 320) in metres, 0 where the sensor does not reach,
+        pose in the axes of the cloud, and camera. Colours are as bright as each view was exposed.
+
+    Raises:
+        InputError: as `make`; a way without a walk; or no frames.
+    """
+    require_one_of("way", way, WALKED)
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise InputError(f"frames is {quoted(frames)}; give a whole number from 1 on.")
+    made, rng = furnished(seed, kind, points, way)
+    cloud, setting = scanned(made, made.surfaces(), points, rng, way)
+    assert setting is not None, "there was a walk"
+    return cloud, views(setting, frames, np.random.default_rng([seed, 2]))
+
+
+def furnished(seed: int, kind: str | None, points: int, way: str) -> tuple[Scene, np.random.Generator]:
+    """The scene of a seed, and the generator that goes on with it; raises InputError where `make` does."""
     if kind is not None:
         require_one_of("kind", kind, KINDS)
     require_one_of("way", way, (*WAYS, MIXED))
@@ -49,9 +90,7 @@ def make(
         raise InputError(f"seed {seed} and points {points}: give a seed of at least 0 and at least 1 point.")
     rng = np.random.default_rng(seed)
     drawn = KINDS[rng.integers(len(KINDS))]
-    made = scene(rng, kind or drawn)
-    surfaces = made.surfaces()
-    return scanned(made, surfaces, points, rng, resolved(way, seed)) if scan else bare(surfaces, points, rng)
+    return scene(rng, kind or drawn), rng
 
 
 def bare(surfaces: Surfaces, points: int, rng: np.random.Generator) -> PointCloud:
@@ -63,24 +102,26 @@ def bare(surfaces: Surfaces, points: int, rng: np.random.Generator) -> PointClou
     )
 
 
-def scanned(made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generator, way: str) -> PointCloud:
-    """The surfaces as they were measured."""
+def scanned(
+    made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generator, way: str
+) -> tuple[PointCloud, Setting | None]:
+    """The surfaces as they were measured, and of a walk what its pictures need."""
     dense = sample(surfaces.cells, int(points * DENSE * DENSER.get(way, 1)), rng)
     shine = np.array([m.shine + (0.25 if m.colors.mean() < 0.09 else 0.0) for m in surfaces.materials])[
         surfaces.material
     ]
     sensor = Sensor(dense, surfaces.cells, shine, surfaces.thing, rng, REACH.get(way, FAR))
-    fused = measured(way, sensor, made.rooms, points, rng)
+    fused, walked = measured(way, sensor, made.rooms, points, rng)
     point, coord, eye = fused.point, fused.coord, fused.eye
     cell, place = dense.cell[point], dense.place[point]
     normal = unit(within(surfaces.cells.normals, cell, place))
     normal[((eye - coord) * normal).sum(1) < 0] *= -1
-    albedo = painted(surfaces, dense, point, Noise(rng))
-    glow = np.array([m.glow for m in surfaces.materials])[surfaces.material[cell]]
-    light = brightness(*lights(made, rng), dense, coord, normal, rng)
-    light = average(light[:, None], *cubes(coord, 0.07))[:, 0]  # lamps are no points: soft shadows
-    color = albedo * (light * (1 - glow) + glow)[:, None] * fused.gain
-    color = exposed(color, rng)
+    noise = Noise(rng)
+    albedo = painted(surfaces, dense, point, noise)
+    lamps = lights(made, rng)
+    color = lit(albedo, glowing(surfaces, cell), coord, normal, lamps, dense, rng) * fused.gain
+    exposure = Exposure.drawn(color, rng)
+    color = exposure.render(color, rng)
     group, size = cubes(coord, rng.uniform(0.02, 0.035))
     blur = rng.uniform(0.2, 0.7)
     color = color * (1 - blur) + average(color, group, size) * blur
@@ -91,16 +132,10 @@ def scanned(made: Scene, surfaces: Surfaces, points: int, rng: np.random.Generat
     c, s = np.cos(heading), np.sin(heading)
     turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]])
     found = cloud(surfaces, cell, coord @ turn, np.clip(color, 0, 1), normal @ turn)
-    return finished(way, found, eye @ turn, rng)
-
-
-def exposed(color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n, 3) as the camera's chip renders it: automatic exposure, a cast, paler colours, noise."""
-    color = color * (rng.uniform(0.28, 0.55) / max(float(color.mean()), 0.05)) * np.exp(rng.normal(0, 0.05, 3))
-    grey = color.mean(1, keepdims=True)
-    color = grey + (color - grey) * rng.uniform(0.5, 1.05)
-    color = 1 - np.exp(-1.6 * np.clip(color, 0, None) ** rng.uniform(0.9, 1.2))  # highlights bend, they do not clip
-    return color * rng.uniform(1.05, 1.25) + rng.normal(0, 0.015, color.shape)
+    found = finished(way, found, eye @ turn, rng)
+    if walked is None:
+        return found, None
+    return found, Setting(surfaces, dense, noise, lamps, exposure, turn, walked, fused.gains)
 
 
 def lights(made: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -120,20 +155,6 @@ def lights(made: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     return np.array(at).reshape(-1, 3), np.array(power)
 
 
-def painted(surfaces: Surfaces, samples: Samples, point: np.ndarray, noise: Noise) -> np.ndarray:
-    """(k, 3) colours in 0..1 of the materials at some of the samples."""
-    cell = samples.cell[point]
-    uv = within(surfaces.cells.uv, cell, samples.place[point])
-    tint, number = surfaces.cells.tint[cell], surfaces.material[cell]
-    order = np.argsort(number, kind="stable")
-    edges = np.searchsorted(number[order], np.arange(len(surfaces.materials) + 1))
-    colors = np.empty((len(point), 3))
-    for material, a, b in zip(surfaces.materials, edges[:-1], edges[1:], strict=True):
-        rows = order[a:b]
-        colors[rows] = material.paint(uv[rows], tint[rows], noise)
-    return colors
-
-
 def cloud(surfaces: Surfaces, cell: np.ndarray, coord: np.ndarray, color: np.ndarray, normal: np.ndarray) -> PointCloud:
     """The points with the labels of their cells."""
     thing = surfaces.thing[cell]
@@ -144,9 +165,3 @@ def cloud(surfaces: Surfaces, cell: np.ndarray, coord: np.ndarray, color: np.nda
         segment=surfaces.segment[thing],
         instance=thing,
     )
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zeros become straight up."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), [0.0, 0.0, 1.0])

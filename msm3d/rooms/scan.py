@@ -24,6 +24,18 @@ class Fused(NamedTuple):
     """(k,) how many views measured the point."""
     spread: np.ndarray
     """(k,) standard deviation of the displacement along the ray, metres."""
+    gains: np.ndarray
+    """(v, 3) exposure and white balance of each view."""
+
+
+class Walk(NamedTuple):
+    """What was seen along a path through the rooms."""
+
+    sights: list[Sight]
+    eyes: np.ndarray
+    """(v, 3) where the camera was."""
+    axes: np.ndarray
+    """(v, 3, 3) how it was turned, see `directed`."""
 
 
 def depth_noise(depth: np.ndarray, sensor: float) -> np.ndarray:
@@ -35,11 +47,12 @@ def depth_noise(depth: np.ndarray, sensor: float) -> np.ndarray:
     return sensor * depth**2
 
 
-def walk(sensor: Sensor, rooms: list[Room], rng: np.random.Generator) -> tuple[list[Sight], np.ndarray]:
-    """Views along a path through the rooms that turn to what has hardly been seen yet, and the eyes (v, 3)."""
+def walk(sensor: Sensor, rooms: list[Room], rng: np.random.Generator) -> Walk:
+    """Views along a path through the rooms that turn to what has hardly been seen yet."""
     seen = np.zeros(len(sensor.coord), np.int8)
     sights: list[Sight] = []
     eyes: list[np.ndarray] = []
+    axes: list[np.ndarray] = []
     height, overhead = rng.uniform(1.3, 1.65), rng.random() < 0.25
     for room in rooms:
         views = int(np.clip(24 + 0.7 * room.area, 28, 40) / len(rooms) ** 0.35)
@@ -57,11 +70,12 @@ def walk(sensor: Sensor, rooms: list[Room], rng: np.random.Generator) -> tuple[l
                 if len(left) and rng.random() < 0.15
                 else sensor.coord[left[0] if len(left) else draws[0]]
             )
-            sight = sensor.look(eye, directed(eye, goal))
+            axes.append(directed(eye, goal))
+            sight = sensor.look(eye, axes[-1])
             seen[sight.point] += 1
             sights.append(sight)
             eyes.append(eye)
-    return sights, np.array(eyes)
+    return Walk(sights, np.array(eyes), np.array(axes))
 
 
 def heaviest(odds: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +118,8 @@ def fuse(sights: list[Sight], eyes: np.ndarray, coord: np.ndarray, points: int, 
     level = np.cumsum(rng.normal(0, 0.05, (v, 1)), 0)
     level = np.clip(level - level.mean(), -0.35, 0.35) + rng.normal(0, 0.02, (v, 1))
     balance = np.cumsum(rng.normal(0, 0.012, (v, 3)), 0)
-    gain = mean(np.exp(level + balance - balance.mean(0)))
+    gains = np.exp(level + balance - balance.mean(0))
+    gain = mean(gains)
     eye = mean(eyes)
     shift = mean(np.cumsum(rng.normal(0, drift / 3, (v, 3)), 0) * 0.5 + rng.normal(0, drift, (v, 3)))
     # views share errors, so averaging helps less than independent noise would let it
@@ -114,4 +129,4 @@ def fuse(sights: list[Sight], eyes: np.ndarray, coord: np.ndarray, points: int, 
     # fused surfaces wobble more than they are rough
     wobble = 1.3 * Noise(rng).solid(coord[kept] * 8) + 0.5 * rng.standard_normal(n)
     moved = coord[kept] + shift + ray * (spread * np.clip(wobble, -2.5, 2.5))[:, None]
-    return Fused(kept, moved, eye, gain, count[kept], spread)
+    return Fused(kept, moved, eye, gain, count[kept], spread, gains)

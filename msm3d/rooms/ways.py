@@ -12,12 +12,14 @@ from ..scan.rescan import fused
 from .camera import Sensor, Sight, directed, waypoints
 from .grids import average, cubes
 from .room import Room
-from .scan import Fused, fuse, heaviest, walk
+from .scan import Fused, Walk, fuse, heaviest, walk
 
 WAYS = ("camera", "mesh", "phone", "laser", "frame", "sparse")
 """`camera` fuses a walk with an RGB-D camera into points; `mesh` has the vertices of such a fusion, 2 to 5 cm apart;
 `phone` is a phone's LiDAR, which rounds edges and blurs colours; `laser` turns on one to three tripods; `frame` is one
 RGB-D picture; `sparse` has few points, as photogrammetry leaves them."""
+WALKED = ("camera", "mesh", "phone", "sparse")
+"""Ways in which an RGB-D camera is walked through the rooms."""
 MIXED = "mixed"
 """Stands for a way that the seed draws."""
 REACH = {"laser": 30.0}
@@ -34,13 +36,16 @@ def resolved(way: str, seed: int) -> str:
     return WAYS[np.random.default_rng([seed, 1]).integers(len(WAYS))] if way == MIXED else way
 
 
-def measured(way: str, sensor: Sensor, rooms: list[Room], points: int, rng: np.random.Generator) -> Fused:
-    """Return what a way of scanning measures of the samples."""
+def measured(
+    way: str, sensor: Sensor, rooms: list[Room], points: int, rng: np.random.Generator
+) -> tuple[Fused, Walk | None]:
+    """Return what a way of scanning measures of the samples, and the walk of a way that has one."""
     if way == "laser":
-        return turned(sensor, rooms, points, rng)
+        return turned(sensor, rooms, points, rng), None
     if way == "frame":
-        return snapped(sensor, rooms, points, rng)
-    return fuse(*walk(sensor, rooms, rng), sensor.coord, points, rng)
+        return snapped(sensor, rooms, points, rng), None
+    walked = walk(sensor, rooms, rng)
+    return fuse(walked.sights, walked.eyes, sensor.coord, points, rng), walked
 
 
 def finished(way: str, cloud: PointCloud, eye: np.ndarray, rng: np.random.Generator) -> PointCloud:
@@ -125,5 +130,5 @@ def once(
     ray = coord[point] - eye
     ray /= np.linalg.norm(ray, axis=1, keepdims=True) + 1e-9
     moved = coord[point] + ray * (spread * np.clip(rng.standard_normal(len(point)), -2.5, 2.5))[:, None]
-    gain = np.exp(rng.normal(0, 0.06, (len(sights), 3)) + rng.normal(0, 0.1, (len(sights), 1)))[place]
-    return Fused(point, moved, eye, gain, np.ones(len(point), int), spread)
+    gains = np.exp(rng.normal(0, 0.06, (len(sights), 3)) + rng.normal(0, 0.1, (len(sights), 1)))
+    return Fused(point, moved, eye, gains[place], np.ones(len(point), int), spread, gains)
