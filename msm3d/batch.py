@@ -15,6 +15,7 @@ from ._util.words import count, either, megabytes
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results, storage
 from .io.bags import is_bag
+from .io.ept import is_ept
 from .io.reading import FOLDER
 from .io.recordings import layout
 from .io.storage import Remote
@@ -305,7 +306,8 @@ def _place(output: str | os.PathLike[str], product: Product) -> Path | Remote:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None or is_bag(path) or _is_store(path)
+    whole = (layout, is_bag, is_ept, _is_store)  # folders that are one scan
+    return not path.is_dir() or (path / _SCENE).is_file() or any(known(path) for known in whole)
 
 
 def _is_store(path: Path) -> bool:
