@@ -21,6 +21,7 @@ RNG = np.random.default_rng(0)
 ORIGIN = np.array([682244.0, 3444317.0, 10.0])
 XYZ = (RNG.uniform(0, 1, (N, 3)) * [4, 4, 2.5]).round(3) + ORIGIN
 RGB, LABEL = RNG.integers(0, 256, (N, 3)), RNG.integers(0, 20, N)
+FEW = octrees.records(XYZ[:300], RGB[:300], LABEL[:300])  # in few nodes
 BOX = np.array([[0.5, 1.0, 0.0], [2.0, 3.5, 2.0]]) + ORIGIN
 
 
@@ -31,16 +32,16 @@ def here(request, monkeypatch):
         monkeypatch.setattr(guard, "command", lambda: None)
 
 
-@pytest.fixture(scope="module", params=["copc", "pages", "ept", "ept-apart"])
+@pytest.fixture(scope="module", params=["copc", "ept"])
 def tree(request, tmp_path_factory):
     """The path of an octree, the points in its order, and all of it."""
     folder, las = tmp_path_factory.mktemp("trees"), octrees.records(XYZ, RGB, LABEL)
-    if "ept" in request.param:
+    if request.param == "ept":
         path = folder / "scan"
-        order = octrees.ept(path, las, apart=request.param == "ept-apart")
+        order = octrees.ept(path, las, apart=True)
     else:
         path = folder / "scan.copc.laz"
-        order = octrees.copc(path, las, pages=2 if request.param == "pages" else 1)
+        order = octrees.copc(path, las, pages=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "command", lambda: None)
         return path, order, read(path)
@@ -161,12 +162,12 @@ def test_features_of_a_part_keep_what_the_scan_has(tmp_path):
 
 
 def test_a_folder_of_scans_may_hold_octrees(tmp_path):
-    octrees.ept(tmp_path / "one", octrees.records(XYZ, RGB, LABEL))
-    octrees.copc(tmp_path / "two.copc.laz", octrees.records(XYZ, RGB, LABEL))
+    octrees.ept(tmp_path / "one", FEW)
+    octrees.copc(tmp_path / "two.copc.laz", FEW)
     scans, others = batch.walk(tmp_path)
     assert [scan.name for scan in scans] == ["one", "two.copc.laz"]
     assert others == 0
-    assert len(read(tmp_path / "one" / "ept.json")) == N
+    assert len(read(tmp_path / "one" / "ept.json")) == 300
 
 
 @pytest.mark.parametrize("kind", ["npz", "laz", "las", "xyz"])
@@ -296,7 +297,7 @@ def changed(folder, name, **values):
 )
 def test_tiles_that_do_not_fit_are_refused(tmp_path, name, values, sentence):
     folder = tmp_path / "scan"
-    octrees.ept(folder, octrees.records(XYZ, RGB, LABEL))
+    octrees.ept(folder, FEW)
     changed(folder, name, **values)
     with pytest.raises(FileError, match="^" + re.escape(f"{folder}: {sentence}")):
         read(folder)
@@ -304,7 +305,7 @@ def test_tiles_that_do_not_fit_are_refused(tmp_path, name, values, sentence):
 
 def test_json_that_is_none_is_a_sentence(tmp_path):
     folder = tmp_path / "scan"
-    octrees.ept(folder, octrees.records(XYZ, RGB, LABEL))
+    octrees.ept(folder, FEW)
     for text in ("", "[1]", '{"a":' * 100_000):
         (folder / "ept.json").write_text(text)
         with pytest.raises(FileError, match=re.escape(f"{folder}: has a scan/ept.json ")):

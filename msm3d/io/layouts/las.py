@@ -105,7 +105,9 @@ def _kept(laspy: Any, source: Path | None, fields: Fields) -> tuple[Any, np.ndar
         rows = fields["rows"] if "rows" in fields else np.arange(header.point_count)
         if len(rows) == count:
             header.remove_extra_dims([name for name in header.point_format.extra_dimension_names if _ours(name)])
-            header.vlrs = [one for one in header.vlrs if (one.user_id, one.record_id) != _RECORD]
+            header.vlrs = [
+                one for one in header.vlrs if one.user_id != "copc" and (one.user_id, one.record_id) != _RECORD
+            ]
             with laspy.open(source) as reader:
                 first = next(iter(reader.chunk_iterator(int(rows[0]) + 1)))
             if not np.array_equal(_places(first)[rows[0]], coord[0]):  # turned, or in other units
