@@ -310,3 +310,19 @@ def test_json_that_is_none_is_a_sentence(tmp_path):
         (folder / "ept.json").write_text(text)
         with pytest.raises(FileError, match=re.escape(f"{folder}: has a scan/ept.json ")):
             read(folder)
+
+
+@pytest.mark.parametrize("kind", ["las", "laz"])
+def test_labels_of_copc_keep_what_the_scan_has(tmp_path, kind):
+    from msm3d.io import labelled
+
+    file, out = tmp_path / "scan.copc.laz", tmp_path / f"out.{kind}"
+    octrees.copc(file, FEW)
+    cloud = read(file)
+    columns = labelled.Columns.of(cloud, file, msm3d.scan.options.ReadOptions())
+    labelled.write(out, columns, np.arange(300) % 7, np.ones(300), {"classes": {}, "sha256": "a"})
+    assert columns.own
+    written = laspy.read(out)
+    assert written.classification.tolist() == [i % 7 for i in range(300)]
+    assert np.array_equal(written.X, laspy.read(file).X)
+    assert labelled.metadata(out)["sha256"] == "a"

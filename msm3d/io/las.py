@@ -24,6 +24,7 @@ NOTE = "of COPC (.copc.laz) parts, see [Parts of large scans](#parts-of-large-sc
 OCTREE = True
 
 _CHUNK = 1_000_000  # points read at a time
+_STEP = 1e-4  # metres, of coordinates that are written
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,24 @@ def header(file: Path) -> Any:
         warnings.simplefilter("ignore")
         with laspy.open(file, read_evlrs=False) as reader:
             return reader.header
+
+
+def kept(records: Any, user: str) -> list[Any]:
+    """Return the records of a file that another keeps: none of `user`, nor of an octree, which laspy cannot write."""
+    return [one for one in records or [] if one.user_id not in (user, "copc")]
+
+
+def grid(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps and the origin of whole numbers of 32 bits that hold coordinates (n, 3); NaN is left out.
+
+    >>> [one.tolist() for one in grid(np.array([[0.5, 0, 0], [3e5, 0, 0]]))]
+    [[0.001, 0.001, 0.001], [0.0, 0.0, 0.0]]
+    """
+    low, high = np.nanmin(coord, axis=0), np.nanmax(coord, axis=0)
+    step = _STEP
+    while (high - low).max() / step >= 1 << 31:
+        step *= 10
+    return np.full(3, step), np.floor(low)
 
 
 def _decompressed(parts: Sequence[Part], names: Sequence[str]) -> dict[str, np.ndarray]:

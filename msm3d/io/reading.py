@@ -23,6 +23,11 @@ from .registry import READERS, Kind
 
 SHARED = ("invalid", "spacing", "bounds")  # what `PointCloud.of` and `ReadOptions` call the same
 _SAID = ("units", "up", "rows", "total", "taken")  # what a format says beside arrays; `taken` is a sentence
+_ONLY = (  # options of some kinds of files, what such a kind declares, and why others do not know them
+    ("min_opacity", "splats", "has no opacity"),
+    ("resolution", "octree", "is no octree of points (COPC, EPT)"),
+    ("topic", "topics", "is no ROS bag"),
+)
 FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
 _SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
 _ADVICE = {  # what files are that msm3d does not read, and what to do with each
@@ -53,6 +58,7 @@ def read(
     spacing: float = 0.02,
     bounds: Any = None,
     resolution: float | None = None,
+    topic: str | None = None,
 ) -> PointCloud:
     r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
 
@@ -76,6 +82,7 @@ def read(
         bounds: two corners (2, 3), metres and z up, the lower one first: points outside are left out. Of an octree
             (COPC, EPT) only the nodes that reach into these are read.
         resolution: metres; of an octree, read only the levels down to the one whose points are so far apart.
+        topic: of a ROS bag, which messages PointCloud2 to read; it may be left out where there is one only.
 
     Returns:
         The cloud in metres with z up. Its `rows` say which points of the file it holds, where some were left out: those
@@ -89,7 +96,7 @@ def read(
         Msm3dWarning: as `PointCloud.of`.
     """
     given: dict[str, Any] = {"up": up, "units": units, "invalid": invalid, "mesh": mesh, "min_opacity": min_opacity}
-    how = ReadOptions(**given, spacing=spacing, bounds=bounds, resolution=resolution)
+    how = ReadOptions(**given, spacing=spacing, bounds=bounds, resolution=resolution, topic=topic)
     return as_cloud(Path(path), options=how)
 
 
@@ -154,10 +161,9 @@ def opened(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file` and what its format says; whatever goes wrong is a FileError that names it."""
     with named(file):
         reader = kind_of(file)
-        if options.min_opacity is not None and not reader.splats:
-            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
-        if options.resolution is not None and not reader.octree:
-            raise FileError(f"is no octree of points (COPC, EPT); leave {option('resolution')} out.")
+        for name, known, why in _ONLY:
+            if getattr(options, name) is not None and not getattr(reader, known):
+                raise FileError(f"{why}; leave {option(name)} out.")
         with needing(reader, "reading"):
             return dict(reader.module.content(file, options))
 

@@ -35,6 +35,8 @@ class Kind:
     """Of a reader: it may find Gaussian splats, so `min_opacity` makes sense."""
     octree: bool = False
     """Of a reader: it may find an octree of points, so `resolution` makes sense."""
+    topics: bool = False
+    """Of a reader: its files hold messages under several names, so `topic` makes sense."""
     holds: str = ""
     """Of a writer: what a file holds beside the features, in Markdown."""
     metadata: str = ""

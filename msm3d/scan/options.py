@@ -30,6 +30,7 @@ class ReadOptions:
     min_opacity: float | None = None  # of 3D Gaussian splats: less opaque ones are left out, 0 to 1; None keeps all
     spacing: float = 0.02  # metres between the points of a sampled surface: the voxel size of the model they are for
     bounds: Any = None  # two corners in metres, z up: points outside are left out; kept as two tuples, low and high
+    topic: str | None = None  # of a ROS bag; None is the only one
     resolution: float | None = None  # of an octree (COPC, EPT): read levels down to points this many metres apart
 
     def __post_init__(self) -> None:
@@ -42,6 +43,8 @@ class ReadOptions:
             raise InputError(f"spacing is {self.spacing!r}; give metres, such as 0.02.")
         if self.resolution is not None and not _within(self.resolution, 1e-6, 1e6):
             raise InputError(f"resolution is {quoted(self.resolution)}; give metres, such as 0.05.")
+        if self.topic is not None and (not isinstance(self.topic, str) or not self.topic):
+            raise InputError(f"topic is {quoted(self.topic)}; give the name of one, such as /points.")
         if self.bounds is not None:
             object.__setattr__(self, "bounds", _corners(self.bounds))
 
