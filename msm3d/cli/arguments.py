@@ -162,9 +162,9 @@ def add_understanding(verb: Parser) -> None:
     verb.option("--min-opacity", about, typed(share, "a number from 0 to 1, such as 0.1"))
     about = "two corners in metres with z up: leave out points outside; of COPC and EPT no more than needed is read"
     verb.option("--bounds", about, typed(_corners, "six numbers, such as 0,0,0,4,5,2.5"), metavar="X,Y,Z,X,Y,Z")
-    verb.option("--topic", "of a ROS bag: which PointCloud2; the only one by default")
     about = "of COPC and EPT: read levels down to points this many metres apart; all by default"
     verb.option("--resolution", about, above("metres above 0, such as 0.05"), metavar="METRES")
+    verb.option("--topic", "of a ROS bag: which PointCloud2; the only one by default")
 
 
 def _corners(text: str) -> tuple[list[float], list[float]]:
