@@ -180,7 +180,7 @@ def walk(folder: Path, without: Path | Remote | None = None) -> tuple[list[Path]
         raise FileError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions.") from error
     if weights and scans:
         some = cut(", ".join(str(path.relative_to(folder)) for path in weights), 200)
-        warn(f"{folder}: {count(len(weights), 'file')} of weights left out, which are no scans: {some}.")
+        warn(f"{folder}: {count(len(weights), 'file')} of weights left out, which are not scans: {some}.")
     if not scans:
         raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
     return scans, len(found) - len(scans)

@@ -218,7 +218,7 @@ def test_weights_among_scans_are_no_scans(scans, tmp_path):
     safetensors.torch.save_file({"coord": coord, "point.weight": coord[:, 0].contiguous()}, scans / "room.safetensors")
     torch.save({"coord": coord, "point.weight": coord[:, 0]}, scans / "room.pth")
     coord.numpy().astype("<f4").repeat(4, axis=0).reshape(-1, 4).tofile(scans / "sweep.bin")
-    whole, left = "4 files of weights left out, which are no scans: ", ", ".join(sorted(named))
+    whole, left = "4 files of weights left out, which are not scans: ", ", ".join(sorted(named))
     with pytest.warns(msm3d.Msm3dWarning, match=whole + left):
         found, others = batch.walk(scans)
     assert {path.name for path in found} >= {"room.safetensors", "room.pth", "sweep.bin", "a.npz"}

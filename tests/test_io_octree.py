@@ -182,7 +182,7 @@ def test_bounds_are_for_every_kind_of_file_and_resolution_is_not(tmp_path, kind)
     whole, part = read(file), read(file, bounds=BOX)
     assert np.array_equal(part.rows, np.flatnonzero(inside(whole.coord)))
     assert np.array_equal(part.coord, whole.coord[part.rows])
-    sentence = re.escape(f"{file}: is no octree of points (COPC, EPT); leave resolution= out.")
+    sentence = re.escape(f"{file}: is not an octree of points (COPC, EPT); leave resolution= out.")
     with pytest.raises(FileError, match=f"^{sentence}$"):
         read(file, resolution=0.1)
 
@@ -288,7 +288,11 @@ def changed(folder, name, **values):
         ("ept.json", {"bounds": [0] * 6}, "has an octree that cannot be right; make it again."),
         ("ept-hierarchy/0-0-0-0.json", {"9-0-0-0": 5}, "lacks 1 of its tiles, such as ept-data/9-0-0-0.laz; copy all"),
         ("ept-hierarchy/0-0-0-0.json", {"1-0-0-7": 5}, "has an octree that cannot be right; make it again."),
-        ("ept-hierarchy/0-0-0-0.json", {"../up": 5}, "has in ept-hierarchy/0-0-0-0.json '../up': 5; it is damaged."),
+        (
+            "ept-hierarchy/0-0-0-0.json",
+            {"../up": 5},
+            "has in ept-hierarchy/0-0-0-0.json '../up': 5; it is damaged, copy it",
+        ),
         ("ept-hierarchy/0-0-0-0.json", {"1-0-0-0": 2.5}, "has in ept-hierarchy/0-0-0-0.json '1-0-0-0': 2.5; it is"),
         ("ept-hierarchy/0-0-0-0.json", {"0-0-0-0": -1}, "has in ept-hierarchy/0-0-0-0.json '0-0-0-0': -1; it is"),
         ("ept-hierarchy/0-0-0-0.json", {"2-1-1-1": -1}, "has no usable ept-hierarchy/2-1-1-1.json; copy all of it."),

@@ -133,7 +133,7 @@ def test_what_cannot_be_chosen_is_said(tmp_path, monkeypatch):
         read(file)
     np.testing.assert_array_equal(read(file, topic="/right").coord, read_bag(file, "/right").coord)
     assert cli.main(["read", str(file), "--topic", "/left"]) == 0
-    with refused(tmp_path / "a.npz", "is no ROS bag; leave topic= out."):
+    with refused(tmp_path / "a.npz", "is not a ROS bag; leave topic= out."):
         np.savez(tmp_path / "a.npz", coord=XYZ)
         read(tmp_path / "a.npz", topic="/left")
     with pytest.raises(InputError, match=r"^topic is 3; give the name of one, such as /points\.$"):

@@ -69,7 +69,8 @@ def _hierarchy(folder: Path) -> dict[str, int]:
         for key, number in _json(folder / "ept-hierarchy", f"{name}.json").items():
             later = number == -1
             if not _KEY.fullmatch(key) or type(number) is not int or number < -1 or (later and key in seen):
-                raise FileError(f"has in ept-hierarchy/{name}.json {cut(key)!r}: {cut(number)}; it is damaged.")
+                entry = f"{cut(key)!r}: {cut(number)}"
+                raise FileError(f"has in ept-hierarchy/{name}.json {entry}; it is damaged, copy it again.")
             if later:
                 left.append(key)
             elif number:
@@ -86,7 +87,7 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FileError(f"has a {path.parent.name}/{name} that is no JSON; copy it again.") from error
+        raise FileError(f"has a {path.parent.name}/{name} that is not JSON; copy it again.") from error
     if not isinstance(found, dict):
         raise FileError(f"has a {path.parent.name}/{name} without names and values; copy it again.")
     return found

@@ -45,7 +45,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
         _check(file)
     found = Copc.of(file) if asked else None
     if found is None and options.resolution is not None:
-        raise FileError(f"is no octree of points (COPC, EPT); leave {option('resolution')} out.")
+        raise FileError(f"is not an octree of points (COPC, EPT); leave {option('resolution')} out.")
     if found is None:
         whole = columns.fields(dimensions(file, _chosen))
         limits.not_at_one_place(whole["coord"], len(whole["coord"]))

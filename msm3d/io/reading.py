@@ -25,8 +25,8 @@ SHARED = ("invalid", "spacing", "bounds")  # what `PointCloud.of` and `ReadOptio
 _SAID = ("units", "up", "rows", "total", "taken")  # what a format says beside arrays; `taken` is a sentence
 _ONLY = (  # options of some kinds of files, what such a kind declares, and why others do not know them
     ("min_opacity", "splats", "has no opacity"),
-    ("resolution", "octree", "is no octree of points (COPC, EPT)"),
-    ("topic", "topics", "is no ROS bag"),
+    ("resolution", "octree", "is not an octree of points (COPC, EPT)"),
+    ("topic", "topics", "is not a ROS bag"),
 )
 FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
 _SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
