@@ -59,6 +59,7 @@ def _corners(given: Any) -> tuple[tuple[float, ...], ...]:
     >>> _corners([[0, 0, float("-inf")], [4, 5, float("inf")]])
     ((0.0, 0.0, -inf), (4.0, 5.0, inf))
     """
+    low, high = tuple[float, ...](), tuple[float, ...]()
     try:
         low, high = (tuple(float(value) for value in corner) for corner in given)
         good = len(low) == len(high) == 3 and all(a <= b for a, b in zip(low, high, strict=True))  # no NaN is
