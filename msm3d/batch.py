@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ._util import stages
 from ._util.atomic import apart
 from ._util.output_path import require_there
-from ._util.words import count, either, megabytes
+from ._util.words import count, cut, either, megabytes, warn
 from .errors import FileError, InputError
 from .io import READERS, WRITERS, as_cloud, check, labelled, read_folder, results, storage
+from .io.arrays import is_weights
 from .io.bags import is_bag
+from .io.ept import is_ept
 from .io.reading import FOLDER
 from .io.recordings import layout
 from .io.storage import Remote
@@ -173,8 +175,13 @@ def walk(folder: Path, without: Path | Remote | None = None) -> tuple[list[Path]
     try:
         found = list(below(folder))
         scans = [path for path in found if path.is_dir() or READERS.find(path)]
+        weights = [path for path in scans if not path.is_dir() and is_weights(path)]
+        scans = [path for path in scans if path not in set(weights)]
     except OSError as error:
         raise FileError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions.") from error
+    if weights and scans:
+        some = cut(", ".join(str(path.relative_to(folder)) for path in weights), 200)
+        warn(f"{folder}: {count(len(weights), 'file')} of weights left out, which are not scans: {some}.")
     if not scans:
         raise InputError(f"{folder}: holds no scan; give a folder with some of {', '.join(READERS.suffixes())}.")
     return scans, len(found) - len(scans)
@@ -310,7 +317,8 @@ def _place(output: str | os.PathLike[str], product: Product) -> Path | Remote:
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.is_dir() or (path / _SCENE).is_file() or layout(path) is not None or is_bag(path) or _is_store(path)
+    whole = (layout, is_bag, is_ept, _is_store)  # folders that are one scan
+    return not path.is_dir() or (path / _SCENE).is_file() or any(known(path) for known in whole)
 
 
 def _is_store(path: Path) -> bool:

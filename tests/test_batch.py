@@ -202,3 +202,30 @@ def test_a_folder_with_a_point_in_its_name_is_asked_for_with_a_stroke(scans):
     with pytest.raises(InputError, match=r"file out\.v2; give -o a folder, out\.v2/ with a stroke\."):
         batch.plan(["scans"], "out.v2")
     assert batch.plan(["scans"], "out.v2/").jobs[0].target.parent.name == "out.v2"
+
+
+def test_weights_among_scans_are_no_scans(scans, tmp_path):
+    import safetensors.torch
+    import torch
+
+    layers = {"stem.weight": torch.zeros(2, 2), "stem.bias": torch.zeros(2)}
+    named = ["model.safetensors", "last.pt", "old.pth", "pytorch_model.bin"]
+    safetensors.torch.save_file(layers, scans / named[0])
+    torch.save(layers, scans / named[1])
+    torch.save({"state_dict": layers, "epoch": 3}, scans / named[2], _use_new_zipfile_serialization=False)
+    torch.save(layers, scans / named[3])
+    coord = torch.from_numpy(make_scene(3, 50)["coord"])
+    safetensors.torch.save_file({"coord": coord, "point.weight": coord[:, 0].contiguous()}, scans / "room.safetensors")
+    torch.save({"coord": coord, "point.weight": coord[:, 0]}, scans / "room.pth")
+    coord.numpy().astype("<f4").repeat(4, axis=0).reshape(-1, 4).tofile(scans / "sweep.bin")
+    whole, left = "4 files of weights left out, which are not scans: ", ", ".join(sorted(named))
+    with pytest.warns(msm3d.Msm3dWarning, match=whole + left):
+        found, others = batch.walk(scans)
+    assert {path.name for path in found} >= {"room.safetensors", "room.pth", "sweep.bin", "a.npz"}
+    assert not {path.name for path in found} & set(named)
+    assert others == 5
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    torch.save(layers, alone / "last.pt")
+    with pytest.raises(InputError, match="alone: holds no scan"):
+        batch.walk(alone)

@@ -10,7 +10,7 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
-from msm3d import batch
+from msm3d import batch, cli
 from msm3d.errors import DependencyError, FileError, InputError, Msm3dWarning
 from msm3d.io import read, read_bag
 from msm3d.io.pointcloud2 import fields_of
@@ -129,8 +129,15 @@ def test_messages_that_do_not_hold_what_they_declare_are_refused():
 
 def test_what_cannot_be_chosen_is_said(tmp_path, monkeypatch):
     file = bag1(tmp_path / "two.bag", ("/left", "/right"), 1)
-    with refused(file, "has PointCloud2 under /left, /right; choose one with msm3d.io.read_bag(path, topic='/left')."):
+    with refused(file, "has PointCloud2 under /left, /right; choose one with topic='/left'."):
         read(file)
+    np.testing.assert_array_equal(read(file, topic="/right").coord, read_bag(file, "/right").coord)
+    assert cli.main(["read", str(file), "--topic", "/left"]) == 0
+    with refused(tmp_path / "a.npz", "is not a ROS bag; leave topic= out."):
+        np.savez(tmp_path / "a.npz", coord=XYZ)
+        read(tmp_path / "a.npz", topic="/left")
+    with pytest.raises(InputError, match=r"^topic is 3; give the name of one, such as /points\.$"):
+        read(file, topic=3)
     with refused(file, "has no PointCloud2 under '/up'; choose one of /left, /right."):
         read_bag(file, "/up")
     with refused(file, "has no sweep from number 7 on; give a smaller first=."):

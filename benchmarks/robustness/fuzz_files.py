@@ -16,6 +16,7 @@ import laspy
 import mutate
 import numpy as np
 import pye57
+import stores
 import torch
 import trimesh
 from trimesh.visual import TextureVisuals
@@ -31,7 +32,9 @@ OPTIONS = {
     "invalid": ("drop", "nan"),
     "mesh": (None, "vertices", "surface"),
     "min_opacity": (None, None, 0.0, 0.5),
+    "bounds": (None, None, None, ((0, 0, 0), (2, 2, 2))),
 }
+OCTREES = {"resolution": (None, 0.1, 0.3), "min_opacity": (None,)}  # of kinds that know these
 
 
 def scan(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -189,6 +192,8 @@ def read_features(path: Path) -> Any:
 def task_of(seed: int) -> guard.Task:
     rng = np.random.default_rng(seed)
     scans, made = valid(rng), features(rng, guard.HOME / "features")
+    more, folders = stores.valid(scan(rng), guard.HOME / "stores")
+    scans |= more
     torch.manual_seed(0)
     config = msm3d.BackboneConfig(
         channels=(8, 8),
@@ -199,13 +204,16 @@ def task_of(seed: int) -> guard.Task:
         voxel_size=0.1,
     )
     model = msm3d.Model(config).eval().requires_grad_(False)
-    names, every = [*scans, *made], list((scans | made).values())
+    names, every = [*scans, *made, *folders], list((scans | made).values())
 
     def task(number: int, folder: Path) -> tuple[str, Callable[[], Any]]:
         rng = np.random.default_rng([seed, number])
         name = names[number % len(names)]
+        if name in folders:
+            store = folders[name] if number < len(names) else stores.damaged(rng, folders[name])
+            return name, reading(stores.write(store, folder / name), rng, name == "ept")
         data = (scans | made)[name]
-        ending = Path(name).suffix
+        ending = "".join(Path(name).suffixes[-2:] if name.count(".") > 1 else [Path(name).suffix])
         deep = {".npz": mutate.rezipped, ".pth": mutate.rezipped, ".glb": mutate.reglb}
         deep[".safetensors"] = mutate.reheaded
         if ending in deep and rng.random() < 0.6:
@@ -220,7 +228,11 @@ def task_of(seed: int) -> guard.Task:
         path.write_bytes(data)
         if name in made:
             return f"features {ending}", lambda: read_features(path)
-        options = {key: mutate.pick(rng, values) for key, values in OPTIONS.items()}
+        return ending, reading(path, rng, ending == ".copc.laz")
+
+    def reading(path: Path, rng: np.random.Generator, octree: bool) -> Callable[[], None]:
+        asked = OPTIONS | OCTREES if octree else OPTIONS
+        options = {key: mutate.pick(rng, values) for key, values in asked.items()}
         further = rng.random() < 0.3
 
         def call() -> None:
@@ -230,7 +242,7 @@ def task_of(seed: int) -> guard.Task:
                 assert len(rows) in (len(cloud), getattr(cloud, "total", None)), "another number of rows than of points"
                 assert np.isfinite(rows).all(1).sum() >= len(cloud), "features that are not finite"
 
-        return ending, call
+        return call
 
     return task
 

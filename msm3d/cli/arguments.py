@@ -160,13 +160,25 @@ def add_understanding(verb: Parser) -> None:
     verb.option("--mesh", about, one_of("vertices", "surface"))
     about = "of Gaussian splats: leave out those that are less opaque"
     verb.option("--min-opacity", about, typed(share, "a number from 0 to 1, such as 0.1"))
+    about = "two corners in metres with z up: leave out points outside; of COPC and EPT no more than needed is read"
+    verb.option("--bounds", about, typed(_corners, "six numbers, such as 0,0,0,4,5,2.5"), metavar="X,Y,Z,X,Y,Z")
+    about = "of COPC and EPT: read levels down to points this many metres apart; all by default"
+    verb.option("--resolution", about, above("metres above 0, such as 0.05"), metavar="METRES")
+    verb.option("--topic", "of a ROS bag: which PointCloud2; the only one by default")
+
+
+def _corners(text: str) -> tuple[list[float], list[float]]:
+    numbers = [float(part) for part in text.split(",")]
+    if len(numbers) != 6:
+        raise ValueError
+    return numbers[:3], numbers[3:]
 
 
 def reading(options: argparse.Namespace) -> "ReadOptions":
     """Return how scans are to be understood."""
     from ..scan.options import ReadOptions
 
-    names = ("up", "units", "invalid", "mesh", "min_opacity")
+    names = ("up", "units", "invalid", "mesh", "min_opacity", "bounds", "resolution", "topic")
     return ReadOptions(**{name: getattr(options, name) for name in names})
 
 

@@ -48,7 +48,7 @@ def report(scan: Path, options: "ReadOptions") -> Iterator[tuple[str, str]]:
         cloud, rows, what = read_folder(scan, options), 0, "folder of arrays"
     else:
         said = reading.opened(reading.check(scan), options)
-        given = {"invalid": options.invalid, "spacing": options.spacing}
+        given = {name: getattr(options, name) for name in reading.SHARED}
         cloud = reading.converted(scan, said, options, given)
         rows = said.get("total") or len(said["coord"])
         size = "" if scan.is_dir() else f", {megabytes(scan.stat().st_size)}"
@@ -56,6 +56,8 @@ def report(scan: Path, options: "ReadOptions") -> Iterator[tuple[str, str]]:
     yield "scan", f"{scan} ({what})"
     left = f" of {rows:,}; the others have no position or were left out" if len(cloud) < rows else ""
     yield "points", f"{len(cloud):,}{left}"
+    if "taken" in said:
+        yield "octree", said["taken"]
     low, high = cloud.coord.min(0), cloud.coord.max(0)
     yield "extent", f"{' x '.join(f'{span:.2f}' for span in high - low)} m"
     yield "from", f"x {low[0]:.2f}, y {low[1]:.2f}, z {low[2]:.2f} m"

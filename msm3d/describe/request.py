@@ -18,7 +18,7 @@ from .._util.words import require_one_of
 from ..backbones import Shape
 from ..errors import InputError, quoted
 from ..scan.cloud import PointCloud
-from ..scan.objects import files, scenes_of
+from ..scan.objects import files, plain, scenes_of
 from ..scan.options import ReadOptions
 from ..sparse.interpolate import SAMPLINGS
 
@@ -42,7 +42,7 @@ class Scans:
         """Return the scans in `points`, with those of `attributes` that are not None."""
         attributes = {name: value for name, value in attributes.items() if value is not None}
         if not isinstance(points, (list, tuple)):
-            return cls(given=[points], several=False, attributes=attributes, options=options)
+            return cls(given=[plain(points)], several=False, attributes=attributes, options=options)
         if attributes:
             raise InputError(_ONE_SCAN)
         for i, scan in enumerate(points):
@@ -50,7 +50,7 @@ class Scans:
                 raise InputError(
                     f"entry {i} of the list is a {type(scan).__name__}; a list holds scans: wrap one scan in np.array."
                 )
-        return cls(given=points, several=True, options=options)
+        return cls(given=[plain(scan) for scan in points], several=True, options=options)
 
 
 @dataclass(frozen=True, kw_only=True)

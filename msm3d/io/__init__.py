@@ -11,6 +11,9 @@ from .registry import unregister as unregister
 if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     from .bags import read_bag as read_bag
     from .frames import read_frames as read_frames
+    from .objects import to_open3d as to_open3d
+    from .objects import to_pointcept as to_pointcept
+    from .objects import to_pyg as to_pyg
     from .reading import as_cloud as as_cloud
     from .reading import check as check
     from .reading import read as read
@@ -19,7 +22,13 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is `__getattr__`
     KINDS: tuple[str, ...]
 
 
-_found = lazily(__name__, bags="read_bag", frames="read_frames", reading="as_cloud check read read_folder")
+_found = lazily(
+    __name__,
+    bags="read_bag",
+    frames="read_frames",
+    objects="to_open3d to_pointcept to_pyg",
+    reading="as_cloud check read read_folder",
+)
 
 
 def __getattr__(name: str) -> Any:

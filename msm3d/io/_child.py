@@ -40,17 +40,63 @@ def bound(memory: int) -> None:
 
 
 def laz(request: dict[str, Any]) -> Iterator[Table]:
-    """Yield the one table of a LAZ file: the columns `names` of its points."""
-    import laspy
+    """Yield the one table of LAZ files: the columns `names` of the points of all their `parts`, one after another."""
     import numpy as np
 
-    with laspy.open(request["file"], laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader:
-        size = max(reader.header.point_format.size, 1)
-        pieces = reader.chunk_iterator(max(1, min(_CHUNK, (1 << 26) // size)))  # 64 MB
-        columns = ([np.ascontiguousarray(piece[name]) for name in request["names"]] for piece in pieces)
-        first = next(columns, [])
-        types = {name: column.dtype.str for name, column in zip(request["names"], first, strict=False)}
-        yield {}, types, request["count"], (one for part in ([first], columns) for one in part)
+    names, types = request["names"], dict[str, str]()
+    pieces = (piece for part in request["parts"] for piece in _points(*part, names))
+    columns = ([np.ascontiguousarray(piece[name], types.get(name)) for name in names] for piece in pieces)
+    first = next(columns, [])
+    types |= {name: column.dtype.str for name, column in zip(names, first, strict=False)}
+    yield {}, types, request["count"], (one for part in ([first], columns) for one in part)
+
+
+def _points(file: str, nodes: list[list[int]] | None, names: list[str]) -> Iterator[Any]:
+    """Yield the points of a file in pieces: all, or of `nodes` as offset, bytes and number of points.
+
+    laspy's own `seek` goes to other points where the pieces that were compressed are of different sizes, as in COPC.
+    """
+    import laspy
+    import lazrs
+    import numpy as np
+    from laspy.point.record import PackedPointRecord, ScaleAwarePointRecord
+
+    chosen = _selection(laspy, names)
+    one: Any = laspy.LazBackend.Lazrs
+    with laspy.open(file, laz_backend=one, read_evlrs=False, decompression_selection=chosen) as reader:
+        header = reader.header
+        size = max(header.point_format.size, 1)
+        most = max(1, min(_CHUNK, (1 << 26) // size))  # 64 MB
+        if nodes is None:
+            yield from reader.chunk_iterator(most)
+            return
+        record = header.vlrs[header.vlrs.index("LasZipVlr")].record_data
+    with open(file, "rb") as stream:
+        while nodes:
+            end, count = 0, 0
+            while end < len(nodes) and (not end or count + nodes[end][2] <= most):
+                end, count = end + 1, count + nodes[end][2]
+            data, table = b"", [(points, length) for _, length, points in nodes[:end]]
+            for offset, length, _ in nodes[:end]:
+                stream.seek(offset)
+                data += stream.read(length)
+            raw, nodes = np.zeros(count * size, np.uint8), nodes[end:]
+            lazrs.decompress_points_with_chunk_table(data, record, raw, table, chosen.to_lazrs())
+            packed = PackedPointRecord.from_buffer(raw, header.point_format)
+            yield ScaleAwarePointRecord(packed.array, packed.point_format, header.scales, header.offsets)
+
+
+def _selection(laspy: Any, names: list[str]) -> Any:
+    """Return what is to be decompressed for some dimensions: colours need no times, which take longest."""
+    every = laspy.DecompressionSelection
+    known = {"z": every.Z, "classification": every.CLASSIFICATION, **dict.fromkeys(("x", "y"), every.base())}
+    known |= dict.fromkeys(("red", "green", "blue"), every.RGB)
+    if not set(names) <= known.keys():
+        return every.all()
+    found = every.base()
+    for name in names:
+        found |= known[name]
+    return found
 
 
 def e57(request: dict[str, Any]) -> Iterator[Table]:
@@ -124,9 +170,12 @@ def _pieces(libe57: Any, image_file: Any, header: Any, names: list[str]) -> Iter
     reader.close()
 
 
+KINDS = {"laz": laz, "e57": e57}
+
+
 def send(request: dict[str, Any], out: BinaryIO) -> None:
     """Write all tables of a file."""
-    for about, types, count, pieces in {"laz": laz, "e57": e57}[request["kind"]](request):
+    for about, types, count, pieces in KINDS[request["kind"]](request):
         say(out, types=list(types.values()), names=list(types), count=count, about=about)
         for columns in pieces:
             say(out, points=len(columns[0]) if columns else 0)

@@ -1,8 +1,10 @@
 """NPZ and NPY, never unpickled, and the authors' scene dictionary saved with torch, read by its safe loader."""
 
 import math
+import re
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from .layouts.npy import npy_header
 SUFFIXES = (".npz", ".npy", ".safetensors", ".pth", ".pt")
 TITLE = "NPZ, NPY, safetensors, PTH, PT"
 NOTE = "PTH and PT are scene dictionaries saved with torch; nothing in them is executed"
+
+_COORD = NAMES["coord"]
+_HEAD = 1 << 24  # bytes in which the names of what a file holds are looked for
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, Any]:
@@ -129,3 +134,29 @@ def _numpy_globals() -> list[Any]:
     named = [(reconstruct, "_reconstruct"), (scalar, "scalar")]
     named = [(value, f"numpy.{core}.multiarray.{name}") for value, name in named for core in ("core", "_core")]
     return [np.ndarray, np.dtype, _codecs.encode, *dtypes, *named]
+
+
+def is_weights(file: Path) -> bool:
+    """Whether a file of one of these kinds, or a BIN, holds weights of a network: names of layers and no coordinates.
+
+    What was pickled is looked at as bytes; nothing in it is executed.
+    """
+    if (suffix := file.suffix.lower()) not in (".safetensors", ".pth", ".pt", ".bin"):
+        return False
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(8)
+            if suffix == ".safetensors":
+                data = stream.read(min(int.from_bytes(start, "little"), _HEAD))
+                return bool(re.search(rb'[._]weight"', data)) and not any(
+                    f'"{name}"'.encode() in data for name in _COORD
+                )
+            if start[:2] == b"PK":
+                with zipfile.ZipFile(stream) as archive:
+                    name = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
+                    data = b"" if name is None else archive.open(name).read(_HEAD)
+            else:
+                data = start + stream.read(_HEAD) if start[:1] == b"\x80" else b""
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, zlib.error):
+        return False
+    return b".weight" in data and not any(len(n).to_bytes(4, "little") + n.encode() in data for n in _COORD)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._util.stages import hidden, stage
-from .._util.words import count, cut, warn
+from .._util.words import count, cut, option, warn
 from ..errors import FileError, InputError, quoted
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
@@ -22,7 +22,8 @@ TITLE = "ROS bags"
 NOTE = "PointCloud2 of ROS 1 and 2, also a folder with metadata.yaml; see [ROS bags](#ros-bags)"
 EXTRA = "ros"
 NEEDS = {"rosbags": "ROS bags"}
-KIND = Kind(suffixes=(), title=TITLE, note=NOTE, extra=EXTRA, needs=NEEDS, home=__name__)  # of a folder
+TOPICS = True
+KIND = Kind(suffixes=(), title=TITLE, note=NOTE, extra=EXTRA, needs=NEEDS, topics=TOPICS, home=__name__)  # of a folder
 
 _MESSAGE = "sensor_msgs/msg/PointCloud2"
 _ROW = 80  # bytes of a point, on its way
@@ -83,8 +84,8 @@ def read_bag(
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, Any]:
-    """Return the arrays by field name of all sweeps of the only topic."""
-    return _together(file, _Asked())
+    """Return the arrays by field name of all sweeps of the only topic, or of the one that is asked for."""
+    return _together(file, _Asked(options.topic))
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _connections(reader: Any, topic: str | None) -> list[Any]:
         raise FileError(f"has no messages PointCloud2 but {others}; give a bag with some.")
     if topic is None and len(names) > 1:
         listed = cut(", ".join(names), 200)
-        raise FileError(f"has PointCloud2 under {listed}; choose one with msm3d.io.read_bag(path, topic={names[0]!r}).")
+        raise FileError(f"has PointCloud2 under {listed}; choose one with {option('topic', names[0])}.")
     if topic is not None and topic not in names:
         raise FileError(f"has no PointCloud2 under {quoted(topic)}; choose one of {cut(', '.join(names), 200)}.")
     return [one for one in clouds if one.topic == (topic or names[0])]

@@ -1,6 +1,5 @@
 """E57, through pye57 (the extra `e57`): all scans of a file, each where its pose puts it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from ..errors import FileError
 from ..scan.attributes import compact
 from ..scan.options import ReadOptions
-from . import _child, guard, limits, stations
+from . import guard, stations
 
 SUFFIXES = (".e57",)
 TITLE = "E57"
@@ -25,27 +24,11 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the points' arrays by field name, in metres: that is what the format says."""
     import pye57  # noqa: F401  # so that it is missed here and not in the child
 
-    parts = [_scan(about, columns) for about, columns in _tables(file)]
+    request = {"kind": "e57", "file": str(file)}
+    parts = [_scan(about, columns) for about, columns in guard.tables(request, file.stat().st_size)]
     if not parts:
         raise FileError("holds no scan with points; there is nothing to read.")
     return {**stations.joined(parts), "units": "m"}
-
-
-def _tables(file: Path) -> Iterator[guard.Table]:
-    """Yield each scan's own description and columns; where no child can be started, they are read here."""
-    start = guard.command()
-    if start is not None:
-        yield from guard.tables(file, {"kind": "e57"}, start)
-        return
-    for about, types, count, pieces in _child.e57({"file": str(file)}):
-        limits.fits(count * 8 * len(types), f"declares {count} points")
-        columns, done = {name: np.empty(count, kind) for name, kind in types.items()}, 0
-        for piece in pieces:
-            for column, values in zip(columns.values(), piece, strict=True):
-                column[done : done + len(values)] = values
-            done += len(piece[0])
-        limits.whole(done == count, f"{count} points", str(done))
-        yield about, columns
 
 
 def _scan(about: dict[str, Any], columns: dict[str, np.ndarray]) -> stations.Part:

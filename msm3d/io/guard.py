@@ -14,7 +14,7 @@ import numpy as np
 
 from .._util.words import cut
 from ..errors import FileError
-from . import limits
+from . import _child, limits
 
 MEMORY = 1 << 30  # bytes that the child may take: points pass through it in pieces
 SECONDS = 30.0  # for any file
@@ -35,17 +35,32 @@ def command() -> list[str] | None:
     return [sys.executable, "-I", "-W", "ignore", str(Path(__file__).with_name("_child.py"))]
 
 
-def decompressed(file: Path, names: Sequence[str], count: int, command: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the columns `names`, as laspy calls them, of the `count` points that the header of a LAZ file declares."""
-    limits.fits(count * 8 * len(names), f"declares {count} points")
-    (table,) = tables(file, {"kind": "laz", "names": list(names), "count": count}, command)
-    return table[1]
+def tables(request: dict[str, Any], size: int) -> Iterator[Table]:
+    """Yield each table that the child finds in files of `size` bytes; where none can be started, they are read here.
+
+    `request` says the `kind` of files and what else that needs, see `_child`.
+    """
+    start = command()
+    yield from _tables_here(request) if start is None else _tables_of(request, size, start)
 
 
-def tables(file: Path, request: dict[str, Any], command: Sequence[str]) -> Iterator[Table]:
-    """Yield each table that the child finds in a file; `request` says its kind and what else that needs."""
-    seconds = SECONDS + file.stat().st_size / PACE
-    request = {**request, "path": sys.path, "file": str(file), "memory": MEMORY}
+def _tables_here(request: dict[str, Any]) -> Iterator[Table]:
+    for about, types, count, pieces in _child.KINDS[request["kind"]](request):
+        limits.fits(count * 8 * len(types), f"declares {count} points")
+        columns, done = {name: np.empty(count, kind) for name, kind in types.items()}, 0
+        for piece in pieces:
+            size = len(piece[0])
+            limits.whole(done + size <= count, f"{count} points", "more")
+            for column, values in zip(columns.values(), piece, strict=True):
+                column[done : done + size] = values
+            done += size
+        limits.whole(done == count, f"{count} points", str(done))
+        yield about, columns
+
+
+def _tables_of(request: dict[str, Any], size: int, command: Sequence[str]) -> Iterator[Table]:
+    seconds = SECONDS + size / PACE
+    request = {**request, "path": sys.path, "memory": MEMORY}
     single = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}
     late = threading.Event()
     pipe, environment = subprocess.PIPE, os.environ | single  # threads would reserve memory each

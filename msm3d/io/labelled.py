@@ -240,7 +240,8 @@ def _write_las(
     text = json.dumps(meta).encode()
     if len(text) > _LONGEST:
         raise InputError(f"the names of {len(meta['classes'])} classes do not fit into LAS; write .ply instead.")
-    data.vlrs[:] = [one for one in data.vlrs if one.user_id != _OWNER]
+    data.vlrs[:] = las.kept(data.vlrs, _OWNER)
+    data.evlrs = laspy.vlrs.vlrlist.VLRList(las.kept(data.evlrs, _OWNER))
     data.vlrs.append(laspy.VLR(user_id=_OWNER, record_id=_RECORD, description="labels", record_data=text))
     with path.open("wb") as file:
         data.write(file, do_compress=compress)
@@ -257,8 +258,7 @@ def _as_las(laspy: Any, columns: Columns, painted: bool) -> Any:
     colored = "red green blue" in kept or painted
     header = laspy.LasHeader(point_format=7 if colored else 6, version="1.4")
     coord = kept["x y z"].astype(np.float64)
-    header.offsets = np.floor(np.nanmin(coord, axis=0))
-    header.scales = np.full(3, 1e-4)
+    header.scales, header.offsets = las.grid(coord)
     header.creation_date = None  # the same scan gives the same bytes on every day
     data = laspy.LasData(header)
     data.xyz = coord

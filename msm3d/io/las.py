@@ -2,32 +2,67 @@
 
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._util.words import option
 from ..errors import DependencyError, FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
 from . import guard, limits
+from .octree import Copc
 
 SUFFIXES = (".las", ".laz")
 TITLE = "LAS, LAZ"
 EXTRA = "las"
 NEEDS = {"laspy": "LAS and LAZ files"}
+NOTE = "of COPC (.copc.laz) parts, see [Parts of large scans](#parts-of-large-scans)"
+OCTREE = True
 
-_CHUNK = 1_000_000  # points read at a time: what a header declares is believed only as it arrives
+_CHUNK = 1_000_000  # points read at a time
+_STEP = 1e-4  # metres, of coordinates that are written
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Part:
+    """Points of one LAZ file, of those that are read as one."""
+
+    file: str
+    count: int  # of points
+    nodes: list[list[int]] | None = None  # of COPC, each its offset, bytes and number of points; None: the whole file
+
+
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the points' arrays by field name; the classification is the segment."""
     import laspy  # noqa: F401  # so that it is missed before anything is looked at
 
-    found = columns.fields(dimensions(file, _chosen))
-    limits.not_at_one_place(found["coord"], len(found["coord"]))
-    return found
+    asked = options.bounds is not None or options.resolution is not None
+    if asked:
+        _check(file)
+    found = Copc.of(file) if asked else None
+    if found is None and options.resolution is not None:
+        raise FileError(f"is not an octree of points (COPC, EPT); leave {option('resolution')} out.")
+    if found is None:
+        whole = columns.fields(dimensions(file, _chosen))
+        limits.not_at_one_place(whole["coord"], len(whole["coord"]))
+        return whole
+    wanted = found.tree.wanted(options)
+    nodes = np.stack([found.offsets, found.sizes, found.tree.counts], axis=1)[wanted].tolist()
+    arrays = fields([Part(str(file), int(found.tree.counts[wanted].sum()), nodes)])
+    total, taken = int(found.tree.counts.sum()), found.tree.said(wanted, options)
+    return {**arrays, "rows": found.tree.rows(wanted), "total": total, "taken": taken}
+
+
+def fields(parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    """Return the arrays by field name of parts of LAZ files, one after another."""
+    for part in parts:
+        _check(Path(part.file))
+    names = _chosen(dimension_names(header(Path(parts[0].file))))
+    return columns.fields(_decompressed(parts, names))
 
 
 def _chosen(names: list[str]) -> list[str]:
@@ -44,6 +79,11 @@ def dimensions(file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str
         return _dimensions(laspy, file, wanted)
 
 
+def dimension_names(header: Any) -> list[str]:
+    """Return the names of a point's dimensions, but for coordinates that are not scaled."""
+    return [name for name in header.point_format.dimension_names if name not in "XYZ"]
+
+
 def header(file: Path) -> Any:
     """Return the header of a file, as laspy has it."""
     import laspy
@@ -55,28 +95,60 @@ def header(file: Path) -> Any:
             return reader.header
 
 
+def kept(records: Any, user: str) -> list[Any]:
+    """Return the records of a file that another keeps: none of `user`, nor of an octree, which laspy cannot write."""
+    return [one for one in records or [] if one.user_id not in (user, "copc")]
+
+
+def grid(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps and the origin of whole numbers of 32 bits that hold coordinates (n, 3); NaN is left out.
+
+    >>> [one.tolist() for one in grid(np.array([[0.5, 0, 0], [3e5, 0, 0]]))]
+    [[0.001, 0.001, 0.001], [0.0, 0.0, 0.0]]
+    """
+    low, high = np.nanmin(coord, axis=0), np.nanmax(coord, axis=0)
+    step = _STEP
+    while (high - low).max() / step >= 1 << 31:
+        step *= 10
+    return np.full(3, step), np.floor(low)
+
+
+def _decompressed(parts: Sequence[Part], names: Sequence[str]) -> dict[str, np.ndarray]:
+    import laspy
+
+    if not laspy.LazBackend.Lazrs.is_available():
+        raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
+    count = sum(part.count for part in parts)
+    limits.fits(count * 8 * len(names), f"declares {count} points")
+    request = {"kind": "laz", "names": list(names), "count": count}
+    request["parts"] = [(part.file, part.nodes) for part in parts]
+    (table,) = guard.tables(request, sum(Path(part.file).stat().st_size for part in parts))
+    return table[1]
+
+
 def _dimensions(laspy: Any, file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
     with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
         header = reader.header
         compressed = header.are_points_compressed
-        if compressed and not laspy.LazBackend.Lazrs.is_available():
-            raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
         count, size = header.point_count, header.point_format.size
         there = file.stat().st_size - header.offset_to_point_data
         if count == 0:
             raise FileError("declares 0 points; there is nothing to read.")
         whole = compressed or there >= count * size
         limits.whole(whole, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
-        names = wanted([name for name in header.point_format.dimension_names if name not in "XYZ"])
+        names = wanted(dimension_names(header))
         if not names:
             return {}
-        start = guard.command() if compressed else None
-        if start is not None:
-            return guard.decompressed(file, names, count, start)
+        if compressed:
+            return _decompressed([Part(str(file), count)], names)
         limits.fits(count * 8 * len(names), f"declares {count} points")
-        chunks = [{name: np.array(chunk[name]) for name in names} for chunk in reader.chunk_iterator(_CHUNK)]
-    found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
-    limits.whole(len(found[names[0]]) == count, f"{count} points", str(len(found[names[0]])))
+        found, done = dict[str, np.ndarray](), 0
+        for chunk in reader.chunk_iterator(_CHUNK):
+            for name in names:
+                values = np.asarray(chunk[name])
+                found.setdefault(name, np.empty(count, values.dtype))[done : done + len(values)] = values
+            done += len(chunk)
+    limits.whole(done == count, f"{count} points", str(done))
     return found
 
 

@@ -17,11 +17,17 @@ from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
-from . import bags, frames
+from . import bags, ept, frames
 from .recordings import layout
 from .registry import READERS, Kind
 
-_SAID = ("units", "up", "rows", "total")  # what a format says beside arrays: see `registry.register`, and `PointCloud`
+SHARED = ("invalid", "spacing", "bounds")  # what `PointCloud.of` and `ReadOptions` call the same
+_SAID = ("units", "up", "rows", "total", "taken")  # what a format says beside arrays; `taken` is a sentence
+_ONLY = (  # options of some kinds of files, what such a kind declares, and why others do not know them
+    ("min_opacity", "splats", "has no opacity"),
+    ("resolution", "octree", "is not an octree of points (COPC, EPT)"),
+    ("topic", "topics", "is not a ROS bag"),
+)
 FOLDER = ("coord", "color", "normal")  # arrays of a folder in Pointcept's layout, of which the first must be there
 _SPLATS = "export it as PLY in the program that trained the splats, or convert it with SuperSplat"
 _ADVICE = {  # what files are that msm3d does not read, and what to do with each
@@ -50,6 +56,9 @@ def read(
     mesh: str | None = None,
     min_opacity: float | None = None,
     spacing: float = 0.02,
+    bounds: Any = None,
+    resolution: float | None = None,
+    topic: str | None = None,
 ) -> PointCloud:
     r"""Read a scan. Row i of the cloud is point i of the file, less the points without a position.
 
@@ -70,9 +79,14 @@ def read(
         mesh: of a file with faces, "vertices" or "surface"; by default the vertices where they are dense enough.
         min_opacity: of 3D Gaussian splats, leave out those that are less opaque, within 0 to 1.
         spacing: metres between the points of a sampled surface.
+        bounds: two corners (2, 3), metres and z up, the lower one first: points outside are left out. Of an octree
+            (COPC, EPT) only the nodes that reach into these are read.
+        resolution: metres; of an octree, read only the levels down to the one whose points are so far apart.
+        topic: of a ROS bag, which messages PointCloud2 to read; it may be left out where there is one only.
 
     Returns:
-        The cloud in metres with z up. Its `rows` say which points of the file it holds, where some had no position.
+        The cloud in metres with z up. Its `rows` say which points of the file it holds, where some were left out: those
+        without a position, and what `bounds`, `resolution` and `min_opacity` say.
 
     Raises:
         FileError: the file is missing, empty, truncated or of an unknown kind, or its content cannot be used.
@@ -81,7 +95,8 @@ def read(
     Warns:
         Msm3dWarning: as `PointCloud.of`.
     """
-    how = ReadOptions(up=up, units=units, invalid=invalid, mesh=mesh, min_opacity=min_opacity, spacing=spacing)
+    given: dict[str, Any] = {"up": up, "units": units, "invalid": invalid, "mesh": mesh, "min_opacity": min_opacity}
+    how = ReadOptions(**given, spacing=spacing, bounds=bounds, resolution=resolution, topic=topic)
     return as_cloud(Path(path), options=how)
 
 
@@ -94,7 +109,8 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
     2
     """
     options = options or ReadOptions()
-    given: dict[str, Any] = {"color": color, "normal": normal, "invalid": options.invalid, "spacing": options.spacing}
+    given: dict[str, Any] = {"color": color, "normal": normal}
+    given |= {name: getattr(options, name) for name in SHARED}
     if not isinstance(points, (str, os.PathLike)):
         return PointCloud.of(points, **given, units=options.units or "m", up=options.up or "z")
     file = Path(points)
@@ -104,7 +120,7 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
 
 def converted(file: Path, fields: Mapping[str, Any], options: ReadOptions, given: Mapping[str, Any]) -> PointCloud:
     """Return the cloud of what `opened` found in a file; `given` are arguments of `PointCloud.of`. Raises as `read`."""
-    units, up, rows, total = (fields.get(name) for name in _SAID)
+    units, up, rows, total = (fields.get(name) for name in _SAID[:4])
     arrays = {name: value for name, value in fields.items() if name not in _SAID}
     try:
         cloud = PointCloud.of(arrays, **given, units=options.units or units or "m", up=options.up or up or "z")
@@ -145,8 +161,9 @@ def opened(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the arrays in `file` and what its format says; whatever goes wrong is a FileError that names it."""
     with named(file):
         reader = kind_of(file)
-        if options.min_opacity is not None and not reader.splats:
-            raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
+        for name, known, why in _ONLY:
+            if getattr(options, name) is not None and not getattr(reader, known):
+                raise FileError(f"{why}; leave {option(name)} out.")
         with needing(reader, "reading"):
             return dict(reader.module.content(file, options))
 
@@ -170,6 +187,8 @@ def kind_of(file: Path) -> Kind:
         return frames.KIND
     if file.is_dir() and bags.is_bag(file):
         return bags.KIND
+    if ept.is_ept(file):
+        return ept.KIND
     if file.is_dir() and reader is not None and reader.folder:
         return reader
     if file.is_dir():

@@ -33,6 +33,10 @@ class Kind:
     """The packages that it needs beside those of msm3d, and what for."""
     splats: bool = False
     """Of a reader: it may find Gaussian splats, so `min_opacity` makes sense."""
+    octree: bool = False
+    """Of a reader: it may find an octree of points, so `resolution` makes sense."""
+    topics: bool = False
+    """Of a reader: its files hold messages under several names, so `topic` makes sense."""
     holds: str = ""
     """Of a writer: what a file holds beside the features, in Markdown."""
     metadata: str = ""
@@ -155,10 +159,11 @@ def register(kind: Any) -> None:
     Args:
         kind: a module or an object that is a reader, a writer, or both. A reader has `content(file, options)`, which
             returns arrays named as in `msm3d.scan.objects.NAMES` from a `pathlib.Path` and
-            `msm3d.scan.options.ReadOptions`; beside them `up` and `units` where the format says them. A writer has
-            `create(path, fields, shape, dtype, meta)`, a context manager that yields the array of features to fill and
-            leaves a whole file; and may have `features(path)`, `metadata(path)` and `coord(path)`, which read it back.
-            Both have `SUFFIXES` and `TITLE`, and may have what else `Kind` lists, in capitals.
+            `msm3d.scan.options.ReadOptions`; beside them `up` and `units` where the format says them, `rows` and
+            `total` where it leaves points out. A writer has `create(path, fields, shape, dtype, meta)`, a context
+            manager that yields the array of features to fill and leaves a whole file; and may have `features(path)`,
+            `metadata(path)` and `coord(path)`, which read it back. Both have `SUFFIXES` and `TITLE`, and may have what
+            else `Kind` lists, in capitals.
 
     Raises:
         InputError: it is neither, or does not declare what is needed.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._util.words import either, warn
+from .._util.words import either, option, warn
 from ..errors import InputError
 from .plausible import UPS
 
@@ -77,6 +77,24 @@ def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
             bad |= zero
             why.append("exactly 0, 0, 0")
     return (np.flatnonzero(~bad), " or ".join(why)) if why else (None, "")
+
+
+def within(coord: np.ndarray, bounds: Any, up: str = "z", scale: float = 1.0) -> np.ndarray:
+    """Return the rows (k,) of the points inside of two corners, which are in metres with z up; some at least.
+
+    >>> within(np.array([[0, 0, 0], [500, -900, 20]]), ((0, 0, 0), (1, 1, 1)), "y", 0.01).tolist()
+    [0]
+    """
+    there = np.ones(len(coord), dtype=bool)
+    spans = []
+    for axis, low, high in zip(range(3), *bounds, strict=True):  # each on its own: a large scan is not copied
+        old, sign = UPS[up][0][axis], UPS[up][1][axis] * scale
+        values = coord[:, old].astype(np.float64) * sign
+        there &= (values >= low) & (values <= high)
+        spans.append(f"{'xyz'[axis]} {values.min(initial=np.inf):.2f} to {values.max(initial=-np.inf):.2f}")
+    if not there.any():
+        raise InputError(f"no point lies within {option('bounds')}, of {', '.join(spans)} m; give others.")
+    return np.flatnonzero(there)
 
 
 def colors(found: np.ndarray) -> np.ndarray | None:

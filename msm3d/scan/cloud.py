@@ -124,6 +124,7 @@ class PointCloud:
         units: str = "m",
         invalid: str = "drop",
         spacing: float = 0.02,
+        bounds: Any = None,
     ) -> "PointCloud":
         """Check and convert what users have; their arrays are copied, never changed.
 
@@ -146,10 +147,12 @@ class PointCloud:
             units: of the coordinates: "m", "cm", "mm", "ft" or "in".
             invalid: of points without a position, which are left out: "drop" warns, "nan" has `extract` give them NaN.
             spacing: metres that the coordinates must be able to tell apart: the voxels that they are for.
+            bounds: two corners (2, 3), metres and z up, the lower one first; points outside are left out.
 
         Returns:
             The cloud in metres with z up; a PointCloud passes through, changed only by the other arguments. `rows` say
-            which points are in it, where some had no position: NaN, infinite, or over 1 % of all at exactly (0, 0, 0).
+            which points are in it, where some had no position (NaN, infinite, or over 1 % of all at exactly (0, 0, 0))
+            or lay outside.
 
         Raises:
             InputError: something has the wrong kind, shape, dtype or length, or there are no points.
@@ -158,10 +161,11 @@ class PointCloud:
             Msm3dWarning: points were left out; something is empty; a scale was guessed or values clipped; labels are no
                 labels; or the extent, the precision or the axes of the coordinates cannot be right.
         """
-        options = ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing)  # which checks them
+        options = ReadOptions(up=up, units=units, invalid=invalid, spacing=spacing, bounds=bounds)  # which checks them
         replaced = {name: value for name, value in (("color", color), ("normal", normal)) if value is not None}
         if isinstance(points, PointCloud):
-            return points._with(replaced, options)
+            cloud = points._with(replaced, options)
+            return cloud if bounds is None else cloud._cropped(options)
         return cls._converted({**parts(points), **replaced}, options)
 
     @classmethod
@@ -177,6 +181,9 @@ class PointCloud:
         if rows is not None:
             _tell(rows, n, why, options.invalid)
             raw = raw[rows]
+        if options.bounds is not None:
+            there = attributes.within(raw, options.bounds, up, UNITS[units])
+            rows, raw = there if rows is None else rows[there], raw[there]
 
         def left(name: str) -> np.ndarray:
             value = attributes.array(name, given[name])
@@ -219,6 +226,12 @@ class PointCloud:
         elif self.normal is not None:
             held["normal"] = attributes.turned(self.normal, up)
         return replace(self, **held)
+
+    def _cropped(self, options: ReadOptions) -> "PointCloud":
+        there = attributes.within(self.coord, options.bounds)
+        rows = there if self.rows is None else self.rows[there]
+        total = (self.total or len(self)) if options.invalid == "nan" else None
+        return replace(self.take(there), rows=rows, total=total)
 
     def take(self, rows: np.ndarray) -> "PointCloud":
         """Return some of the points, by their numbers (m,) in a new order or by booleans (n,), with all they have.

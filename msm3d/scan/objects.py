@@ -31,6 +31,7 @@ def parts(points: Any) -> dict[str, Any]:
     >>> sorted(parts(np.zeros((5, 6))))
     ['color', 'coord']
     """
+    points = plain(points)
     if isinstance(points, Mapping):
         there = {field: next((n for n in names if points.get(n) is not None), None) for field, names in NAMES.items()}
         found = {field: points[name] for field, name in there.items() if name is not None}
@@ -58,6 +59,20 @@ def parts(points: Any) -> dict[str, Any]:
     )
 
 
+def plain(points: Any) -> Any:
+    """Return the dictionary that a `Data` or `Batch` of PyTorch Geometric is; anything else as it is."""
+    if not all(hasattr(points, name) for name in ("pos", "num_nodes", "to_dict")) or points.pos is None:
+        return points
+    held, n = points.to_dict(), len(points.pos)
+    found = {name: held[name] for names in NAMES.values() for name in names if name in held}
+    classes = held.get("y")
+    if classes is not None and len(classes) == n:  # else they are of whole scenes
+        found.setdefault("segment", classes)
+    if held.get("x") is not None and not any(name in found for name in NAMES["color"]):
+        warn("x of the graph is not used, which may be anything; where it begins with colours, set color to x[:, :3].")
+    return found
+
+
 def _of_object(points: Any) -> dict[str, Any] | None:
     """Return the arrays of another library's object, known by what it has, or None where it is no such thing."""
     if hasattr(points, "to_mesh") and hasattr(points, "geometry"):  # a trimesh.Scene
@@ -67,7 +82,9 @@ def _of_object(points: Any) -> dict[str, Any] | None:
         return _table(["x", "y", "z", *names], lambda name: np.array(getattr(points, name)))
     for table in (getattr(points, "point", None), getattr(points, "vertex", None)):  # Open3D's tensor geometry
         if table is not None and "positions" in table:
-            return _named(*(_plain(table[k]) if k in table else None for k in ("positions", "colors", "normals")))
+            found = _named(*(_plain(table[k]) if k in table else None for k in ("positions", "colors", "normals")))
+            more = {field: [n for n in NAMES[field] if n in table] for field in ("segment", "instance")}
+            return {**found, **{field: _plain(table[names[0]]) for field, names in more.items() if names}}
     data = getattr(points, "point_data", None)
     if data is not None and hasattr(points, "points"):  # pyvista
         known = {str(name).lower(): data[name] for name in data.keys()}  # no dictionary
@@ -108,6 +125,7 @@ def scenes_of(points: Any) -> list[tuple[Any, np.ndarray | None]]:
     >>> [(one["coord"].shape, rows) for one, rows in scenes_of({"coord": np.zeros((3, 3)), "batch": [1, 0, 1]})]
     [((1, 3), array([1])), ((2, 3), array([0, 2]))]
     """
+    points = plain(points)
     if not isinstance(points, Mapping) or all(points.get(name) is None for name in ("offset", "batch")):
         return [(points, None)]
     found = {name: array(name, value) for name, value in parts(points).items()}

@@ -144,7 +144,7 @@ class Saved:
         own = self.meta.get("source") == Path(scan).name and not Path(scan).samefile(self.file)
         if not own or not isinstance(read, dict):
             return options
-        plain, names = ReadOptions(), ("up", "units", "mesh", "min_opacity", "spacing")
+        plain, names = ReadOptions(), ("up", "units", "mesh", "min_opacity", "spacing", "bounds", "resolution", "topic")
         left = [name for name in names if name in read and getattr(options, name) == getattr(plain, name)]
         try:
             return replace(options, **{name: read[name] for name in left})

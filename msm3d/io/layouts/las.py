@@ -33,7 +33,6 @@ KEEPS = True
 _MOST = 341  # extra dimensions: each takes 192 bytes of a record with a length of 16 bits
 _RECORD = ("msm3d", 1)  # user and number of the record of metadata
 _FEATURE = re.compile(r"feat_\d+")
-_STEP = 1e-4  # metres, of coordinates
 _CHUNK = 100_000  # points at a time
 
 
@@ -105,29 +104,20 @@ def _kept(laspy: Any, source: Path | None, fields: Fields) -> tuple[Any, np.ndar
         rows = fields["rows"] if "rows" in fields else np.arange(header.point_count)
         if len(rows) == count:
             header.remove_extra_dims([name for name in header.point_format.extra_dimension_names if _ours(name)])
-            header.vlrs = [one for one in header.vlrs if (one.user_id, one.record_id) != _RECORD]
+            header.vlrs = las.kept(header.vlrs, _RECORD[0])
             with laspy.open(source) as reader:
                 first = next(iter(reader.chunk_iterator(int(rows[0]) + 1)))
             if not np.array_equal(_places(first)[rows[0]], coord[0]):  # turned, or in other units
                 header.vlrs = [one for one in header.vlrs if one.user_id != "LASF_Projection"]
-                header.scales, header.offsets = _grid(coord)
+                header.scales, header.offsets = las.grid(coord)
             return header, rows
     header = laspy.LasHeader(point_format=7 if "color" in fields else 6, version="1.4")
-    header.scales, header.offsets = _grid(coord)
+    header.scales, header.offsets = las.grid(coord)
     return header, None
 
 
 def _ours(name: str) -> bool:
     return name == "row" or bool(_FEATURE.fullmatch(name))
-
-
-def _grid(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps and the origin of whole numbers of 32 bits that hold coordinates."""
-    low, high = coord.min(0), coord.max(0)
-    step = _STEP
-    while (high - low).max() / step >= 1 << 31:
-        step *= 10
-    return np.full(3, step), np.floor(low)
 
 
 def _places(points: Any) -> np.ndarray:
