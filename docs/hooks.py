@@ -1,7 +1,9 @@
 """What mkdocs does with our pages, so that nothing is written twice: `{include FILE}` becomes that file, `{include
 FILE#heading}` what is under that heading of it, `{version}` the version, `{readers}` and `{writers}` the kinds of
-files; `room.html` is a live page of `msm3d view`."""
+files; `room.html` is a live page of `msm3d view`, and each notebook of `examples/notebooks` is a page."""
 
+import base64
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -27,8 +29,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the live page."""
+    """Add the live page, and the notebooks with their pictures."""
     files.append(File.generated(config, "room.html", content=live_page()))
+    for path in sorted((ROOT / "examples" / "notebooks").glob("*.ipynb")):
+        page, pictures = notebook_page(path)
+        files.append(File.generated(config, f"{path.stem}.md", content=page))
+        for name, data in pictures.items():
+            files.append(File.generated(config, name, content=data))
     return files
 
 
@@ -75,5 +82,33 @@ def live_page() -> str:
     settings = {"levels": model.feature_info, "names": (*CLASSES, "other"), "title": "A made bedroom", "mode": "pca"}
     with TemporaryDirectory() as folder:
         path = Path(folder, "room.html")
-        write_page(path, cloud, model.extract(cloud), model="rooms", channels=32, cells=12_000, **settings)
+        write_page(path, cloud, model.extract(cloud), model=model.meta["name"], channels=32, cells=12_000, **settings)
         return path.read_text(encoding="utf-8")
+
+
+def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook as Markdown, with the outputs that are stored in it, and its pictures by their names."""
+    title = f"examples/notebooks/{path.name}"
+    parts, pictures = [], dict[str, bytes]()
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source))
+            if len(parts) == 1:
+                parts.append(f"This page is the notebook `{title}`, as it was run.")
+            continue
+        parts.append(f'``` {{ .python data-search-exclude="" }}\n{source}\n```')
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"figures/{path.stem}-{len(pictures)}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![What the code above draws]({name}){{ .drawn }}")
+            elif "text/markdown" in data:
+                parts.append(re.sub("^#+ ", "### ", "".join(data["text/markdown"]), flags=re.MULTILINE))
+            elif found := data.get("image/svg+xml") or data.get("text/html"):
+                parts.append(f'<div class="drawn">{"".join(found)}</div>')
+            else:
+                text = "".join(output.get("text") or data["text/plain"]).rstrip()
+                parts.append(f'``` {{ .text .said data-search-exclude="" }}\n{text}\n```')
+    return "\n\n".join(parts), pictures

@@ -89,7 +89,7 @@ def compute(model: Model, outcome: Outcome) -> Outcome:
     tile, rows, start = outcome.job.scan, Path(outcome.job.target), perf_counter()
     plan, region = _plan(tile), _region(tile)
     if plan["sha256"] != model.meta.get("sha256"):
-        raise InputError(f"{tile} was cut for other weights (sha256 {plan['sha256']}); cut the scan for these.")
+        raise InputError(f"{tile} was cut for other weights (sha256 {plan['sha256']}); use those, or cut it again.")
     reading = Reading.of(model.config, plan["levels"], plan["sampling"], "points", plan["dtype"])
     assert region.owner is not None
     shape, kind = (len(region.owner), model.channels(reading.levels)), np.dtype(plan["dtype"])
@@ -116,7 +116,7 @@ def join(model: Model, job: Job, options: ReadOptions | None = None, **asked: An
     into, done = _folder(job, meta), Outcome(job=job, channels=sum(meta["channels"]), dtype=meta["dtype"])
     tiles, source = sorted(into.glob(f"*{TILE}")), None if job.scan.is_dir() else job.scan
     if not tiles:
-        raise FileError(f"{into}: no tiles are there; cut {job.scan}, and compute its tiles, first.")
+        raise FileError(f"{into}: holds no tiles; call cut, and give the tiles to extract.")
     cloud = read(job.scan, options)
     try:
         with storage.writing(job.target, cloud, done.channels, done.dtype, meta, source) as out:

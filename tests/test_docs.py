@@ -152,6 +152,18 @@ def test_the_front_page_shows_features_scores_and_a_version(site):
     assert '"mode": "pca"' in live
 
 
+def test_notebooks_are_pages_with_what_they_draw_and_say(site):
+    for path in sorted((ROOT / "examples" / "notebooks").glob("*.ipynb")):
+        page = (site / f"{path.stem}.html").read_text(encoding="utf-8")
+        assert f"examples/notebooks/{path.name}" in page
+        assert page.count("<h1") == 1
+        assert ".ipynb)" not in page
+        pictures = re.findall(rf'src="(figures/{path.stem}-\d+\.png)"', page)
+        assert len(pictures) == path.read_text(encoding="utf-8").count('"image/png"')
+        assert all((site / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+        assert pictures or "<svg xmlns" in page
+
+
 def test_search_looks_into_inputs_first_and_not_into_code(site):
     import json
 

@@ -229,11 +229,14 @@ def test_a_folder_goes_on_where_it_was_interrupted(call, folder, head):
     assert "1/2 " in call("scans", "-o", "third", "--units", "mm")[1]
 
 
-def test_a_picture_and_a_page_are_of_one_scan(call, folder):
+def test_a_picture_and_a_page_are_of_one_scan(call, folder, monkeypatch):
     np.savez("scan.npz", **make_scene(0, 60))
+    calls, extract = [], msm3d.Model.extract
+    monkeypatch.setattr(msm3d.Model, "extract", lambda *args, **given: calls.append(1) or extract(*args, **given))
     code, shown, _ = call("scan.npz", "-o", "out.npy", "--picture", "out.png", "--page", "out.html")
     assert code == 0
     assert "written: out.png\nwritten: out.html, " in shown
+    assert len(calls) == 1  # the page shows the descriptors that the labels are from
     assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
     assert "Stühle" in (folder / "out.html").read_text() or "St\\u00fchle" in (folder / "out.html").read_text()
 

@@ -149,7 +149,7 @@ def test_damage_is_one_sentence_and_leaves_nothing(corridor, saved, few, tmp_pat
     assert "cannot be read" in str(outcome.error)
     assert "and the scan is cut again." in str(outcome.error)
     shutil.rmtree(tiles[0].scan.parent)
-    with pytest.raises(FileError, match=r"no tiles are there"):
+    with pytest.raises(FileError, match=r"holds no tiles; call cut"):
         tiling.join(saved, job)
 
 

@@ -1,7 +1,7 @@
 """`msm3d cluster`: scans to clusters of what is alike, without any label."""
 
 import argparse
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -114,6 +114,6 @@ def _write(
     if len(outcomes) == 1:
         display.line(found[0].table())
         with stages.of(outcomes[0].job.scan):
-            scan, maker = seen[0], f"{work.of.name}, {work.how.method}"
-            for line in looks.made(options, found[0], maker, nullcontext((scan.rows, scan.owner))):
+            maker = looks.Maker(work.model, work.of, work.how.method)
+            for line in looks.made(options, found[0], maker, seen[0].rows, seen[0].owner):
                 display.line(line)

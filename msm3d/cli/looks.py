@@ -1,8 +1,7 @@
 """The picture and the page of a labelled scan, for verbs that label points."""
 
 import argparse
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..batch import Plan
+    from ..model import Model
+    from ..tasks.fingerprint import Fingerprint
     from ..tasks.segmenting import Segmented
 
 MOST = 255  # labels that a page can tell apart, and one for what has none
@@ -40,12 +41,28 @@ def check(options: argparse.Namespace, plan: "Plan") -> None:
     apart(looks, [job.scan for job in plan.jobs])
 
 
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """What labelled."""
+
+    model: "Model"
+    of: "Fingerprint"  # of the descriptors
+    words: str  # such as "kmeans"
+
+    def said(self) -> dict[str, Any]:
+        """Return what a page says of it."""
+        from ..visualize.source import placed
+
+        levels = placed([self.model.feature_info[level] for level in self.of.levels])
+        return {"model": f"{self.of.name}, {self.words}", "levels": levels}
+
+
 def made(
-    options: argparse.Namespace, result: "Segmented", maker: str, described: AbstractContextManager[Any]
+    options: argparse.Namespace, result: "Segmented", maker: Maker, rows: "np.ndarray", owner: "np.ndarray"
 ) -> list[str]:
     """Draw the picture and write the page that were asked for, and return what is said about them.
 
-    `maker` says in words what labelled; `described` gives the descriptors and the row of each point, for a page only.
+    The descriptors `rows` (m, c), of which each point owns one, are for a page only.
     """
     if not (options.picture or options.page):
         return []
@@ -65,11 +82,10 @@ def made(
         last = min(max(result.classes, default=-1), 1 << 16)
         names = [result.classes.get(label, f"label {label}") for label in range(last + 1)]
         extras = Extras(confidence=result.confidence, source=result.cloud)
-        said: dict[str, Any] = {"mode": "label", "names": names, "model": maker, "extras": extras}
+        said: dict[str, Any] = {"mode": "label", "names": names, "extras": extras, **maker.said()}
         shown = _frequent(result.labels)
         cloud = replace(cloud, segment=shown)
-        with described as (rows, owner):
-            page = write_page(options.page, cloud, rows[owner], title=Path(options.scans[0]).name, **said)
+        page = write_page(options.page, cloud, rows[owner], title=Path(options.scans[0]).name, **said)
         left = len(set(result.labels.tolist())) - len(set(shown.tolist()))
         kept = f"; of {left + MOST} labels the {MOST} most frequent" if left > 0 else ""
         lines.append(f"written: {page.path}, {count(page.points, 'point')}{kept}")

@@ -17,7 +17,9 @@ from .parser import declared
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..tasks.described import Described
     from ..tasks.heads.base import Classifier
+    from ..tasks.segmenting import Segmented
 
 FORMATS = ("ply", "las", "laz", "npz", "npy")
 
@@ -54,14 +56,19 @@ def run(options: argparse.Namespace, display: Display) -> int:
     plan = batch.plan(options.scans, options.output, options.format or "ply", batch.LABELS)
     looks.check(options, plan)
     model, head = _loaded(options, display)
-    from ..tasks.described import described
     from ..tasks.labelling import Wanted, label_each
     from ..tasks.segmenting import fingerprint_of
 
     kept = {name: getattr(options, name) for name in ("threshold", "paint", "again", "max_memory")}
-    # a picture needs labels, also of a file that is there
-    wanted = replace(Wanted(progress=None, **kept), again=options.again or bool(options.picture or options.page))
-    outcomes, total, result = [], Counter[int](), None
+    maker, seen = looks.Maker(model, fingerprint_of(model, head), f"{head.name} head"), list[str]()
+
+    def look(found: "Segmented", described: "Described") -> None:
+        seen.extend(looks.made(options, found, maker, *described))
+
+    wanted = Wanted(progress=None, **kept)
+    if options.picture or options.page:  # which need labels, also of a file that is there
+        wanted = replace(wanted, again=True, look=look)
+    outcomes, total = [], Counter[int]()
     try:
         for outcome in label_each(model, head, plan.jobs, wanted, arguments.reading(options)):
             if outcome.error is not None and (plan.alone or os.environ.get("MSM3D_TRACEBACK")):
@@ -72,16 +79,12 @@ def run(options: argparse.Namespace, display: Display) -> int:
             if result is not None:
                 total.update({label: points for label, points, _ in result.counts()})
                 if len(plan.jobs) == 1:
-                    display.line(result.table())
+                    for line in (result.table(), *seen):
+                        display.line(line)
         if len(plan.jobs) > 1:
             display.line(summary(outcomes, plan.others))
             if total:
                 display.line(_shares(total, head))
-        if result is not None and len(plan.jobs) == 1:
-            of = fingerprint_of(model, head)
-            rows = described(model, replace(result.cloud, total=None), of, max_memory=options.max_memory)
-            for line in looks.made(options, result, f"{of.name}, {head.name} head", rows):
-                display.line(line)
     finally:  # also where a full disk, or Ctrl-C, ends it
         failed = failures(outcomes, "segment", display)
     return 1 if failed else 0

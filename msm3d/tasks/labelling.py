@@ -1,6 +1,6 @@
 """Many scans to files with labels: what is done is left, and a scan that fails stops no other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -12,8 +12,9 @@ from ..batch import Job, Outcome, each, read_of
 from ..io import labelled
 from ..model import Model
 from ..scan.options import ReadOptions
+from .described import Described
 from .heads.base import Classifier
-from .segmenting import Segmented, described_by, fingerprint_of, segment
+from .segmenting import Segmented, described_by, fingerprint_of, segmented
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class Wanted:
     again: bool = False  # do what is there already, too
     max_memory: int | str | None = None  # as for `Model.extract`
     progress: bool | None = False
+    look: Callable[[Segmented, Described], None] | None = (
+        None  # called with each result while its descriptors are there
+    )
 
 
 def label_each(
@@ -61,9 +65,11 @@ def label_each(
             return replace(outcome, was_there=True)
         kept: dict[str, Any] = {"threshold": wanted.threshold, "max_memory": wanted.max_memory}
         assert isinstance(job.target, Path)  # of a plan for labels
-        found = segment(model, head, job.scan, options=options, progress=wanted.progress, **kept)
-        with made(job.target.parent):
-            replace(found, meta=meta).save(job.target, paint=wanted.paint)
+        with segmented(model, head, job.scan, options=options, progress=wanted.progress, **kept) as (found, rows):
+            with made(job.target.parent):
+                replace(found, meta=meta).save(job.target, paint=wanted.paint)
+            if wanted.look is not None:
+                wanted.look(found, rows)
         size, seconds = job.target.stat().st_size, perf_counter() - start
         return replace(outcome, points=len(found.labels), seconds=seconds, bytes=size, result=found)
 

@@ -1,7 +1,8 @@
 """From a scan to the class of each of its points, by a head on frozen descriptors."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..io import as_cloud, labelled, results
 from ..model import Model
 from ..scan.cloud import PointCloud
 from ..scan.options import ReadOptions
-from .described import described
+from .described import Described, described
 from .fingerprint import Fingerprint
 from .heads.base import Classifier
 
@@ -125,6 +126,23 @@ def segment(
     Raises:
         InputError: the head is of another network, or the scan or an argument cannot be used.
     """
+    asked: dict[str, Any] = {"threshold": threshold, "options": options, "max_memory": max_memory}
+    with segmented(model, head, scan, progress=progress, **asked) as (found, _):
+        return found
+
+
+@contextmanager
+def segmented(
+    model: Model,
+    head: Classifier,
+    scan: Any,
+    *,
+    threshold: float = 0.0,
+    options: ReadOptions | None = None,
+    max_memory: int | str | None = None,
+    progress: bool | None = False,
+) -> Iterator[tuple[Segmented, Described]]:
+    """Yield what `segment` returns, and the descriptors that it is from, which may lie on the disk for as long."""
     of = fingerprint_of(model, head)
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold!r}; give a probability from 0 to 1, such as 0.5.")
@@ -136,17 +154,18 @@ def segment(
         stages.stage("labels")
         best, sure = _likeliest(head, rows)
         best, sure = best[owner], sure[owner]
-    labels = np.where(sure >= threshold, head.classes_[best], IGNORE).astype(np.int32)
-    return Segmented(
-        cloud=cloud,
-        labels=labels,
-        confidence=sure,
-        classes=dict(zip(head.classes_.tolist(), head.about_.called(head.classes_), strict=True)),
-        palette=palette_of(head),
-        meta=described_by(model, head, of, threshold, source),
-        source=source,
-        options=options,
-    )
+        labels = np.where(sure >= threshold, head.classes_[best], IGNORE).astype(np.int32)
+        found = Segmented(
+            cloud=cloud,
+            labels=labels,
+            confidence=sure,
+            classes=dict(zip(head.classes_.tolist(), head.about_.called(head.classes_), strict=True)),
+            palette=palette_of(head),
+            meta=described_by(model, head, of, threshold, source),
+            source=source,
+            options=options,
+        )
+        yield found, Described(rows, owner)
 
 
 def fingerprint_of(model: Model, head: Classifier) -> Fingerprint:
