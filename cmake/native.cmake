@@ -13,7 +13,7 @@ include(CheckCXXCompilerFlag)
 find_package(OpenMP COMPONENTS CXX)  # single-threaded without it
 
 set(source ${CMAKE_CURRENT_SOURCE_DIR}/msm3d/csrc)
-set(kernels conv gradient finish attend blend kernels)
+set(kernels conv gradient finish attend blend similar kernels)
 list(TRANSFORM kernels REPLACE "(.+)" "${source}/\\1.cpp")
 
 # Neither -ffast-math nor the compiler's own contraction: the order of operations is what the source says.
@@ -33,7 +33,7 @@ if(MSM3D_SANITIZE)
   list(APPEND common -O1 -g -fsanitize=${MSM3D_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
 endif()
 
-add_library(msm3d_native SHARED ${source}/dispatch.cpp ${source}/group.cpp ${source}/octree.cpp
+add_library(msm3d_native SHARED ${source}/dispatch.cpp ${source}/group.cpp ${source}/nearest.cpp ${source}/octree.cpp
             ${source}/pairs.cpp)
 target_compile_options(msm3d_native PRIVATE ${common})
 set_target_properties(msm3d_native PROPERTIES PREFIX "" OUTPUT_NAME _native)

@@ -327,6 +327,9 @@ TABLES["encoders"] = lambda: encoder_tables.known(releases(), grid)
 TABLES["convolutions on a GPU"] = lambda: gpu_tables.convolutions(machine("h100")["runs"][0], grid)
 TABLES["a pass on a GPU"] = lambda: gpu_tables.where(machine("h100")["runs"][1], grid)
 TABLES["encoder costs"] = lambda: encoder_tables.costs(machine("encoders")["runs"], grid)
+TABLES["nearest"] = lambda: grid(
+    machine("epyc")["runs"][0]["figures"], {"way": "{way}", "rows per second": "{rows_per_second:,.0f}"}
+)
 TABLES["tiles with attention"] = lambda: _tiles("with attention")
 TABLES["tiles of convolutions"] = lambda: _tiles("convolutions only")
 

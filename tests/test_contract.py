@@ -116,6 +116,14 @@ REFUSED = [
         lambda ops: ops.blend([X], [TABLE], [TABLE.float()], out=X[:2]),
         "out is (2, 16) torch.float32 on cpu; it must be contiguous (4, 16) torch.float32 on cpu.",
     ),
+    (lambda ops: ops.nearest(X, DENSE[:, 1:], 1, [16], [[0]]), "bank is (8, 15); it needs (8, 16)."),
+    (lambda ops: ops.nearest(X.int(), DENSE, 1, [16], [[0]]), f"x is (4, 16) of torch.int32; {MATRIX}"),
+    (lambda ops: ops.nearest(X, DENSE, 9, [16], [[0]]), "k is 9; it must be from 1 to 8, the rows of the bank."),
+    (lambda ops: ops.nearest(X, DENSE[:0], 1, [16], [[0]]), "k is 1; it must be from 1 to 0, the rows of the bank."),
+    (lambda ops: ops.nearest(X, DENSE, 1, [9, 4, 16], [[0]]), "ends is [9, 4, 16]; it needs where each part of the"),
+    (lambda ops: ops.nearest(X, DENSE, 1, [15], [[0]]), "ends is [15]; it needs where each part of the columns ends"),
+    (lambda ops: ops.nearest(X, DENSE, 1, [16], [[1]]), "choices is [[1]]; each needs numbers of parts from 0 to 0."),
+    (lambda ops: ops.nearest(X, DENSE, 1, [16], [[]]), "choices is [[]]; each needs numbers of parts from 0 to 0."),
 ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from msm3d.errors import BackendError
+from msm3d.errors import BackendError, InputError
 from msm3d.ops import backend, curves, reference
 from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import neighbours, voxel_keys
@@ -251,3 +251,52 @@ def test_half_weights_multiply_in_half_and_return_float(ops, rng):
 def test_an_unknown_backend_names_the_good_ones():
     with pytest.raises(BackendError, match=r"^unknown backend 'spcnov'; choose one of "):
         backend("cpu", "spcnov")
+
+
+def searched(x, bank, k, columns):
+    """Nearest rows by whole sums in float64, of equal ones the lower row first."""
+    products = torch.stack([(row[columns].double() * bank[:, columns].double()).sum(1) for row in x])
+    found = products.sort(dim=1, descending=True, stable=True)
+    return found.values[:, :k], found.indices[:, :k]
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(1, 1, 1), (5, 3, 3), (300, 700, 20), (7, 20_000, 5)])
+def test_nearest_rows_are_those_of_a_search_through_all(ops, rng, n, m, k):
+    x, bank = torch.randn(n, 13, generator=rng), torch.randn(m, 13, generator=rng)
+    ends, choices = [3, 4, 13], [[0, 1, 2], [1], [0, 2]]
+    products, rows = ops.nearest(x, bank, k, ends, choices)
+    for i, columns in enumerate((list(range(13)), [3], [0, 1, 2, *range(4, 13)])):
+        expected, theirs = searched(x, bank, k, columns)
+        assert_close(products[i].double(), expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(rows[i], theirs)
+
+
+def test_of_equally_near_rows_the_lower_one_comes_first(ops, rng):
+    x, bank = torch.randn(9, 40, generator=rng), torch.randn(500, 40, generator=rng)
+    bank[100:400] = bank[7]
+    bank[450:] = bank[7].nextafter(torch.tensor(9.0))  # nearly as near, which float32 does not tell
+    x[0], x[1] = bank[7], 0.0
+    for k in (1, 20, 400):
+        products, rows = ops.nearest(x, bank, k, [40], [[0]])
+        expected, theirs = searched(x, bank, k, slice(None))
+        assert torch.equal(rows[0], theirs)
+        assert torch.equal(products[0], expected.float())
+    assert rows[0, 1].tolist() == list(range(400))
+
+
+def test_whatever_their_size_nearest_rows_are_found(ops, rng):
+    x, bank = 1e6 * torch.randn(4, 20, generator=rng), torch.randn(60, 20, generator=rng)
+    bank *= torch.logspace(-12, 3, 60)[:, None]
+    assert torch.equal(ops.nearest(x, bank, 60, [20], [[0]])[1][0], searched(x, bank, 60, slice(None))[1])
+
+
+def test_rows_that_are_not_finite_are_near_to_none(ops):
+    x = torch.tensor([[1.0, 2.0], [torch.nan, 0.0], [torch.inf, 1.0]])
+    products, rows = ops.nearest(x, torch.eye(2), 2, [2], [[0]])
+    assert products[0, 0].tolist() == [2, 1]
+    assert products[0, 1:].isnan().all()
+    assert rows[0].tolist() == [[1, 0], [0, 1], [0, 1]]
+    with pytest.raises(InputError):
+        ops.nearest(x, x, 2, [2], [[0]])
+    empty = ops.nearest(x[:0], torch.eye(2), 2, [2], [[0]])
+    assert [part.shape for part in empty] == [(1, 0, 2)] * 2

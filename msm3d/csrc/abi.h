@@ -21,7 +21,7 @@ namespace msm3d {
 
 // --- what library.py has, too, and compares with its own when it loads the library -----------------------------------
 
-constexpr int64_t ABI = 3;        // raised here and there whenever a function or a structure changes
+constexpr int64_t ABI = 4;        // raised here and there whenever a function or a structure changes
 constexpr int64_t PAIR_ROWS = 8;  // rows of a table between which a slot's pairs can be found
 constexpr int64_t BITS = 19;      // of a key per axis; level BITS has one voxel per scene
 
@@ -119,6 +119,17 @@ struct Blend {
     float* const* grad_features;     // a null pointer among them is left out
 };
 
+// The k rows of the bank with the largest product with each query, for each choice among parts of the columns: part p
+// holds columns ends[p - 1] to ends[p], and a choice adds up those of its parts that are not 0. Of equal products the
+// lower row comes first. Products of float32 are exact in double, and added in one order: the same on every machine.
+struct Nearest {
+    int64_t threads, n, m, k, c, parts, choices;
+    const int64_t *ends, *chosen;  // (parts) and (choices, parts)
+    const float *queries, *bank;   // (n, c) and (m, c)
+    float* products;               // (choices, n, k), descending; of a query that is not finite all NaN
+    int64_t* rows;                 // (choices, n, k)
+};
+
 // --- inside the library ----------------------------------------------------------------------------------------------
 
 // The kernels of one instruction set; what each is given has been checked.
@@ -133,7 +144,15 @@ struct Kernels {
     int32_t (*blend)(const Blend&);
     int32_t (*blend_gradient)(const Blend&);
     double (*multiply_add)(int64_t threads, int64_t repeats);
+    int64_t panel;  // rows of the bank whose products with a query are computed side by side
+    void (*whole_products)(int64_t n, int64_t first, int64_t last, const int32_t* queries, int64_t stride,
+                           const int32_t* panel, int32_t* out);
+    double (*exact_product)(int64_t c, const float* a, const float* b);
+    double (*whole_numbers)(int64_t c, float scale, const float* x, int16_t* out);
+    bool (*reaches)(const int32_t* products, int32_t least);
 };
+
+int32_t nearest(const Kernels& set, const Nearest& a);
 
 // Memory of the calling thread, kept for its next call; 64-byte aligned, null when there is not enough.
 void* workspace(int64_t bytes);
@@ -173,6 +192,8 @@ MSM3D_EXPORT int32_t msm3d_finish_gradient(int64_t isa, const msm3d::FinishGradi
 // out (n): what a norm by the root mean square multiplies each row of input (n, c) by.
 MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, int64_t c, float eps,
                                        const float* input, float* out);
+
+MSM3D_EXPORT int32_t msm3d_nearest(int64_t isa, const msm3d::Nearest* a);
 
 // --- exported: tables ------------------------------------------------------------------------------------------------
 

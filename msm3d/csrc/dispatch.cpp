@@ -178,6 +178,7 @@ MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
         sizeof(FinishGradient),
         sizeof(Attend),
         sizeof(Blend),
+        sizeof(Nearest),
         PAIR_ROWS,
         BITS,
     };
@@ -273,6 +274,20 @@ MSM3D_EXPORT int32_t msm3d_blend(int64_t isa, const Blend* a) {
 MSM3D_EXPORT int32_t msm3d_blend_gradient(int64_t isa, const Blend* a) {
     const Kernels* set = kernels(isa);
     return !set ? NO_SUCH_ISA : !good(*a) ? BAD_ARGUMENT : set->blend_gradient(*a);
+}
+
+static bool good(const Nearest& a) {
+    if (a.threads < 1 || a.n < 0 || a.k < 1 || a.k > a.m || a.m > INT32_MAX || a.c < 1) return false;
+    if (a.parts < 1 || a.choices < 1 || a.ends[a.parts - 1] > a.c) return false;
+    for (int64_t part = 0; part < a.parts; part++) {
+        if (a.ends[part] < (part ? a.ends[part - 1] : 0)) return false;
+    }
+    return true;
+}
+
+MSM3D_EXPORT int32_t msm3d_nearest(int64_t isa, const Nearest* a) {
+    const Kernels* set = kernels(isa);
+    return !set ? NO_SUCH_ISA : !good(*a) ? BAD_ARGUMENT : nearest(*set, *a);
 }
 
 MSM3D_EXPORT double msm3d_multiply_add(int64_t isa, int64_t threads, int64_t repeats) {

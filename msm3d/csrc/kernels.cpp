@@ -14,6 +14,11 @@ int32_t attend(const Attend&);
 int32_t attend_gradient(const Attend&);
 int32_t blend(const Blend&);
 int32_t blend_gradient(const Blend&);
+extern const int64_t PANEL;
+void whole_products(int64_t, int64_t, int64_t, const int32_t*, int64_t, const int32_t*, int32_t*);
+double exact_product(int64_t, const float*, const float*);
+double whole_numbers(int64_t, float, const float*, int16_t*);
+bool reaches(const int32_t*, int32_t);
 
 // Multiply-adds on registers alone, for the benchmarks: returns how many floating-point operations were done.
 static double multiply_add(int64_t threads, int64_t repeats) {
@@ -36,8 +41,9 @@ static double multiply_add(int64_t threads, int64_t repeats) {
 }
 
 extern const Kernels kernels;
-const Kernels kernels = {product, weight_gradient, finish, finish_gradient, inverse_rms,
-                         attend,  attend_gradient, blend,  blend_gradient,  multiply_add};
+const Kernels kernels = {product, weight_gradient, finish,        finish_gradient, inverse_rms,
+                         attend,  attend_gradient, blend,         blend_gradient,  multiply_add,
+                         PANEL,   whole_products,  exact_product, whole_numbers,   reaches};
 
 }  // namespace MSM3D_ISA
 }  // namespace msm3d

@@ -15,6 +15,9 @@
 //   ldexp(a, n)            a * 2**n of whole n, where a and that are normal numbers
 //   copysign(size, sign)   the size of one with the sign of the other
 //   store_half(p, a)       as float16, to nearest, ties to even
+//   I                      W int32, each also a pair of int16
+//   zeros(), load_ints(p), store_ints(p, a), splat_ints(x)
+//   add_pairs(a, b, c)     c plus the products of each lane's pair, of whole numbers that leave 32 bits
 // and with MSM3D_BF16, where the processor multiplies bfloat16:
 //   B                      2 * W bfloat16, in pairs
 //   load_pairs(p), splat_pair(pair)
@@ -95,6 +98,12 @@ static inline V copysign(V size, V sign) {
 static inline void store_half(half* p, V a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
+struct I { __m512i v; };
+static inline I zeros() { return {_mm512_setzero_si512()}; }
+static inline I load_ints(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+static inline void store_ints(int32_t* p, I a) { _mm512_storeu_si512(p, a.v); }
+static inline I splat_ints(int32_t a) { return {_mm512_set1_epi32(a)}; }
+static inline I add_pairs(I a, I b, I c) { return {_mm512_add_epi32(c.v, _mm512_madd_epi16(a.v, b.v))}; }
 #if defined(MSM3D_BF16)
 struct B { __m512bh v; };  // 2 * W bfloat16
 static inline B load_pairs(const bf16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
@@ -129,6 +138,12 @@ static inline V copysign(V size, V sign) {
 static inline void store_half(half* p, V a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
+struct I { __m256i v; };
+static inline I zeros() { return {_mm256_setzero_si256()}; }
+static inline I load_ints(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+static inline void store_ints(int32_t* p, I a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
+static inline I splat_ints(int32_t a) { return {_mm256_set1_epi32(a)}; }
+static inline I add_pairs(I a, I b, I c) { return {_mm256_add_epi32(c.v, _mm256_madd_epi16(a.v, b.v))}; }
 
 #elif defined(MSM3D_NEON)
 
@@ -152,6 +167,16 @@ static inline V ldexp(V a, V n) {
 }
 static inline V copysign(V size, V sign) { return {vbslq_f32(vdupq_n_u32(0x80000000u), sign.v, size.v)}; }
 static inline void store_half(half* p, V a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v))); }
+struct I { int32x4_t v; };
+static inline I zeros() { return {vdupq_n_s32(0)}; }
+static inline I load_ints(const int32_t* p) { return {vld1q_s32(p)}; }
+static inline void store_ints(int32_t* p, I a) { vst1q_s32(p, a.v); }
+static inline I splat_ints(int32_t a) { return {vdupq_n_s32(a)}; }
+static inline I add_pairs(I a, I b, I c) {
+    const int16x8_t x = vreinterpretq_s16_s32(a.v), y = vreinterpretq_s16_s32(b.v);
+    const int32x4_t low = vmull_s16(vget_low_s16(x), vget_low_s16(y)), high = vmull_high_s16(x, y);
+    return {vaddq_s32(c.v, vpaddq_s32(low, high))};
+}
 
 #else  // portable: loops that a compiler turns into whatever the processor has
 
@@ -222,6 +247,26 @@ static inline half to_half(float f) {  // to nearest, ties to even
 }
 static inline void store_half(half* p, V a) {
     for (int i = 0; i < W; i++) p[i] = to_half(a.v[i]);
+}
+struct I { int32_t v[W]; };
+static inline I zeros() { return {}; }
+static inline I load_ints(const int32_t* p) {
+    I a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline void store_ints(int32_t* p, I a) { memcpy(p, &a, sizeof a); }
+static inline I splat_ints(int32_t a) {
+    I r;
+    for (int i = 0; i < W; i++) r.v[i] = a;
+    return r;
+}
+static inline I add_pairs(I a, I b, I c) {
+    int16_t x[2 * W], y[2 * W];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (int i = 0; i < W; i++) c.v[i] += int32_t(x[2 * i]) * y[2 * i] + int32_t(x[2 * i + 1]) * y[2 * i + 1];
+    return c;
 }
 
 #endif

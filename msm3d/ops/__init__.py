@@ -7,6 +7,7 @@ of one module. `reference` defines the numbers of all.
 |          | `corners(cells, ancestors, neighbours, level, scale)` |
 | network  | `normalize(x, norm)`, `linear(x, weight, bias, **around)`, `conv(x, weight, table, bias, **around)` |
 |          | `attend(qkv, offsets, window)`, `blend(features, rows, weights, owner)` |
+| heads    | `nearest(x, bank, k, ends, choices)` |
 """
 
 import functools

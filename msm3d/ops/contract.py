@@ -5,6 +5,7 @@ while each row is at hand.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple, TypedDict
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .usual import plain
 
 EPS = 1e-4  # what a norm adds to its divisor unless it says otherwise [released code]
 NORMS = "rmsnorm", "layernorm"  # the kinds of norm, in the order of `abi.h`
@@ -131,6 +133,31 @@ def require_rows(name: str, x: Tensor) -> None:
     """Raise an InputError unless `x` is a matrix of floating-point numbers, with a channel at least."""
     if x.dim() != 2 or not x.is_floating_point() or x.shape[1] == 0:
         raise InputError(f"{name} is {shape(x)} of {x.dtype}; it needs rows of floating-point channels.")
+
+
+def require_device(name: str, tensor: Tensor, **others: Tensor | None) -> None:
+    """Raise an InputError where one of the others, if there is one, is elsewhere than `tensor`."""
+    for which, other in others.items():
+        if other is not None and other.device != tensor.device:
+            if tensor.is_meta or other.is_meta:
+                plain(*((name, tensor) if tensor.is_meta else (which, other)))  # which refuses it
+            raise InputError(
+                f"{which} is on {other.device} and {name} on {tensor.device}; move both to one with .to()."
+            )
+
+
+def require_search(x: Tensor, bank: Tensor, k: int, ends: Sequence[int], choices: Sequence[Sequence[int]]) -> None:
+    """Raise an InputError unless these are what a search for nearest rows takes."""
+    require_rows("x", x)
+    require_rows("bank", bank)
+    require_shape("bank", bank, len(bank), x.shape[1])
+    require_device("x", x, bank=bank)
+    if not 1 <= k <= len(bank):
+        raise InputError(f"k is {k}; it must be from 1 to {len(bank)}, the rows of the bank.")
+    if any(a > b for a, b in pairwise([0, *ends])) or [*ends][-1:] != [x.shape[1]]:
+        raise InputError(f"ends is {list(ends)}; it needs where each part of the columns ends, up to {x.shape[1]}.")
+    if not choices or not all(choice and set(choice) <= set(range(len(ends))) for choice in choices):
+        raise InputError(f"choices is {list(choices)}; each needs numbers of parts from 0 to {len(ends) - 1}.")
 
 
 def require_integers(name: str, tensor: Tensor, dtype: torch.dtype, dim: int | None = None) -> None:

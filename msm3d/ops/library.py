@@ -24,7 +24,7 @@ from .contract import ACTIVATIONS, NORMS
 from .curves import BITS
 from .usual import plain
 
-ABI = 3  # version of abi.h; raised there and here whenever a function or a structure changes
+ABI = 4  # version of abi.h; raised there and here whenever a function or a structure changes
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20  # bytes from which on memory is used again
 PAIR_ROWS = 8  # rows of a table between which a slot's pairs can be found, as in abi.h
@@ -84,7 +84,10 @@ Blend = _structure(
     (c_int64, "threads n m levels dtype"),
     (c_void_p, "rows channels counts features corners weights owner out grad_out grad_features"),
 )
-STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend
+Nearest = _structure(
+    "Nearest", (c_int64, "threads n m k c parts choices"), (c_void_p, "ends chosen queries bank products rows")
+)
+STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend, Nearest
 """In the order in which `msm3d_abi` counts them."""
 
 

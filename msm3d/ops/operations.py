@@ -20,14 +20,16 @@ from .contract import (
     Tensors,
     either,
     parted,
+    require_device,
     require_integers,
     require_rows,
+    require_search,
     require_shape,
     shape,
 )
 from .kernels import reference
 from .table import Table
-from .usual import plain, uncompiled
+from .usual import uncompiled
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 FLOATS = torch.float32, torch.bfloat16, torch.float16, torch.float64
 """The dtypes of features and results; which of them a weight may have, the kernels' `DTYPES` say."""
 CORNERS = 8  # rows that one row of a blend reads at most from a level
-OPERATIONS = "lookup", "group", "octree", "corners", "normalize", "linear", "conv", "attend", "blend"
+OPERATIONS = "lookup", "group", "octree", "corners", "normalize", "linear", "conv", "attend", "blend", "nearest"
 """What a backend can have kernels for. What it lacks, another one computes."""
 
 _REFERENCE: ModuleType = reference
@@ -228,7 +230,7 @@ class Backend:
                 f"weight is {shape(weight)}; it needs ({rows.shape[1]}, {x.shape[1]}, d) "
                 f"for table {shape(rows)} and x {shape(x)}."
             )
-        _require_device("x", x, table=rows)
+        require_device("x", x, table=rows)
         return self._product("conv", len(rows), x, weight, table, bias=bias, around=around)
 
     @uncompiled
@@ -277,8 +279,7 @@ class Backend:
 
         Args:
             features: per level (m_l, c_l).
-            rows: per level (m, k_l) int32 rows of `features`, k_l at most 8; -1 for an empty corner, which counts as
-                zeros.
+            rows: per level (m, k_l) int32 rows of `features`, k_l at most 8; -1 for an empty corner: zeros.
             weights: per level (m, k_l) float.
             owner: (n,) the row of the result that each point takes; None for the (m, sum c) rows themselves.
             dtype: of the result; that of the features by default.
@@ -302,6 +303,33 @@ class Backend:
                 )
         dtypes = [dtype, *(f.dtype for f in features)]
         return self._run("blend", features[0].device, dtypes, features, rows, weights, owner, dtype, out, **options)
+
+    @uncompiled
+    def nearest(
+        self, x: Tensor, bank: Tensor, k: int, ends: Sequence[int], choices: Sequence[Sequence[int]], **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Find the `k` rows of `bank` (m, c) with the largest product with each row of `x` (n, c), exactly.
+
+        >>> x, bank = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 9.0], [2.0, 0.0], [2.0, 1.0]])
+        >>> Backend("reference", reference).nearest(x, bank, 2, [1, 2], [[0], [0, 1]])[1].tolist()
+        [[[1, 2]], [[1, 2]]]
+
+        Args:
+            x: (n, c).
+            bank: finite; both are taken in float32.
+            k: at most m.
+            ends: where parts of the columns end, ascending to c.
+            choices: for each result the numbers of the parts that count.
+            options: see `Around`; those of one backend alone.
+
+        Returns:
+            products (choices, n, k), falling, of equal sums in float64 the lower row first, and rows (choices, n, k).
+
+        Raises:
+            InputError: the arguments do not fit each other, or the bank is not finite.
+        """
+        require_search(x, bank, k, ends, choices)
+        return self._run("nearest", x.device, (), x, bank, k, ends, choices, **options)
 
     # --- who computes -----------------------------------------------------------------------------------------------
 
@@ -332,7 +360,7 @@ class Backend:
         pre_norm, epilogue, options = parted(bias, around)
         pre_norm = pre_norm and _checked(pre_norm, x)
         epilogue.check(m, weight.shape[2 if table else 0])
-        _require_device("x", x, weight=weight, **dict(zip(PARAMETERS, epilogue.tensors, strict=True)))
+        require_device("x", x, weight=weight, **dict(zip(PARAMETERS, epilogue.tensors, strict=True)))
         dtypes = x.dtype, weight.dtype
         return self._run(operation, x.device, dtypes, x, weight, *table, pre_norm, epilogue, **options)
 
@@ -345,7 +373,7 @@ def _checked(norm: NormLike, x: Tensor) -> Norm:
     """Return the norm as a value; raise an InputError if it is none of the rows of `x`."""
     norm = Norm.of(norm)
     norm.check(x.shape[1])
-    _require_device("x", x, scale=norm.scale, shift=norm.shift)
+    require_device("x", x, scale=norm.scale, shift=norm.shift)
     return norm
 
 
@@ -366,17 +394,7 @@ def _checked_blend(
                 f"rows[{level}] is {shape(r)} and weights[{level}] is {shape(w)}; both need "
                 f"({len(rows[0])}, k) with k at most {CORNERS}."
             )
-        _require_device(f"features[{level}]", f, rows=r, weights=w, owner=owner)
+        require_device(f"features[{level}]", f, rows=r, weights=w, owner=owner)
     if owner is not None:
         require_integers("owner", owner, torch.int64, 1)
     return dtype
-
-
-def _require_device(name: str, tensor: Tensor, **others: Tensor | None) -> None:
-    for which, other in others.items():
-        if other is not None and other.device != tensor.device:
-            if tensor.is_meta or other.is_meta:
-                plain(*((name, tensor) if tensor.is_meta else (which, other)))  # which refuses it
-            raise InputError(
-                f"{which} is on {other.device} and {name} on {tensor.device}; move both to one with .to()."
-            )

@@ -289,13 +289,37 @@ static void geometry() {
     }
 }
 
+static void searching(int64_t isa) {
+    const int64_t n = below(300), m = between(1, 400), c = between(1, 90), parts = between(1, 3),
+                  choices = between(1, 3);
+    const int64_t k = between(1, m);
+    std::vector<int64_t> ends, chosen;
+    for (int64_t part = 1; part <= parts; part++) ends.push_back(c * part / parts);
+    for (int64_t i = 0; i < parts * choices; i++) chosen.push_back(below(2));
+    auto queries = numbers(n * c), bank = numbers(m * c);
+    auto products = numbers(choices * n * k), plain = numbers(choices * n * k);
+    std::vector<int64_t> rows(size_t(choices * n * k)), plain_rows(rows.size());
+    Nearest a{};
+    a.threads = between(1, 4), a.n = n, a.m = m, a.k = k, a.c = c, a.parts = parts, a.choices = choices;
+    a.ends = ends.data(), a.chosen = chosen.data(), a.queries = queries.get(), a.bank = bank.get();
+    a.products = products.get(), a.rows = rows.data();
+    expect(msm3d_nearest(isa, &a), OK, "nearest");
+    Nearest portable = a;
+    portable.products = plain.get(), portable.rows = plain_rows.data();
+    expect(msm3d_nearest(PORTABLE, &portable), OK, "the portable nearest");
+    agree(products.get(), plain.get(), choices * n * k, 0.0f, "nearest");
+    for (size_t i = 0; i < rows.size(); i++) expect(int32_t(rows[i]), int32_t(plain_rows[i]), "a nearest row");
+    bank[size_t(below(m * c))] = NAN;
+    expect(msm3d_nearest(isa, &a), BAD_ARGUMENT, "nearest in a bank that is not finite");
+}
+
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
     int sets = 0;
     for (int64_t isa = 0; isa < ISAS; isa++) {
         if (!msm3d_has(isa)) continue;
         sets++;
-        for (int round = 0; round < rounds; round++) products(isa), attention(isa), blending(isa);
+        for (int round = 0; round < rounds; round++) products(isa), attention(isa), blending(isa), searching(isa);
     }
     for (int round = 0; round < rounds; round++) geometry();
     std::printf("%d instruction sets, %d rounds: clean\n", sets, rounds);

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
+from ...ops import backend
 from .base import ABOVE_0, AT_LEAST_1, Classifier
 from .rows import LabelledRows, as_labels
-
-SIMILARITIES = 1 << 24  # similarities that are held at a time
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -68,10 +68,9 @@ class KNNProbe(Classifier):
         return np.sort(order[: self.bank])
 
     def neighbours(self, X: Any, k: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the similarity (n, k) of the nearest bank rows of each row of `X` (n, c), and their rows (n, k)."""
-        k = min(self.k if k is None else k, len(self._bank))
-        found = [values.topk(k, dim=1) for values in self._passes(X, self._similarities)]
-        return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+        """Return the similarity (n, k) of the nearest bank rows of each row of `X` (n, c), and their rows (n, k), of
+        equally similar ones the lower first."""
+        return self.neighbours_by(X, [self._slices], k)[0]
 
     def neighbours_by(
         self, X: Any, choices: Sequence[Sequence[slice]], k: int | None = None
@@ -85,17 +84,13 @@ class KNNProbe(Classifier):
         >>> [rows[:, 0].tolist() for _, rows in probe.neighbours_by(X[:2], [[slice(0, 2)], probe.blocks])]
         [[0, 1], [0, 1]]
         """
-        k = min(self.k if k is None else k, len(self._bank))
-        blocks = list(self.blocks)
-        chosen = [[blocks.index(block) for block in choice] for choice in choices]
-        found = [([], []) for _ in choices]
-        for parts in self._passes(X, self._similarities_by_block, max(1, self._rows // 4)):
-            whole = parts.sum(0)
-            for places, (values, rows) in zip(chosen, found, strict=True):
-                best = _summed(parts, whole, places).topk(k, dim=1)
-                values.append(best.values * (len(blocks) / len(places)))
-                rows.append(best.indices)
-        return [(torch.cat(values), torch.cat(rows)) for values, rows in found]
+        chosen = [[self._slices.index(block) for block in choice] for choice in choices]
+        parts = [self._nearest(x, chosen, k) for x in self._passes(X, self._normalized)]
+        values, rows = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+        return [
+            (one * (len(self._slices) / len(choice)), row)
+            for one, row, choice in zip(values, rows, chosen, strict=True)
+        ]
 
     def vote(self, similarity: Tensor, rows: Tensor) -> np.ndarray:
         """Return the label (n,) that neighbours (n, k), as `neighbours` returns them, vote for."""
@@ -112,20 +107,22 @@ class KNNProbe(Classifier):
 
     @property
     def _rows(self) -> int:
-        return max(1, SIMILARITIES // len(self._bank))
+        return 1 << 12  # a bank is made ready once for as many
+
+    @property
+    def _slices(self) -> list[slice]:
+        """The slices that are compared."""
+        return [slice(None)] if self.blocks is None else list(self.blocks)
 
     def _values(self, X: Tensor) -> Tensor:
-        values, rows = self._similarities(X).topk(min(self.k, len(self._bank)), dim=1)
-        return self._votes(values, rows)
+        values, rows = self._nearest(self._normalized(X), [list(range(len(self._slices)))])
+        return self._votes(values[0], rows[0])
 
-    def _similarities(self, X: Tensor) -> Tensor:
-        return self._normalized(X) @ self._bank.T
-
-    def _similarities_by_block(self, X: Tensor) -> Tensor:
-        """Return (blocks, n, bank): what each slice adds to the similarity."""
-        widths = [len(range(*block.indices(self.n_features_in_))) for block in self.blocks]
-        pairs = zip(self._normalized(X).split(widths, 1), self._bank.split(widths, 1), strict=True)
-        return torch.stack([x @ bank.T for x, bank in pairs])
+    def _nearest(self, X: Tensor, choices: list[list[int]], k: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return similarities and rows (choices, n, k) of normalized `X` for choices of numbers of slices."""
+        widths = [len(range(*block.indices(self.n_features_in_))) for block in self._slices]
+        k = min(self.k if k is None else k, len(self._bank))
+        return backend(self._device).nearest(X, self._bank, k, list(accumulate(widths)), choices)
 
     def _votes(self, similarity: Tensor, rows: Tensor) -> Tensor:
         """Return the share (n, classes) of the votes."""
@@ -154,15 +151,5 @@ class KNNProbe(Classifier):
 
     def _normalized(self, X: Tensor) -> Tensor:
         """Return the slices that are compared, each of length 1 divided by the root of their number."""
-        slices = [slice(None)] if self.blocks is None else list(self.blocks)
+        slices = self._slices
         return torch.cat([F.normalize(X[:, block], dim=1) for block in slices], 1) / len(slices) ** 0.5
-
-
-def _summed(parts: Tensor, whole: Tensor, places: list[int]) -> Tensor:
-    """Return the sum of some of `parts` (p, n, m), of which `whole` is the sum, with few additions."""
-    rest = [i for i in range(len(parts)) if i not in places]
-    if len(places) == 1:
-        return parts[places[0]]
-    if not rest:
-        return whole
-    return whole - parts[rest[0]] if len(rest) == 1 else parts[places].sum(0)

@@ -57,6 +57,7 @@ def disagreement(isa: str) -> str | None:
         "bfloat16 convolutions": lambda isa: ops.conv(*narrow, table, isa=isa).float(),
         "attention": lambda isa: ops.attend(x.view(40, 3, 2, 8), (0, 25, 40), 9, isa=isa),
         "norms": lambda isa: ops.normalize(x, ("layernorm", weight[0, 0, :48], weight[0, 1, :48]), isa=isa),
+        "nearest rows": lambda isa: ops.nearest(x, x, 3, [20, 48], [[0, 1], [1]], isa=isa)[1].float(),
         "descriptors": lambda isa: ops.blend([x], [table], [weights], dtype=torch.float16, isa=isa).float(),
     }
     with torch.no_grad():

@@ -8,6 +8,7 @@ from .geometry import corners as corners
 from .geometry import group as group
 from .geometry import lookup as lookup
 from .geometry import octree as octree
+from .nearest import nearest as nearest
 from .products import conv as conv
 from .products import linear as linear
 from .products import normalize as normalize
