@@ -273,3 +273,21 @@ def test_no_rows_have_no_predictions():
         assert head.predict(nothing).shape == (0,)
         assert head.predict_proba(nothing).shape == (0, 3)
     assert [part.shape for part in head.neighbours(nothing)] == [(0, 3), (0, 3)]
+
+
+# --- how frequent classes are ---
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
+def test_classes_are_expected_as_often_as_they_are(share):
+    rng = np.random.default_rng(0)
+    labels = rng.random(4000) < share
+    X, taught = rng.normal(size=(4000, 1)) + 2 * labels[:, None], rng.normal(size=(400, 1))
+    taught[200:] += 2
+    head = LogisticHead(penalty=1e-4).fit(taught, np.repeat([0, 1], 200))
+    before, bias = (head.predict(X) == labels).mean(), head.predict_proba(np.ones((1, 1)))
+    head.expect(X[:0])
+    assert np.allclose(head.predict_proba(np.ones((1, 1))), bias)  # of no rows nothing is known
+    head.expect(X, 1.0)
+    assert (head.predict(X) == labels).mean() >= before - 0.01
+    assert abs(head.predict_proba(X)[:, 1].mean() - share) < 0.05

@@ -13,7 +13,7 @@ from msm3d.io import labelled
 from msm3d.tasks import Fingerprint, Labels, heads, teach
 from msm3d.tasks.given import Given, numbered
 from msm3d.tasks.places import FOLDS, Places
-from msm3d.tasks.teaching import Comparison, Lessons, compared
+from msm3d.tasks.teaching import Comparison, Lessons, candidate, compared
 from tests.conftest import make_scene
 
 OF = Fingerprint(name="x", weights="0" * 64, levels=(0, 1), widths=(6, 10), reading="centered")
@@ -141,6 +141,21 @@ def test_a_head_is_taught_saved_and_the_same_again(room, model, tmp_path):
     again = teach(model, [(scan, clicks)]).save(tmp_path / "again")
     for name in ("head.json", "head.safetensors"):
         assert (again / name).read_bytes() == (tmp_path / "head" / name).read_bytes()
+
+
+def test_few_labels_are_held_in_check_and_many_are_not():
+    penalties = [candidate("logistic", OF, 0, rows).get_params()["penalty"] for rows in (20, 200, 5000)]
+    assert penalties == [0.1, 0.08, 0.01]
+
+
+def test_frequent_classes_are_likelier_though_as_many_points_of_each_are_labelled(room, model):
+    scan, clicks = room
+    rows = model.extract(scan)
+    head = teach(model, [(scan, clicks)], kinds=["logistic"])
+    mostly = {name: np.concatenate([values[:240], *[values[240:]] * 10]) for name, values in scan.items()}
+    other = teach(model, [(mostly, clicks)], kinds=["logistic"])  # of the same points, the third thing ten times
+    gained = other.predict_proba(rows).mean(0) - head.predict_proba(rows).mean(0)
+    assert gained[2] > 0 > gained[:2].max()
 
 
 def test_labels_come_in_every_form(room, files, model):

@@ -34,6 +34,8 @@ LEAST = 2  # labelled points of a class
 MOST = 1000  # rows of a class that are learned from, drawn at random
 COMPARED = 250  # rows of a class that candidates are compared with
 BANK = 400  # rows that the nearest are looked for among: a million points must not take long
+UNLABELLED = 8000  # rows, labelled or not, that say how frequent the classes are
+PRIOR, LOOSEST, STRICTEST = 16.0, 0.01, 0.1  # penalty of the logistic head: PRIOR / rows, within these
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ def teach(
 
     Logistic, nearest-neighbour and small-network heads are compared by cross-validation over places: points that lie
     together in space are never learned from and judged in the same turn, see `Places`. Another kind than the first is
-    taken where its mIoU is surely better; in too few places nothing can be compared. `about_` holds the figures.
+    taken where its mIoU is surely better; in too few places nothing can be compared. `about_` holds the figures. How
+    frequent the classes are is found on all points of the scans, labelled or not, see `LogisticHead.expect`.
 
     >>> from msm3d import Model, rooms
     >>> from msm3d.backbones.hunet import BackboneConfig
@@ -122,22 +125,25 @@ def teach(
         raise InputError("there are no examples; give at least one scan with labels.")
     called, labels = numbered(given)
     _require_enough(called, labels)
-    lessons = _lessons(model, given, labels, of, seed, max_memory)
+    lessons, everywhere = _lessons(model, given, labels, of, seed, max_memory)
     called = {label: called[label] for label in np.unique(lessons.labels).tolist()}
     found = compared(lessons, of, list(called.values()), kinds, seed)
-    head = candidate(found.best, of, seed).fit(lessons.rows, lessons.labels, of=of)
+    head = candidate(found.best, of, seed, len(lessons)).fit(lessons.rows, lessons.labels, of=of)
+    if isinstance(head, LogisticHead):
+        head.expect(everywhere)
     points = sum(int((numbers != IGNORE).sum()) for numbers in labels)
     source = f"msm3d teach: {count(points, 'labelled point')} of {count(len(given), 'scan')}"
     head.about_ = About(names=tuple(called.values()), source=source, scores=found.scores, judged=found.why)
     return head
 
 
-def candidate(kind: str, of: Fingerprint, seed: int) -> Classifier:
-    """Return a head that has not learned yet, with settings for few labels."""
+def candidate(kind: str, of: Fingerprint, seed: int, rows: int) -> Classifier:
+    """Return a head that has not learned yet, with settings for so many labelled rows."""
     stops = np.cumsum(of.widths).tolist()
     blocks = [slice(stop - width, stop) for stop, width in zip(stops, of.widths, strict=True)]  # of the levels
     if kind == "logistic":
-        return LogisticHead(blocks=blocks, normalize=True, random_state=seed)
+        penalty = float(np.clip(PRIOR / rows, LOOSEST, STRICTEST))
+        return LogisticHead(penalty=penalty, blocks=blocks, normalize=True, random_state=seed)
     if kind == "mlp":
         settings: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.1, "blocks": blocks, "normalize": True}
         return MLPHead(steps=200, batch=256, random_state=seed, **settings)
@@ -160,7 +166,7 @@ def compared(
     for kind in kinds:
         turns[kind] = []
         for fold in folds:
-            head = candidate(kind, of, seed).fit(some.rows[fold.learn], some.labels[fold.learn])
+            head = candidate(kind, of, seed, len(fold.learn)).fit(some.rows[fold.learn], some.labels[fold.learn])
             found = np.searchsorted(classes, head.predict(some.rows[fold.judge]))
             turns[kind].append(Confusion(len(classes)).update(at[fold.judge], found))
     judged = np.searchsorted(classes, places.judged)
@@ -195,10 +201,12 @@ def _surely_best(scores: dict[str, float], each: dict[str, np.ndarray]) -> str:
 
 def _lessons(
     model: Model, given: Sequence[Given], labels: Sequence[np.ndarray], of: Fingerprint, seed: int, max_memory: Any
-) -> Lessons:
-    """Return the rows to learn from, at most `MOST` of a class in all, of many scans fewer from each."""
-    parts = []
-    each = max(100, -(-4 * MOST // len(given)))
+) -> tuple[Lessons, np.ndarray]:
+    """Return the rows to learn from, at most `MOST` of a class in all, of many scans fewer from each, and rows from
+    everywhere in the scans, each scan having as large a share of them as of the points."""
+    parts, everywhere = [], []
+    each, whole = max(100, -(-4 * MOST // len(given))), sum(len(one.cloud) for one in given)
+    draw = torch.Generator().manual_seed(seed)
     for number, (one, numbers) in enumerate(zip(given, labels, strict=True)):
         known = np.flatnonzero(numbers != IGNORE)
         cloud = replace(one.cloud, total=None)
@@ -208,12 +216,15 @@ def _lessons(
             points = known[np.sort(first)]
             points = points[_drawn(numbers[points], each, seed)]
             held = np.array(rows[owner[points]], np.float32)
+            drawn = torch.randint(len(owner), (-(-UNLABELLED * len(owner) // whole),), generator=draw).numpy()
+            everywhere.append(np.array(rows[np.sort(owner[drawn])], np.float32))
         parts.append(Lessons(held, numbers[points], cloud.coord[points], np.full(len(points), number)))
     joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "labels", "coord", "scans"))
     lessons = Lessons(*joined)
     if not np.isfinite(lessons.rows).all():
         raise InputError("the descriptors of labelled points are not finite; give other weights, or another precision.")
-    return lessons.few(MOST, seed)
+    around = np.concatenate(everywhere)
+    return lessons.few(MOST, seed), around[np.isfinite(around).all(1)]
 
 
 def _require_enough(called: dict[int, str], labels: Sequence[np.ndarray]) -> None:
