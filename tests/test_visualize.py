@@ -20,6 +20,7 @@ from msm3d.visualize import (
     pca_colors,
     render,
     save_picture,
+    save_recording,
     similarity,
     similarity_colors,
     threshold,
@@ -446,6 +447,52 @@ def test_pca_writes_coloured_points_on_a_shared_basis(place, model):
         assert np.abs(cloud.color - expected).max() <= 2
     assert run("pca", "two.npz", "-o", "again.ply", "--basis", "basis.npz") == 0
     assert (place / "again.ply").read_bytes() == (place / "out" / "two.ply").read_bytes()
+
+
+def recorded(path):
+    """Return the columns of each entity of a recording."""
+    chunk = pytest.importorskip("rerun.chunk", reason="rerun is not installed.")
+    return {one.entity_path: one.to_record_batch() for one in chunk.RrdReader(path).stream()}
+
+
+def column(batch, name, width):
+    [values] = batch.column(batch.schema.names.index(name)).to_pylist()
+    return np.array(values).reshape(-1, width)
+
+
+def unpacked(colors):
+    return colors.astype(np.uint32).view(np.uint8).reshape(-1, 4)[:, :0:-1]
+
+
+def test_pca_records_points_with_the_colours_of_features_and_of_the_scan(place):
+    from msm3d.io import read
+
+    pytest.importorskip("rerun", reason="rerun is not installed.")
+    for name in ("one.rrd", "one.ply"):
+        assert run("pca", "one.npz", "-o", name) == 0
+    there, expected, scan = recorded("one.rrd"), read("one.ply"), read("one.npz")
+    for kind, colors in (("features", expected.color), ("color", scan.color)):
+        np.testing.assert_allclose(column(there[f"/one/{kind}"], "Points3D:positions", 3), scan.coord, atol=1e-6)
+        assert np.array_equal(unpacked(column(there[f"/one/{kind}"], "Points3D:colors", 1)), np.rint(colors))
+
+
+def test_a_recording_of_utm_keeps_millimetres_and_says_where_it_begins(tmp_path):
+    pytest.importorskip("rerun", reason="rerun is not installed.")
+    coord = np.random.default_rng(0).random((50, 3)) + [500_000, 5_400_000, 200]
+    save_recording(tmp_path / "far.rrd", coord, {"color": np.full((50, 3), 300.0)}, "hall")
+    there = recorded(tmp_path / "far.rrd")
+    origin = column(there["/hall"], "origin", 3)[0]
+    assert origin.tolist() == [500_000, 5_400_000, 200]
+    np.testing.assert_allclose(column(there["/hall/color"], "Points3D:positions", 3) + origin, coord, atol=1e-6)
+    assert (unpacked(column(there["/hall/color"], "Points3D:colors", 1)) == 255).all()
+    with pytest.raises(InputError, match=r"^a\.ply cannot hold a recording; end it with \.rrd\.$"):
+        save_recording("a.ply", coord, {})
+
+
+def test_a_recording_without_rerun_says_what_to_type_before_any_work(place, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    assert run("pca", "one.npz", "-o", "one.rrd") == 2
+    assert capsys.readouterr().err == 'msm3d pca: an .rrd file needs rerun; type: pip install "msm3d[rerun]".\n'
 
 
 def test_pca_reads_the_levels_that_are_asked_for(place):

@@ -25,11 +25,16 @@ def _add_pca(verbs: Any) -> None:
     example = "msm3d pca scan.ply -o scan.png, or msm3d pca scans -o pictures"
     verb = declared(verbs, "pca", _pca, "scans to colours: features as red, green and blue", about, example)
     verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
-    verb.option("-o --output", ".png, .ply or .html file; or a folder for several scans", required=True, metavar="OUT")
+    verb.option(
+        "-o --output",
+        ".png, .ply, .html or .rrd (rerun) file; or a folder for several scans",
+        required=True,
+        metavar="OUT",
+    )
     arguments.add_model(verb)
     verb.option("--levels", "such as 2,3 or -1: levels to colour by, 0 is the finest; all by default", NUMBERS)
-    about = "of the files in a folder: png (default), ply or html"
-    verb.option("--format", about, one_of("png", "ply", "html"), dest="form", default="png")
+    about = "of the files in a folder: png (default), ply, html or rrd"
+    verb.option("--format", about, one_of("png", "ply", "html", "rrd"), dest="form", default="png")
     verb.option("--size", "of a picture, in pixels (default 1280x960)", default="1280x960")
     verb.option("--background", "of a picture: white (default), light, dark or black", default="white")
     verb.option("--basis", ".npz file of --save-basis: colours that mean the same as in an earlier call")

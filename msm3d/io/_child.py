@@ -44,7 +44,7 @@ def laz(request: dict[str, Any]) -> Iterator[Table]:
     import numpy as np
 
     names, types = request["names"], dict[str, str]()
-    pieces = (piece for part in request["parts"] for piece in _points(*part, names))
+    pieces = (piece for file, nodes in request["parts"] for piece in _points(file, nodes, names))
     columns = ([np.ascontiguousarray(piece[name], types.get(name)) for name in names] for piece in pieces)
     first = next(columns, [])
     types |= {name: column.dtype.str for name, column in zip(names, first, strict=False)}

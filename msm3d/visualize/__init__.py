@@ -16,3 +16,4 @@ from .page import write_page as write_page
 from .picture import colored_ply as colored_ply
 from .picture import render as render
 from .picture import save_picture as save_picture
+from .recording import save_recording as save_recording

@@ -22,9 +22,10 @@ from .height import Height
 from .kinds import Kinds
 from .page import MOST_POINTS, Page, check_page, level_bases, write_page
 from .picture import colored_ply, ground_of, render, save_picture
+from .recording import library, save_recording
 from .source import Described, Source
 
-PCA_FORMATS = (".png", ".ply", ".html")
+PCA_FORMATS = (".png", ".ply", ".html", ".rrd")
 PAGE_MODES = {"components": "pca", "clusters": "cluster", "no-height": "rest"}  # of `pca`, and of its pages
 MODES = tuple(PAGE_MODES)
 CLUSTERS = 8
@@ -83,7 +84,7 @@ def check_clusters(count: int) -> None:
 
 
 def pca(scans: Sequence[str], output: str, source: Source, look: Look) -> Iterator[str]:
-    """Colour scans by their features, all on one basis: a picture, PLY file or page of each, or a picture of all."""
+    """Colour scans by their features, all on one basis: a file of each, or a picture of all."""
     targets = _targets(scans, output, look.form)
     suffix = targets[0].suffix.lower()
     given = [path for path in (*scans, *(source.files or []), look.basis) if path]
@@ -123,12 +124,16 @@ def pca(scans: Sequence[str], output: str, source: Source, look: Look) -> Iterat
 def _drawn(
     targets: Sequence[Path], clouds: Sequence[PointCloud], colors: Sequence[np.ndarray], picture: dict[str, Any]
 ) -> Iterator[str]:
-    """Write pictures or PLY files of coloured scans, and say so."""
+    """Write pictures, PLY files or recordings of coloured scans, and say so."""
     shown = list(zip(clouds, colors, strict=True))
     for target, parts in zip(targets, [shown] if len(targets) == 1 else [[part] for part in shown], strict=True):
         start = perf_counter()
         if target.suffix.lower() == ".ply":
             colored_ply(target, parts[0][0].coord, parts[0][1])
+        elif target.suffix.lower() == ".rrd":
+            [(cloud, color)] = parts
+            seen = {} if cloud.color is None else {"color": cloud.color}
+            save_recording(target, cloud.coord, {"features": color, **seen}, target.stem)
         else:
             drawn = [render(cloud.coord, color, normals=cloud.normal, **picture) for cloud, color in parts]
             save_picture(target, _side_by_side(drawn))
@@ -191,6 +196,8 @@ def _targets(scans: Sequence[str], output: str, form: str) -> list[Path]:
         raise InputError(
             f"{path if not folder else form} is not a kind of picture; end it with {', '.join(PCA_FORMATS)}."
         )
+    if suffix == ".rrd":
+        library()
     if not folder:
         if len(scans) > 1 and suffix != ".png":
             raise InputError(f"{len(scans)} scans do not fit into the file {path}; give -o a folder, or a .png file.")
