@@ -84,13 +84,11 @@ class Visit:
         if self.scan is None:
             raise InputError("there is no scan yet; give one, or take the example.")
         try:
-            rows = {
-                name: given for name, given in dict(json.loads(text or "{}")).items() if given
-            }  # without empty ones
+            rows = {name: given for name, given in dict(json.loads(text or "{}")).items() if given}
         except (TypeError, ValueError):
             raise InputError("these are no labels; name points in the page.") from None
         if len(rows) < 2:
-            raise InputError(f"{len(rows)} kinds of things are named; under Name, label points of at least two.")
+            raise InputError("too few kinds of things are named; under Name, label points of two at least.")
         cloud = msm3d.read(self.scan, up=self.options.up, units=self.options.units, invalid="nan")
         labels = tasks.Labels.for_scan(cloud, rows, self.scan).write(self.folder / "labels.json")
         head = tasks.teach(model(), [(self.scan, labels)], options=self.options)
