@@ -115,6 +115,8 @@ def join(model: Model, job: Job, options: ReadOptions | None = None, **asked: An
     start, (options, meta) = perf_counter(), _asked(model, job, options, **asked)
     into, done = _folder(job, meta), Outcome(job=job, channels=sum(meta["channels"]), dtype=meta["dtype"])
     tiles, source = sorted(into.glob(f"*{TILE}")), None if job.scan.is_dir() else job.scan
+    if not tiles and storage.is_done(job.target, meta):
+        return replace(done, was_there=True)
     if not tiles:
         raise FileError(f"{into}: holds no tiles; call cut, and give the tiles to extract.")
     cloud = read(job.scan, options)
@@ -158,9 +160,12 @@ def _folder(job: Job, meta: Mapping[str, Any]) -> Path:
 
 def _place(tile: Path, out: np.ndarray) -> None:
     """Write the rows of a tile to where they belong."""
-    places, file = _region(tile).places, tile.with_suffix(".npy")
+    region, file = _region(tile), tile.with_suffix(".npy")
+    places, points = region.places, 0 if region.owner is None else len(region.owner)
     try:
         rows = np.load(file, mmap_mode="r")
+        if rows.shape != (points, out.shape[1]):
+            raise ValueError(f"rows of shape {rows.shape}")
     except (OSError, ValueError) as error:
         raise FileError(f"{file} cannot be read ({words.cut(error)}); remove it, and it is computed again.") from error
     for start in range(0, len(rows), _BLOCK):

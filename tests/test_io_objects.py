@@ -66,6 +66,7 @@ def test_graphs_and_back():
     assert batch.num_graphs == 2
     with pytest.raises(InputError, match="the points are 2 scenes by their batch"):
         msm3d.PointCloud.of(batch)
+    assert "color" not in to_pyg([{"coord": SCAN["coord"]}, SCAN])  # only what all have
     equal(msm3d.PointCloud.of(batch[1]), msm3d.PointCloud.of({k: v[:30] for k, v in SCAN.items()}))
 
 
@@ -137,6 +138,8 @@ def test_lists_that_do_not_fit_are_refused():
     for scans, features in (([], None), ([SCAN], [FEATURES, FEATURES])):
         with pytest.raises(InputError, match=r"^there are \d scans and \d of features; give some, and one for each\.$"):
             to_pointcept(scans, features)
+    with pytest.raises(InputError, match=r"^features is a int; for a list of scans give a list of arrays\.$"):
+        to_pointcept([SCAN], 5)
 
 
 @pytest.mark.parametrize(("package", "call"), [("open3d", to_open3d), ("torch_geometric", to_pyg)])

@@ -255,6 +255,16 @@ def test_an_octree_that_cannot_be_is_refused(copc, at, form, value, sentence):
         read(copc, bounds=BOX)
 
 
+def test_pages_that_overlap_are_refused_before_they_fill_the_memory(copc):
+    data = bytearray(copc.read_bytes())
+    start, pages = len(data), 40
+    page = b"".join(struct.pack("<4iQ2i", 1, 0, 0, 0, start + 32 * i, 32 * (pages - i), -1) for i in range(pages))
+    struct.pack_into("<QQ", data, 429 + 40, start, len(page))
+    copc.write_bytes(data + page)
+    with pytest.raises(FileError, match="has an octree whose pages are not all there; it is damaged, export it again"):
+        read(copc, bounds=BOX)
+
+
 def test_a_page_that_is_its_own_does_not_go_on_for_ever(copc):
     """laspy's own reader does."""
     root, size = struct.unpack_from("<QQ", copc.read_bytes(), 429 + 40)
@@ -283,8 +293,11 @@ def changed(folder, name, **values):
     ("name", "values", "sentence"),
     [
         ("ept.json", {"dataType": "binary"}, "has tiles of the type 'binary', where 'laszip' is needed"),
-        ("ept.json", {"span": 0}, "has an ept.json without usable bounds, span or schema; make it again."),
-        ("ept.json", {"bounds": [0, 1]}, "has an ept.json without usable bounds, span or schema; make it again."),
+        ("ept.json", {"span": 0}, "has an ept.json without usable bounds, span or schema, or has too many"),
+        ("ept.json", {"bounds": [0, 1]}, "has an ept.json without usable bounds, span or schema, or has too many"),
+        ("ept.json", {"bounds": [0] * 4}, "has an ept.json without usable bounds, span or schema, or has too many"),
+        ("ept.json", {"bounds": [[0] * 4] * 4}, "has an ept.json without usable bounds, span or schema, or has too ma"),
+        ("ept-hierarchy/0-0-0-0.json", {"0-0-0-0": 1 << 62}, "has an ept.json without usable bounds, span or schema,"),
         ("ept.json", {"bounds": [0] * 6}, "has an octree that cannot be right; make it again."),
         ("ept-hierarchy/0-0-0-0.json", {"9-0-0-0": 5}, "lacks 1 of its tiles, such as ept-data/9-0-0-0.laz; copy all"),
         ("ept-hierarchy/0-0-0-0.json", {"1-0-0-7": 5}, "has an octree that cannot be right; make it again."),

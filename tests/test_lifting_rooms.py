@@ -162,8 +162,9 @@ def test_one_scan_with_frames_elsewhere(own, folder, capsys):
 def test_lifting_that_cannot_be_done_is_one_sentence(own, folder, capsys):
     scene = str(folder / "train" / "room_000001")
     Path("bare.xyz").write_text("0 0 0\n1 1 1\n")
+    Path("my_fault.py").write_text("raise OSError('no route')\n")
     for words, message in (
-        (["bare.xyz", "-o", "a.npy"], "bare.xyz: has no folder frames with RGB-D frames in it; name the folder of fr"),
+        (["bare.xyz", "-o", "a.npy"], "bare.xyz: has no folder frames with RGB-D frames in it; lift it alone, and nam"),
         ([scene, "-o", "a.txt"], "a.txt cannot hold features; end it with one of .npz, .npy"),
         ([scene, "nowhere", "-o", "a.npy"], "nowhere: does not exist; check the path."),
         ([scene, str(folder), "-o", "a.npy"], f"{folder}: is not a recording of RGB-D frames; give a folder with rgb"),
@@ -175,6 +176,7 @@ def test_lifting_that_cannot_be_done_is_one_sentence(own, folder, capsys):
         ),
         ([scene, "-o", "a.npy", "--network", "my_net:shown"], "there is no module 'my_net', here or installed; check "),
         ([scene, "-o", "a.npy", "--network", "my_network:net"], "my_network has no 'net'; give the name of a function"),
+        ([scene, "-o", "a.npy", "--network", "my_fault:net"], "my_fault cannot be imported (OSError: no route); check"),
         ([scene, "-o", "a.npy", "--network", "my_network:number"], "my_network:number is 3; give a function of an ima"),
     ):
         network_of = [] if "--network" in words else ["--network", "my_network:shown"]

@@ -287,7 +287,14 @@ def test_of_equally_near_rows_the_lower_one_comes_first(ops, rng):
 def test_whatever_their_size_nearest_rows_are_found(ops, rng):
     x, bank = 1e6 * torch.randn(4, 20, generator=rng), torch.randn(60, 20, generator=rng)
     bank *= torch.logspace(-12, 3, 60)[:, None]
-    assert torch.equal(ops.nearest(x, bank, 60, [20], [[0]])[1][0], searched(x, bank, 60, slice(None))[1])
+    for one in (x, 1e-30 * x):
+        assert torch.equal(ops.nearest(one, bank, 60, [20], [[0]])[1][0], searched(one, bank, 60, slice(None))[1])
+
+
+def test_rows_that_are_all_alike_are_found_too(ops, rng):
+    x, bank = torch.randn(3, 16, generator=rng), torch.ones(3000, 16)
+    assert ops.nearest(x, bank, 9, [16], [[0]])[1].tolist() == [[list(range(9))] * 3]
+    assert ops.nearest(x, 0 * bank, 9, [16], [[0]])[1].tolist() == [[list(range(9))] * 3]
 
 
 def test_rows_that_are_not_finite_are_near_to_none(ops):
@@ -296,7 +303,7 @@ def test_rows_that_are_not_finite_are_near_to_none(ops):
     assert products[0, 0].tolist() == [2, 1]
     assert products[0, 1:].isnan().all()
     assert rows[0].tolist() == [[1, 0], [0, 1], [0, 1]]
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^the bank has numbers that are NaN or infinite; leave those rows out\.$"):
         ops.nearest(x, x, 2, [2], [[0]])
     empty = ops.nearest(x[:0], torch.eye(2), 2, [2], [[0]])
     assert [part.shape for part in empty] == [(1, 0, 2)] * 2

@@ -63,6 +63,7 @@ def test_tiles_joined_are_the_bytes_of_one_call(corridor, saved, few, tmp_path, 
     assert (joined.points, joined.channels, joined.bytes) == (told.points, told.channels, told.bytes)
     assert [path.name for path in job.target.parent.iterdir()] == [job.target.name]
     assert tiling.is_done(saved, job, options, **asked)
+    assert tiling.join(saved, job, options, **asked).was_there  # another call found all tiles done, too
     assert not tiling.is_done(saved, job, options, levels=(1,))
 
 
@@ -143,6 +144,9 @@ def test_damage_is_one_sentence_and_leaves_nothing(corridor, saved, few, tmp_pat
     with pytest.raises(FileError, match=r"00001\.npy cannot be read .*; remove it, and it is computed again\.$"):
         tiling.join(saved, job)
     assert not job.target.exists()
+    np.save(tiles[1].target, np.zeros((3, 76), np.float32))
+    with pytest.raises(FileError, match=r"00001\.npy cannot be read .*; remove it, and it is computed again\.$"):
+        tiling.join(saved, job)
     tiles[0].scan.write_bytes(b"no tile")
     tiles[0].target.unlink()
     [outcome] = batch.extract(saved, tiles[:1])

@@ -63,18 +63,18 @@ class Visit:
 
     def open(self, path: str | None, up: str | None = None, units: str | None = None) -> tuple[str, str]:
         """Take a scan, or make the example where none is given; return its page and what is said about it."""
-        options = ReadOptions(up=up, units=units)
+        options, folder = ReadOptions(up=up, units=units), Path(tempfile.mkdtemp(dir=self.folder))
         if path is None:
-            scan = self.folder / "bedroom.ply"
+            scan = folder / "bedroom.ply"
             write_ply(scan, rooms.make(900_012, kind="bedroom", points=60_000))
         else:
             given = Path(path)
             if (size := given.stat().st_size) > LARGEST << 20:
                 raise InputError(f"{given.name} has {size >> 20} MB; give a scan of at most {LARGEST} MB.")
-            scan = Path(shutil.copy(given, self.folder / given.name))
+            scan = Path(shutil.copy(given, folder / given.name))
         page, lines = self._page(scan, options)
         for file in self.folder.iterdir():  # of an earlier scan
-            if file != scan:
+            if file != folder:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         self.scan, self.options = scan, options
         return page, "; ".join(lines[:1])
@@ -95,7 +95,8 @@ class Visit:
         found = tasks.segment(model(), head, self.scan, options=self.options)
         files = [labels, found.save(self.folder / f"{self.scan.stem}-labelled.ply")]
         files.append(Path(shutil.make_archive(str(self.folder / "head"), "zip", head.save(self.folder / "head"))))
-        page, _ = self._page(files[1], self.options, str(labels))
+        kept = self.scan.suffix.lower() == ".ply"  # then the file has the scan's own columns, as they were
+        page, _ = self._page(files[1], self.options if kept else ReadOptions(), str(labels))
         table = "\n".join(f"    {line}" for line in found.table().splitlines())
         return page, f"{head.about_.judged}\n\n{table}", [str(file) for file in files]
 

@@ -118,7 +118,8 @@ def _in_tiles(
         if outcome.error is not None:
             raise outcome.error
         display.line(f"{number}/{len(todo)} tile {outcome.job.scan.stem}: {count(outcome.points, 'point')}")
-    if rest := tiling.left(tiles):
+    rest = tiling.left(tiles)
+    if rest and not tiling.is_done(model, job, reading, **wanted):
         display.line(
             f"{len(rest)} of {len(tiles)} tiles are left to the other parts; the last one writes {job.target}."
         )

@@ -24,7 +24,7 @@ def add(verbs: Any) -> None:
     example = "msm3d lift scan.ply frames -o features.npy, or msm3d lift rooms -o lifted"
     verb = declared(verbs, "lift", run, "features of pictures to points", about, example)
     verb.option("scan", f"a {SCAN}, a folder of RGB-D frames, or a folder of scans", metavar="SCAN")
-    about = "folder of RGB-D frames with poses (TUM, ScanNet or Open3D); by default `frames` in the scan's own folder"
+    about = "folder of RGB-D frames with poses (TUM, ScanNet or Open3D); by default `frames` in the scan's folder"
     verb.option("frames", about, nargs="?", metavar="FRAMES")
     verb.option("-o --output", "{outputs} file; a folder for several scans", required=True, metavar="OUT")
     about = (

@@ -26,6 +26,7 @@ constexpr int64_t FEW = 64;                 // candidates of a query that are he
 // Products with some queries that may be among the k largest.
 struct Candidates {
     std::vector<std::pair<int64_t, int32_t>> found;  // product in whole numbers, row
+    int64_t limit = 0;                               // how many there may be before they are cut
     int64_t least = INT64_MIN;                       // what a product must reach
 };
 
@@ -203,10 +204,9 @@ struct Search {
                         if (sum[j] < mine.least) continue;
                         mine.found.emplace_back(sum[j], int32_t(row + j));
                     }
-                    if (int64_t(mine.found.size()) < full) continue;
-                    const size_t before = mine.found.size();
+                    if (int64_t(mine.found.size()) < std::max(mine.limit, full)) continue;
                     cut(mine, slack[size_t(q)]);
-                    if (mine.found.size() > before / 2) mine.found.reserve(2 * before);
+                    mine.limit = 2 * int64_t(mine.found.size());  // alike ones are not cut again with every panel
                 }
             }
         }

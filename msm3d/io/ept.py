@@ -28,6 +28,7 @@ KIND = Kind(
 _NAME, _ROOT = "ept.json", "0-0-0-0"
 _KEY = re.compile(r"\d{1,2}(-\d{1,10}){3}")
 _LARGEST = 1 << 26  # bytes of a JSON file
+_MOST = 1 << 48  # points
 
 
 def is_ept(path: Path) -> bool:
@@ -46,11 +47,16 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     try:
         cube, span = np.array(about["bounds"], np.float64), float(about["span"])
         steps = [float(one.get("scale", 0)) for one in about["schema"] if one["name"] in ("X", "Y", "Z")]
-        low, width = cube[:3], float((cube[3:] - cube[:3]).max())
+        low, high = cube.reshape(2, 3)
+        width = float((high - low).max())
         spacing, step = width / span, max(steps)
         numbers = np.array([counts[name] for name in names], np.int64)
+        if sum(counts.values()) > _MOST:
+            raise ValueError
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError, OverflowError) as error:
-        raise FileError(f"has an {_NAME} without usable bounds, span or schema; make it again.") from error
+        raise FileError(
+            f"has an {_NAME} without usable bounds, span or schema, or has too many points; make it again."
+        ) from error
     tree = Octree(low, width, spacing, step, np.array([_key(name) for name in names]), numbers)
     wanted = tree.wanted(options)
     tiles = [folder / "ept-data" / f"{name}.laz" for name, good in zip(names, wanted, strict=True) if good]

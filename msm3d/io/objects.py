@@ -66,7 +66,7 @@ def to_pyg(scan: Any, features: Any = None) -> Any:
 
     Returns:
         `pos` (n, 3), `color` (n, 3) 0 to 255, `normal` (n, 3), `y` (n,) the classes, `instance` (n,) and `x` (n, c) the
-        features, each where it is there. `pos` is float32; or float64 where that would be off by more than 0.1 mm.
+        features, each where all scans have it. `pos` is float32, or float64 where that is off by more than 0.1 mm.
 
     Raises:
         InputError: the features do not fit.
@@ -78,7 +78,9 @@ def to_pyg(scan: Any, features: Any = None) -> Any:
     for cloud, rows in _each(scan, features):
         parts = _tensors(cloud, rows)
         named = {"pos": parts.pop("coord"), "y": parts.pop("segment", None), "x": parts.pop("feat", None), **parts}
-        found.append(data.Data(**{name: value for name, value in named.items() if value is not None}))
+        found.append({name: value for name, value in named.items() if value is not None})
+    names = [name for name in found[0] if all(name in one for one in found)]
+    found = [data.Data(**{name: one[name] for name in names}) for one in found]
     return data.Batch.from_data_list(found) if several else found[0]
 
 
@@ -105,7 +107,9 @@ def to_pointcept(scan: Any, features: Any = None) -> dict[str, torch.Tensor]:
 def _each(scan: Any, features: Any) -> list[tuple[PointCloud, torch.Tensor | None]]:
     if not isinstance(scan, (list, tuple)):
         return [_one(scan, features)]
-    given = [None] * len(scan) if features is None else list(features)
+    if features is not None and not isinstance(features, (list, tuple)):
+        raise InputError(f"features is a {type(features).__name__}; for a list of scans give a list of arrays.")
+    given = [None] * len(scan) if features is None else features
     if not scan or len(given) != len(scan):
         raise InputError(f"there are {len(scan)} scans and {len(given)} of features; give some, and one for each.")
     return [_one(*pair) for pair in zip(scan, given, strict=True)]

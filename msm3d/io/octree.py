@@ -112,12 +112,12 @@ class Copc:
 
 def _entries(stream: Any, start: int, size: int) -> np.ndarray:
     """Return the entries of all pages; each is read once, whoever refers to it."""
-    end, seen, found, left = os.fstat(stream.fileno()).st_size, set[int](), [], [(start, size)]
+    end, read, found, left = os.fstat(stream.fileno()).st_size, 0, [], [(start, size)]
     while left:
         start, size = left.pop()
-        if start in seen or not 0 <= start <= start + size <= end or size % _ENTRY.itemsize:
+        read += size  # pages that lie apart are no longer than the file together, and a circle of them is
+        if read > end or not 0 <= start <= start + size <= end or size % _ENTRY.itemsize:
             raise FileError("has an octree whose pages are not all there; it is damaged, export it again.")
-        seen.add(start)
         stream.seek(start)
         page = np.frombuffer(stream.read(size), _ENTRY)
         later = page["count"] == _LATER

@@ -53,14 +53,15 @@ class Raised(Outcome):
 
 
 def frames_of(scan: Path) -> Path:
-    """Return the folder of frames that belongs to a scan: `frames` in the scan's folder, or itself where it is one.
+    """Return the folder of frames that belongs to a scan: `frames` in the scan's folder or beside its file, or itself.
 
     Raises:
         FileError: there is none.
     """
-    found = next((folder for folder in (scan / FRAMES, scan) if folder.is_dir() and layout(folder)), None)
+    near = (scan / FRAMES, scan) if scan.is_dir() else (scan.parent / FRAMES,)
+    found = next((folder for folder in near if folder.is_dir() and layout(folder)), None)
     if found is None:
-        cure = either("give frames=", "name the folder of frames after the scan")
+        cure = either("give frames=", "lift it alone, and name its folder of frames")
         raise FileError(f"{scan}: has no folder {FRAMES} with RGB-D frames in it; {cure}.")
     return found
 

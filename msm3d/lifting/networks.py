@@ -51,17 +51,17 @@ def _named(name: str) -> Callable[[np.ndarray], Any]:
     module, _, function = name.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(import_module(module), function)
-    except AttributeError as error:
-        raise InputError(f"{module} has no {quoted(function)}; give the name of a function in it.") from error
+        found = getattr(import_module(module), function, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise DependencyError(f"{module} needs {error.name}; type: pip install {error.name}.") from error
         raise InputError(f"there is no module {quoted(module)}, here or installed; check its name.") from error
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise InputError(f"{module} cannot be imported ({cut(error)}); check it.") from error
+    except Exception as error:  # it may do anything
+        raise InputError(f"{module} cannot be imported ({type(error).__name__}: {cut(error)}); check it.") from error
     finally:
         sys.path.remove(str(Path.cwd()))
+    if found is None:
+        raise InputError(f"{module} has no {quoted(function)}; give the name of a function in it.")
     if not callable(found):
         raise InputError(f"{name} is {quoted(found)}; give a function of an image (h, w, 3) that returns (h', w', c).")
     return found

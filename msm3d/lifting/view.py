@@ -60,8 +60,8 @@ class View:
         held = [value for value in (self.depth, self.image, self.features) if value is not None]
         if self.size is None and not held:
             raise InputError("the view has neither depth, image nor features; give size=(height, width).")
-        size = (held[0].shape[:2] if held else ()) if self.size is None else self.size
-        if len(size) != 2 or min(size) < 1:
+        size: Any = np.shape(plain(held[0]))[:2] if self.size is None else self.size
+        if np.shape(size) != (2,) or not all(isinstance(one, (int, np.integer)) and one > 0 for one in size):
             raise InputError(f"size is {quoted(self.size)}; give height and width in pixels.")
         if self.depth is not None and self.depth.shape != tuple(size):
             raise InputError(f"size is {quoted(self.size)}, but depth has {self.depth.shape}; leave size out.")

@@ -154,6 +154,8 @@ def require_search(x: Tensor, bank: Tensor, k: int, ends: Sequence[int], choices
     require_device("x", x, bank=bank)
     if not 1 <= k <= len(bank):
         raise InputError(f"k is {k}; it must be from 1 to {len(bank)}, the rows of the bank.")
+    if not bank.isfinite().all():
+        raise InputError("the bank has numbers that are NaN or infinite; leave those rows out.")
     if any(a > b for a, b in pairwise([0, *ends])) or [*ends][-1:] != [x.shape[1]]:
         raise InputError(f"ends is {list(ends)}; it needs where each part of the columns ends, up to {x.shape[1]}.")
     if not choices or not all(choice and set(choice) <= set(range(len(ends))) for choice in choices):

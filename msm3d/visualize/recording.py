@@ -32,13 +32,13 @@ def save_recording(path: str | Path, coord: np.ndarray, colors: Mapping[str, np.
     """
     path, rerun = output_path(path, [".rrd"], "a recording"), library()
     origin = np.floor(coord.min(0)) if np.abs(coord).max() > FAR else np.zeros(3)
-    with replacing(path) as partial, rerun.RecordingStream("msm3d", recording_id=name) as recording:
+    with replacing(path) as partial, rerun.RecordingStream("msm3d") as recording:
         recording.save(str(partial))
         recording.log("/", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-        recording.log(name, rerun.AnyValues(origin=origin), static=True)
+        recording.log([name], rerun.AnyValues(origin=origin), static=True)
         for kind, values in colors.items():
             points = rerun.Points3D((coord - origin).astype(np.float32), colors=bytes_of(values))
-            recording.log(f"{name}/{kind}", points, static=True)
+            recording.log([name, kind], points, static=True)
         recording.disconnect()  # the file is whole from here on
     return path
 
