@@ -564,7 +564,7 @@ def test_clusters_need_no_height(place, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["one.npz", "-o", "a.jpg"], "msm3d pca: a.jpg is not a kind of picture; end it with .png, .ply, .html."),
+        (["one.npz", "-o", "a.jpg"], "msm3d pca: a.jpg is not a kind of picture; end it with .png, .ply, .html, .rrd."),
         (["one.npz", "two.npz", "-o", "a.ply"], "msm3d pca: 2 scans do not fit into the file a.ply; give -o a folder"),
         (["one.npz", "-o", "no/a.png"], "msm3d pca: there is no folder no; make it first: mkdir -p no"),
         (["one.npz", "one.npz", "-o", "out/"], "msm3d pca: two scans would become the same file in out; colour them"),

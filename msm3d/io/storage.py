@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +35,7 @@ class Remote:
     """
 
     address: str
-    version: str = ""  # of the object, where it was listed
+    version: str = field(default="", repr=False)  # of the object, where it was listed
 
     def __str__(self) -> str:
         return self.address
