@@ -175,8 +175,8 @@ def _place(tile: Path, out: np.ndarray) -> None:
 
 def _region(tile: Path) -> regions.Region:
     try:
-        held = load_file(tile)
-        return regions.Region(**{field.name: held.get(field.name) for field in fields(regions.Region)})  # type: ignore
+        held: dict[str, Any] = {field.name: None for field in fields(regions.Region)} | load_file(tile)
+        return regions.Region(**held)
     except Exception as error:  # what is gone or damaged fails in many ways
         raise _lost(tile, error) from error
 
