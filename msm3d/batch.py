@@ -268,8 +268,7 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
         from .tiling import compute
 
         return compute(model, outcome)
-    meta = results.provenance(model, asked.levels, asked.sampling, job.scan, asked.dtype)
-    meta |= read_of(job.scan, options)
+    meta = meta_of(model, job.scan, options, asked.levels, asked.sampling, asked.dtype)
     if asked.basis is not None:
         meta |= {"channels": [len(asked.basis)], "pca": asked.basis.described()}
     if not again and meta["scan"] is not None and storage.is_done(job.target, meta):
@@ -288,6 +287,13 @@ def _done(model: "Model", outcome: Outcome, options: ReadOptions, asked: Asked, 
         stages.stage("writing")
     written, points = storage.size(job.target), cloud.total or len(cloud)
     return replace(outcome, points=points, seconds=perf_counter() - start, bytes=written)
+
+
+def meta_of(
+    model: "Model", scan: Path, options: ReadOptions, levels: Any, sampling: str | None, dtype: str
+) -> dict[str, Any]:
+    """Return what the file of a scan says of its features, by which another call knows that it is done."""
+    return results.provenance(model, levels, sampling, scan, dtype) | read_of(scan, options)
 
 
 def read_of(scan: Path, options: ReadOptions) -> dict[str, Any]:

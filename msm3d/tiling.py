@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 
 from ._util import memory, words
 from ._util.atomic import made, replacing, scratch
-from .batch import TILE, Job, Outcome, read, read_of
+from .batch import TILE, Job, Outcome, meta_of, read
 from .describe import regions
 from .describe.request import Reading
 from .errors import FileError, InputError
-from .io import results, storage
+from .io import storage
 from .model import Model
 from .scan.options import ReadOptions
 from .scan.places import spread
@@ -145,7 +145,7 @@ def _asked(
 ) -> tuple[ReadOptions, dict[str, Any]]:
     """Return how the scan is read, and what its file will say of its features."""
     options = replace(options or ReadOptions(), spacing=model.config.inputs.voxel_size)
-    meta = results.provenance(model, levels, sampling, job.scan, dtype) | read_of(job.scan, options)
+    meta = meta_of(model, job.scan, options, levels, sampling, dtype)
     if meta["sha256"] is None:
         raise InputError(f"{job.scan} is cut into tiles for weights of a file only; save the model and load it.")
     return options, meta

@@ -111,7 +111,7 @@ def _in_tiles(
         return 0
     tiles = tiling.cut(model, job, reading, max_memory=options.max_memory, **wanted)
     mine = batch.shard(tiles, *options.shard) if options.shard else tiles
-    todo = [tile for tile in mine if tile in tiling.left(tiles)]
+    todo = tiling.left(mine)
     if len(tiles) > len(todo):
         display.note(f"{len(tiles)} tiles, of which {len(todo)} are to be computed here")
     for number, outcome in enumerate(_outcomes(options, display, replace(plan, jobs=todo), model, reading, asked), 1):

@@ -39,9 +39,8 @@ class Wanted:
     again: bool = False  # do what is there already, too
     max_memory: int | str | None = None  # as for `Model.extract`
     progress: bool | None = False
-    look: Callable[[Segmented, Described], None] | None = (
-        None  # called with each result while its descriptors are there
-    )
+    look: Callable[[Segmented, Described], None] | None = None
+    """Called with each result while its descriptors are there."""
 
 
 def label_each(

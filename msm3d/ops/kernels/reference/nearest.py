@@ -21,17 +21,21 @@ def nearest(
     found = []
     for mine in columns:
         ours, theirs = (x, bank) if torch.equal(mine, every) else (x[:, mine], bank[:, mine])
-        parts = [_largest(ours[i : i + step], theirs, k) for i in range(0, max(len(x), 1), step)]
+        unit = _scaled(theirs, theirs.double().norm(dim=1).max())  # which float32 always holds
+        parts = [_largest(ours[i : i + step], theirs, unit, k) for i in range(0, max(len(x), 1), step)]
         found.append([torch.cat(each) for each in zip(*parts, strict=True)])
     products, rows = zip(*found, strict=True)
     return torch.stack(products), torch.stack(rows)
 
 
-def _largest(x: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the `k` largest products (n, k) of each row of `x` (n, c), and the rows of the bank."""
-    size, longest = x.double().norm(dim=1), bank.double().norm(dim=1).max()
-    with _whole_precision():  # in units of both lengths, which float32 always holds
-        about = _scaled(x, size[:, None]) @ _scaled(bank, longest).T
+def _largest(x: Tensor, bank: Tensor, unit: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the `k` largest products (n, k) of each row of `x` (n, c), and the rows of the bank.
+
+    `unit` is the bank in units of its longest row.
+    """
+    size = x.double().norm(dim=1)
+    with _whole_precision():
+        about = _scaled(x, size[:, None]) @ unit.T
     error = bank.shape[1] * torch.finfo(torch.float32).eps
     products = torch.where(size == 0, 0.0, torch.nan)[:, None].repeat(1, k)  # all products with a row are the same
     rows = torch.arange(k, device=x.device).repeat(len(x), 1)
