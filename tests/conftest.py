@@ -15,8 +15,7 @@ from msm3d.ops import BACKENDS, reference
 
 hypothesis.settings.register_profile("msm3d", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("msm3d")
-if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, one thread each
-    torch.set_num_threads(1)
+torch.set_num_threads(1)  # tests run side by side, and some compare bits with those of a process of one thread
 if not torch.cuda.is_available():  # without a GPU, Triton's kernels can still be interpreted
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

@@ -2,13 +2,16 @@
 
 import atexit
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from ..errors import InputError
 
@@ -37,7 +40,9 @@ class Group:
             return ALONE, torch.device("cuda", device.index or 0) if device.type == "cuda" else device
         if not dist.is_initialized():
             alone = device.type == "cuda" and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
-            dist.init_process_group("nccl" if alone else "gloo")  # nccl refuses to share a GPU
+            store, rank, size = next(iter(rendezvous("env://")))
+            backend = "nccl" if alone else "gloo"  # nccl refuses to share a GPU
+            dist.init_process_group(backend, store=fresh(store, rank, size), rank=rank, world_size=size)
             atexit.register(dist.destroy_process_group)
         group = cls(dist.get_rank(), dist.get_world_size())
         if batch % group.size:
@@ -62,6 +67,36 @@ class Group:
             dist.all_reduce(flat)
             for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
                 tensor.copy_(part.view_as(tensor))
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """Return a part of a store that is shared by the processes of this start, and that no earlier start has written to.
+
+    torchrun keeps one store over its restarts. In it a process that starts again could read the address of one that is
+    gone, and wait for that one for half an hour [pytorch/pytorch issue 135712]. So the first process gives its part of
+    the store a new name, and tells each of the others, which ask under a name of their own.
+    """
+    name, end = uuid4().hex, time.monotonic() + store.timeout.total_seconds()
+    if rank > 0:
+        store.set(f"asks {rank}", name)
+        name = store.get(f"answer to {name}").decode()  # waits for it
+        store.set(f"{name} has {rank}", "")
+        return dist.PrefixStore(name, store)
+    missing = set(range(1, size))
+    while missing:  # until all have answered: the first question that is found may be of a process that is gone
+        for other in missing:
+            if store.check([f"asks {other}"]):
+                store.set("answer to " + store.get(f"asks {other}").decode(), name)
+        missing = {other for other in missing if not store.check([f"{name} has {other}"])}
+        if time.monotonic() > end:
+            raise TimeoutError(f"{len(missing)} of {size} processes have not started; see what torchrun says of them.")
+        time.sleep(0.01)
+    return dist.PrefixStore(name, store)
 
 
 ALONE = Group()

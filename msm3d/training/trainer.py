@@ -136,6 +136,7 @@ class Trainer:
                 save(self.checkpoint, self.identity, self.done, states)
             if after is not None:
                 after(step, due)
+        self.group.wait()  # one that dies while the first still writes must not find it gone: they start again together
 
 
 def check_folder(folder: Path, resume: bool) -> None:
