@@ -13,7 +13,8 @@ from .._util.output_path import output_path
 from ..errors import InputError
 from ..io.layouts.ply import write as write_ply
 from .camera import Camera, automatic_view, outside
-from .colors import spaced, unit
+from .colors import unit
+from .rows import spaced
 
 BACKGROUNDS = {"white": (255, 255, 255), "light": (246, 246, 244), "dark": (22, 24, 28), "black": (0, 0, 0)}
 _FINE = 2  # pixels drawn for one of the picture, along each side
