@@ -599,7 +599,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(place, arguments, sentence
 def test_large_descriptors_lie_in_a_file_while_they_are_needed(place, monkeypatch):
     import msm3d.io.limits  # noqa: F401  # which is to know what really is free
 
-    monkeypatch.setattr("msm3d.visualize.source.memory.available", lambda *_: 1000)
+    monkeypatch.setattr("msm3d.tasks.described.memory.available", lambda *_: 1000)
     assert run("pca", "one.npz", "-o", "one.ply", "--max-memory", "1GB") == 0
     assert [path.name for path in place.iterdir() if path.name.startswith(".")] == []
 

@@ -78,6 +78,7 @@ def made(
     if options.page:
         from ..visualize import write_page
         from ..visualize.extras import Extras
+        from ..visualize.rows import Copies
 
         last = min(max(result.classes, default=-1), 1 << 16)
         names = [result.classes.get(label, f"label {label}") for label in range(last + 1)]
@@ -85,7 +86,7 @@ def made(
         said: dict[str, Any] = {"mode": "label", "names": names, "extras": extras, **maker.said()}
         shown = _frequent(result.labels)
         cloud = replace(cloud, segment=shown)
-        page = write_page(options.page, cloud, rows[owner], title=Path(options.scans[0]).name, **said)
+        page = write_page(options.page, cloud, Copies(rows, owner), title=Path(options.scans[0]).name, **said)
         left = len(set(result.labels.tolist())) - len(set(shown.tolist()))
         kept = f"; of {left + MOST} labels the {MOST} most frequent" if left > 0 else ""
         lines.append(f"written: {page.path}, {count(page.points, 'point')}{kept}")

@@ -158,7 +158,8 @@ class Work:
         """Return a scan with its descriptors, which may lie on the disk until the stack is left."""
         is_path = isinstance(scan, (str, os.PathLike))
         cloud = read(Path(scan), self.options) if is_path else as_cloud(scan, options=self.options)
-        rows, owner = stack.enter_context(described(self.model, replace(cloud, total=None), self.of, **self.asked))
+        shown = described(self.model, replace(cloud, total=None), **self.of.asked, **self.asked)
+        rows, owner = stack.enter_context(shown)
         return Seen(cloud, rows, owner, Path(scan) if is_path else None)
 
     def clustered(self, scans: Sequence[Seen]) -> list[Segmented]:

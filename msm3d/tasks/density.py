@@ -24,8 +24,9 @@ def dense(features: Sequence[np.ndarray], smallest: int, levels: Sequence[slice]
     Raises:
         DependencyError: scikit-learn is not installed.
     """
-    from ..visualize.colors import axes, by_parts, product, unit
+    from ..visualize.colors import axes, product, unit
     from ..visualize.kinds import levelled
+    from ..visualize.rows import by_parts
 
     hdbscan, neighbours = _learned()
     if sum(map(len, features)) < 2:  # of which HDBSCAN has nothing to say

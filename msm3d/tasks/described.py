@@ -13,7 +13,6 @@ from .._util.atomic import scratch
 from .._util.mapped import mapped
 from ..model import Model
 from ..scan.cloud import PointCloud
-from .fingerprint import Fingerprint
 
 SHARE = 3  # of what memory is free the rows may take one part in so many
 
@@ -21,29 +20,33 @@ SHARE = 3  # of what memory is free the rows may take one part in so many
 class Described(NamedTuple):
     """Descriptors, and whose they are."""
 
-    rows: np.ndarray  # (m, c) float32; may be a memory map
+    rows: np.ndarray  # (m, c); may be a memory map
     owner: np.ndarray  # (n,) the row of each point
 
 
 @contextmanager
 def described(
-    model: Model, cloud: PointCloud, of: Fingerprint, folder: Path | None = None, **asked: Any
+    model: Model,
+    cloud: PointCloud,
+    folder: Path | None = None,
+    dtype: str = "float32",
+    **asked: Any,
 ) -> Iterator[Described]:
-    """Yield what `of` says of a cloud's points; the values are the same in memory and on disk.
+    """Yield the descriptors of a cloud's points; the values are the same in memory and on disk.
 
     Args:
         model: that describes.
         cloud: whose points, all of which get a row.
-        of: which levels, and how they are read.
         folder: for what does not fit into memory; that of the system by default.
-        asked: `max_memory` and `progress`, as for `Model.extract`.
+        dtype: of the rows, float32 or float16.
+        asked: `levels`, `sampling`, `max_memory` and `progress`, as for `Model.extract`.
     """
-    asked |= {"levels": list(of.levels), "sampling": of.reading}
-    if len(cloud) * of.channels * 4 < memory.available() // SHARE:  # there are no more voxels than points
-        rows, owner = model.extract(cloud, at="voxels", **asked)
+    channels, kind = model.channels(asked.get("levels")), np.dtype(dtype)
+    if len(cloud) * channels * kind.itemsize < memory.available() // SHARE:  # there are no more voxels than points
+        rows, owner = model.extract(cloud, at="voxels", dtype=dtype, **asked)
         yield Described(rows, owner)
         return
     with scratch(Path(gettempdir()) if folder is None else folder) as place:
-        rows = mapped(place / "rows.bin", np.float32, (len(cloud), of.channels))
-        yield Described(model.extract(cloud, out=rows, **asked), np.arange(len(cloud)))
+        rows = mapped(place / "rows.bin", kind, (len(cloud), channels))
+        yield Described(model.extract(cloud, out=rows, dtype=dtype, **asked), np.arange(len(cloud)))
         del rows

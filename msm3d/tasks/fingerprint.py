@@ -60,6 +60,11 @@ class Fingerprint:
         """Width of a descriptor."""
         return sum(self.widths)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What `Model.extract` takes to return such descriptors."""
+        return {"levels": list(self.levels), "sampling": self.reading}
+
     def __str__(self) -> str:
         """Name network, levels and reading."""
         levels = ", ".join(map(str, self.levels))

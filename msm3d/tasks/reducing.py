@@ -42,7 +42,7 @@ def fitted(
         with stages.of(job.scan):
             try:
                 cloud = read(job.scan, options)
-                with described(model, _there(cloud), of, max_memory=max_memory, progress=None) as (found, _):
+                with described(model, _there(cloud), **of.asked, max_memory=max_memory, progress=None) as (found, _):
                     rows.append(found[np.arange(min(len(found), _ROWS)) * len(found) // min(len(found), _ROWS)])
             except Msm3dError as error:
                 lost.append(error)
@@ -59,8 +59,7 @@ def reduced(model: Model, cloud: PointCloud, basis: Components, out: np.ndarray,
 
     `asked` are `levels`, `sampling`, `max_memory` and `progress` as for `Model.extract`.
     """
-    of = Fingerprint.of(model, asked.pop("levels", None), asked.pop("sampling", None))
-    with described(model, _there(cloud), of, **asked) as (rows, owner):
+    with described(model, _there(cloud), **asked) as (rows, owner):
         out[: len(owner)] = basis(rows)[owner]
     if cloud.total is not None and cloud.rows is not None:
         spread(out, cloud.rows)

@@ -150,7 +150,8 @@ def segmented(
     is_path = isinstance(scan, (str, os.PathLike))
     source = Path(scan) if is_path else None
     cloud = as_cloud(scan, options=options) if source is None else read(source, options)
-    with described(model, replace(cloud, total=None), of, max_memory=max_memory, progress=progress) as (rows, owner):
+    asked = of.asked | {"max_memory": max_memory, "progress": progress}
+    with described(model, replace(cloud, total=None), **asked) as (rows, owner):
         stages.stage("labels")
         best, sure = _likeliest(head, rows)
         best, sure = best[owner], sure[owner]

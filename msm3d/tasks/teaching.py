@@ -210,7 +210,7 @@ def _lessons(
     for number, (one, numbers) in enumerate(zip(given, labels, strict=True)):
         known = np.flatnonzero(numbers != IGNORE)
         cloud = replace(one.cloud, total=None)
-        with described(model, cloud, of, max_memory=max_memory) as (rows, owner):
+        with described(model, cloud, **of.asked, max_memory=max_memory) as (rows, owner):
             pairs = np.stack([owner[known], numbers[known]], 1)
             _, first = np.unique(pairs, axis=0, return_index=True)
             points = known[np.sort(first)]

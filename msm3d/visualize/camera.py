@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .colors import spaced
+from .rows import spaced
 
 _SAMPLE = 40_000  # points that decide on a view
 _TURNS = np.deg2rad([30, 60, 120, 150, 210, 240, 300, 330])  # headings off a room's walls: corners look best

@@ -1,7 +1,7 @@
 """Features to colours: principal components on a basis that scenes can share, and similarity to one of the points."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import torch
 
 from .._util.atomic import replacing
 from ..errors import FileError, InputError
+from .rows import by_parts, checked, plain, sample
 
 _ROWS = 50_000  # that a basis is fitted to, evenly spaced
-_CHUNK = 65_536  # rows that are worked on at once
 _ENDS = 1.0, 99.0  # percentiles of a component that become the two colours below
 _RANGE = 28.0, 236.0  # neither black nor glaring, so that shading is seen on every colour
 _RANKS = 20_000  # similarities, evenly spaced, in which a threshold is looked for
@@ -64,27 +64,40 @@ class ColorBasis:
         Raises:
             InputError: the features are no (n, c) numbers, hold NaN, or differ in width.
         """
-        rows = sample(features, _ROWS)
-        if len({part.shape[1] for part in rows}) != 1:
-            widths = ", ".join(str(part.shape[1]) for part in rows) or "nothing"
+        return cls.of_each(features, [slice(None)])[0]
+
+    @classmethod
+    def of_each(cls, features: Any, columns: Sequence[slice]) -> list["ColorBasis"]:
+        """Return a basis of some of the columns each, as if it were fitted to those alone."""
+        scenes = sample(features, _ROWS)
+        if len({part.shape[1] for part in scenes}) != 1:
+            widths = ", ".join(str(part.shape[1]) for part in scenes) or "nothing"
             raise InputError(f"the scenes have features of {widths} channels; give at least one, all of one width.")
-        bad = sum(int((~np.isfinite(part)).any(1).sum()) for part in rows)
+        bad = sum(int(part.counts[~np.isfinite(part.rows).all(1)].sum()) for part in scenes)
         if bad:
             raise InputError(f"features has {bad} rows with NaN or infinity; drop them, and the same points.")
-        mean = np.asarray(sum(part.mean(0, dtype=np.float64) for part in rows) / len(rows), np.float32)
-        stacked = np.concatenate(rows)
-        stacked -= mean
-        weight = np.concatenate([np.full(len(part), 1 / (len(part) * len(rows))) for part in rows])
-        weight = np.sqrt(weight * len(stacked)).astype(np.float32)[:, None]
-        stacked *= weight
-        vectors = axes(product(stacked.T, stacked))[1].T[:3]
+        share = np.concatenate([part.counts / (len(part) * len(scenes)) for part in scenes])
+        rows = np.concatenate([part.rows for part in scenes]) if len(scenes) > 1 else scenes[0].rows
+        mean = product(share[None].astype(np.float32), rows)[0]
+        rows -= mean
+        weight = np.sqrt(share).astype(np.float32)[:, None]
+        rows *= weight
+        spread, firsts = product(rows.T, rows), np.cumsum([0, *(len(part.rows) for part in scenes)])
+        owner = np.concatenate([part.owner + first for part, first in zip(scenes, firsts, strict=False)])
+        return [cls._of(mean[part], spread[part, part], rows[:, part], weight, owner) for part in columns]
+
+    @classmethod
+    def _of(
+        cls, mean: np.ndarray, spread: np.ndarray, rows: np.ndarray, weight: np.ndarray, owner: np.ndarray
+    ) -> "ColorBasis":
+        """Return the basis of weighed `rows` less their mean, of covariance `spread`, of which points own some."""
+        vectors = axes(spread)[1].T[:3]
         if len(vectors) < 3:  # fewer than three channels: the others stay empty
             vectors = np.concatenate([vectors, np.zeros((3 - len(vectors), vectors.shape[1]))])
         largest = vectors[np.arange(3), np.abs(vectors).argmax(1)]
         components = (vectors * np.where(largest < 0, -1, 1)[:, None]).astype(np.float32)
-        stacked /= weight
-        scores = product(stacked, components.T)
-        low, high = np.percentile(scores, _ENDS, axis=0).astype(np.float32)
+        scores = product(rows, components.T) / weight
+        low, high = np.percentile(scores[owner], _ENDS, axis=0).astype(np.float32)
         return cls(mean, components, low, high)
 
     def __call__(self, features: Any) -> np.ndarray:
@@ -195,7 +208,7 @@ def similarity(features: Any, index_or_point: Any, coord: Any = None) -> np.ndar
             raise InputError(f"index_or_point is {index_or_point!r}; give the row of a point, or x, y, z.")
         if coord is None:
             raise InputError("x, y, z were given without positions; pass coord= (n, 3) too.")
-        positions = _numpy(coord)
+        positions = plain(coord)
         if positions.shape != (n, 3):
             raise InputError(f"coord has shape {positions.shape}; give ({n}, 3), one row per feature vector.")
         index = int(((positions - point) ** 2).sum(1).argmin())
@@ -221,7 +234,7 @@ def threshold(similar: Any) -> float:
     Raises:
         InputError: the similarities are no (n,) finite numbers.
     """
-    values = _numpy(similar)
+    values = plain(similar)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise InputError(f"similar has shape {values.shape}; give (n,) finite numbers, as similarity() returns.")
     rank = np.sort(values)[(np.arange(_RANKS) * len(values)) // _RANKS].astype(np.float64)
@@ -254,7 +267,7 @@ def label_colors(labels: Any) -> np.ndarray:
     >>> label_colors(np.array([0, 21, -1])).tolist()
     [[174, 178, 190], [174, 178, 190], [70, 70, 74]]
     """
-    labels = _numpy(labels)
+    labels = plain(labels)
     unknown = (labels < 0) | (labels == 255)
     return np.where(unknown[:, None], np.array([70, 70, 74], np.uint8), LABELS[labels % len(LABELS)])
 
@@ -280,44 +293,14 @@ def bytes_of(colors: np.ndarray) -> np.ndarray:
 
 
 def axes(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the eigenvalues (c,) of a symmetric matrix, falling, and its eigenvectors as columns (c, c); float64."""
-    values, vectors = torch.linalg.eigh(torch.from_numpy(symmetric).double())
+    """Return the eigenvalues (c,) of a symmetric matrix, falling, and its eigenvectors as columns (c, c); float64.
+
+    One thread does it: several spend most of their time on waiting for each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        values, vectors = torch.linalg.eigh(torch.from_numpy(symmetric).double())
+    finally:
+        torch.set_num_threads(threads)
     return values.numpy()[::-1], vectors.numpy()[:, ::-1]
-
-
-def spaced(n: int, most: int) -> np.ndarray:
-    """Return at most `most` of the rows 0 to n - 1, evenly spaced."""
-    return np.arange(n) if n <= most else (np.arange(most) * n) // most
-
-
-def sample(features: Any, most: int) -> list[np.ndarray]:
-    """Return `evenly` spaced rows, float32, of one scene's features or of several scenes', given as a list."""
-    scenes = [checked(f) for f in (features if isinstance(features, (list, tuple)) else [features])]
-    return [np.asarray(part, np.float32) for part in evenly(scenes, most)]
-
-
-def evenly(scenes: Sequence[np.ndarray], most: int) -> list[np.ndarray]:
-    """Return rows of each scene, evenly spaced and as many of each: `most` in all."""
-    return [scene[spaced(len(scene), max(most // len(scenes), 1))] for scene in scenes]
-
-
-def by_parts(made: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """Return what is made of arrays of as many rows, of which the first is taken as float32: part by part."""
-    starts = range(0, len(arrays[0]), _CHUNK)
-    parts = [[array[start : start + _CHUNK] for array in arrays] for start in starts]
-    return np.concatenate([made(np.asarray(first, np.float32), *others) for first, *others in parts])
-
-
-def checked(features: Any) -> np.ndarray:
-    """Return features as an array (n, c), without a copy where there need be none."""
-    rows = _numpy(features)
-    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
-        raise InputError(f"features has shape {rows.shape} and dtype {rows.dtype}; give (n, c) numbers.")
-    return rows
-
-
-def _numpy(values: Any) -> np.ndarray:
-    if hasattr(values, "detach"):  # a tensor
-        values = values.detach().cpu()
-        return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
-    return np.asarray(values)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .colors import by_parts, checked, product, sample, unit
+from .colors import product, unit
+from .rows import by_parts, checked, sample
 
 _ROWS = 20_000  # that the kinds are found in, evenly spaced
 _STARTS, _STEPS = 4, 30  # of k-means
@@ -68,7 +69,7 @@ class Kinds:
 def levelled(features: Any, levels: Sequence[slice], most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `most` rows of one or several scenes, evenly spaced, their mean (c,), and what to multiply columns by (c,)
     so that all levels count the same."""
-    rows = np.concatenate(sample(features, most))
+    rows = np.concatenate([part[:] for part in sample(features, most)])
     if not np.isfinite(rows).all():
         raise InputError("features has rows with NaN or infinity; drop them, and the same points.")
     scale = np.ones(rows.shape[1], np.float32)

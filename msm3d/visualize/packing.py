@@ -8,7 +8,8 @@ import torch
 
 from ..errors import InputError
 from ..ops import curves
-from .colors import ColorBasis, axes, bytes_of, lengths, product, spaced, unit
+from .colors import ColorBasis, axes, bytes_of, lengths, product, unit
+from .rows import Copies, spaced
 
 CHANNELS = 64  # numbers that a cell's features are packed into, over all levels
 MOST_CELLS = 250_000  # of a packed scene; they are made larger until there are no more
@@ -74,16 +75,14 @@ class Packed:
 
 
 def pack(
-    features: np.ndarray, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
+    features: Copies, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
 ) -> Packed:
     """Return the features (n, c) of the points, averaged over each cell and reduced to `channels` numbers.
 
     Each level, some of the columns, is a direction, for which the principal components that keep cosines best are kept,
     and a length. The `bases` are for colours of all columns, and of each level's where there are several.
     """
-    some = np.asarray(features[np.sort(cells.rows[spaced(len(cells.rows), _ROWS)])], np.float32)
-    kept = _kept([unit(some[:, level]) for level in levels], channels)
-    del some
+    kept = _kept(features.at(cells.rows[spaced(len(cells.rows), _ROWS)]), levels, channels)
     linear, widths = [basis.linear() for basis in bases], [part.shape[1] for part in kept]
     columns = [*levels, slice(None), *(levels if len(levels) > 1 else [])]
     turns, first = np.zeros((features.shape[1], sum(widths) + 3 * len(bases)), np.float32), 0
@@ -99,24 +98,25 @@ def pack(
 
 
 def _means(
-    features: np.ndarray, cells: Cells, levels: Sequence[slice], widths: Sequence[int], turns: np.ndarray
+    features: Copies, cells: Cells, levels: Sequence[slice], widths: Sequence[int], turns: np.ndarray
 ) -> np.ndarray:
     """Return what `turns` makes of features, levels as directions, and their lengths: the mean of each cell."""
     m, ends, first = len(cells.cells), np.append(0, np.cumsum(cells.counts)), 0
     means = np.empty((m, turns.shape[1] + len(levels)), np.float32)
     while first < m:  # whole cells at a time
         last = max(int(np.searchsorted(ends[:-1], ends[first] + _CHUNK)), first + 1)
-        rows = np.asarray(features[cells.rows[ends[first] : ends[last]]], np.float32)
-        length = np.stack([lengths(rows[:, level]) for level in levels], 1)
-        made = product(rows, turns)
+        some = features.at(cells.rows[ends[first] : ends[last]])
+        length = np.stack([lengths(some.rows[:, level]) for level in levels], 1)
+        made = product(some.rows, turns)
         made[:, : sum(widths)] /= np.maximum(np.repeat(length, widths, axis=1), 1e-20)
-        means[first:last] = np.add.reduceat(np.concatenate([made, length], 1), ends[first:last] - ends[first])
+        made = np.concatenate([made, length], 1)
+        places = (torch.from_numpy(each) for each in (some.owner, made, ends[first:last] - ends[first]))
+        means[first:last] = torch.nn.functional.embedding_bag(*places, mode="mean").numpy()
         first = last
-    means /= cells.counts[:, None]
     return means
 
 
-def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[slice]) -> list[tuple[float, float]]:
+def loss(features: Copies, cells: Cells, packed: Packed, levels: Sequence[slice]) -> list[tuple[float, float]]:
     """Return how far the packed cosines are from the features': mean and 95th percentile of the difference.
 
     Over all levels and then over each, for 48 points and 4,096 others, evenly spaced.
@@ -133,11 +133,15 @@ def loss(features: np.ndarray, cells: Cells, packed: Packed, levels: Sequence[sl
     return result
 
 
-def _kept(directions: Sequence[np.ndarray], channels: int) -> list[np.ndarray]:
+def _kept(some: Copies, levels: Sequence[slice], channels: int) -> list[np.ndarray]:
     """Return for each level the axes (c, k) to keep: the strongest of all levels, and at least four of each."""
-    if channels < _LEAST * len(directions):
-        raise InputError(f"channels is {channels}; give at least {_LEAST} for each of {len(directions)} levels.")
-    found = [axes(product(rows.T, rows) / len(rows)) for rows in directions]
+    if channels < _LEAST * len(levels):
+        raise InputError(f"channels is {channels}; give at least {_LEAST} for each of {len(levels)} levels.")
+    share, found = np.sqrt(some.counts / len(some)), []
+    for level in levels:
+        rows = some.rows[:, level]
+        rows = rows * (share / np.maximum(lengths(rows), 1e-20)).astype(np.float32)[:, None]  # directions
+        found.append(axes(product(rows.T, rows)))
     rest = sorted((-value, k) for k, (strength, _) in enumerate(found) for value in strength[_LEAST:])
     least = [min(_LEAST, len(strength)) for strength, _ in found]
     chosen = [k for _, k in rest[: channels - sum(least)]]

@@ -18,10 +18,11 @@ from .._util.words import require_one_of
 from ..errors import InputError
 from ..scan.cloud import PointCloud
 from .camera import automatic_view, outside
-from .colors import ColorBasis, checked, spaced
+from .colors import ColorBasis
 from .extras import Extras, legend
 from .packing import CHANNELS, FINEST, MOST_CELLS, Cells, Packed, loss, pack
 from .picture import spacing
+from .rows import Copies, spaced
 
 HERE = Path(__file__).parent / "page"
 SCRIPTS = ("decode.js", "similarity.js", "camera.js", "scene.js", "panel.js")
@@ -65,7 +66,7 @@ def write_page(
     Args:
         path: ends with .html.
         cloud: the scan; with `normal`, walls in front of the camera can be hidden; with `segment`, labels are shown.
-        features: (n, c), row i of point i; may be a memory map.
+        features: (n, c), row i of point i, which may be a memory map; or `rows.Copies`.
         levels: `Model.feature_info`, so that one level alone can be shown; without it there is only the whole.
         bases: of the colours of whole descriptors, then of each level; fitted here by default.
         mode: what the page shows first: color, pca, rest, similarity, cluster, label, unsure or name; of a scan
@@ -81,7 +82,7 @@ def write_page(
     Raises:
         InputError: the path, the mode, the features or the extras are not good.
     """
-    path, features, extras = check_page(path), checked(features), extras or Extras()
+    path, features, extras = check_page(path), Copies.of(features), extras or Extras()
     colored = cloud.color is not None and bool(np.ptp(cloud.color, axis=0).any())
     mode = "pca" if mode == "color" and not colored else mode
     require_one_of("mode", mode, MODES)
@@ -98,7 +99,9 @@ def write_page(
     meta |= {"loss": lost, "labels": labels, **_described(cloud.coord, grid, packed, levels)}
     meta |= {"colored": colored, **extras.described(cloud, grid)}
     arrays = _features(packed) | extras.cells(grid)
-    html = _html(meta, {"POINTS": _block(points | extras.points(grid)), "FEATURES": _block(arrays)})
+    blocks = {"POINTS": _block(points | extras.points(grid), 6, zlib.Z_RLE)}  # smaller, in a sixth of the time
+    blocks["FEATURES"] = _block(arrays, 1)  # 2 % larger, in two fifths
+    html = _html(meta, blocks)
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return Page(path, len(grid.rows), len(grid.cells), grid.edge, lost[0], path.stat().st_size)
@@ -109,10 +112,9 @@ def check_page(path: str | os.PathLike[str]) -> Path:
     return output_path(path, [".html", ".htm"], "a page", ".html")
 
 
-def level_bases(scenes: Sequence[np.ndarray], levels: Sequence[slice]) -> list[ColorBasis]:
+def level_bases(scenes: Sequence[Any], levels: Sequence[slice]) -> list[ColorBasis]:
     """Return one basis of colours for whole descriptors and, where there are several levels, one for each."""
-    parts = [slice(None), *(levels if len(levels) > 1 else [])]
-    return [ColorBasis.fit([scene[:, part] for scene in scenes]) for part in parts]
+    return ColorBasis.of_each(scenes, [slice(None), *(levels if len(levels) > 1 else [])])
 
 
 def _grid(coord: np.ndarray, cells: int, finest: float, most: int) -> Cells:
@@ -192,12 +194,13 @@ def _integers(values: np.ndarray) -> bytes:
     return folded.view(np.uint8).reshape(-1, 4).T.tobytes()
 
 
-def _block(arrays: dict[str, bytes]) -> str:
+def _block(arrays: dict[str, bytes], level: int, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
     """Return arrays as text: eight bytes of length, JSON of the arrays' lengths, their bytes; deflated, base64."""
     head = json.dumps({name: len(data) for name, data in arrays.items()}).encode()
     head += b" " * (-len(head) % 8)
-    packed = zlib.compress(b"".join([len(head).to_bytes(8, "little"), head, *arrays.values()]), 6)
-    return base64.b64encode(packed).decode("ascii")
+    packed = zlib.compressobj(level, strategy=strategy)
+    parts = [packed.compress(part) for part in (len(head).to_bytes(8, "little"), head, *arrays.values())]
+    return base64.b64encode(b"".join(parts) + packed.flush()).decode("ascii")
 
 
 def _html(meta: dict[str, Any], blocks: dict[str, str]) -> str:

@@ -13,7 +13,8 @@ from .._util.output_path import output_path
 from ..errors import InputError
 from ..io.layouts.ply import write as write_ply
 from .camera import Camera, automatic_view, outside
-from .colors import spaced, unit
+from .colors import unit
+from .rows import spaced
 
 BACKGROUNDS = {"white": (255, 255, 255), "light": (246, 246, 244), "dark": (22, 24, 28), "black": (0, 0, 0)}
 _FINE = 2  # pixels drawn for one of the picture, along each side
@@ -75,10 +76,10 @@ def render(
     shade = _shaded(depth)
     picture = np.empty((height, width, 3), np.float32)
     picture[:] = ground
-    there = point >= 0
-    picture[there] = colors[rows[point[there]]] * shade[there][:, None]
-    smooth = picture.reshape(size[1], _FINE, size[0], _FINE, 3).mean((1, 3))
-    return np.rint(smooth).astype(np.uint8)
+    there = np.flatnonzero(point >= 0)
+    picture.reshape(-1, 3)[there] = colors[rows[point.ravel()[there]]] * shade.ravel()[there, None]
+    lines = picture.reshape(size[1], _FINE, -1).sum(1)
+    return np.rint(lines.reshape(size[1], size[0], _FINE, 3).sum(2) / _FINE**2).astype(np.uint8)
 
 
 def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
@@ -143,16 +144,16 @@ def _drawn(seen: np.ndarray, apart: np.ndarray, focal: float, width: int, height
         size = radius[rows]
         first = z[rows].astype(np.float64)
         bend = 0.5 * apart[rows].astype(np.float64)  # a disc recedes to its rim, so that neighbours share the border
-        for dy in range(-r, r + 1):
-            for dx in range(-r, r + 1):
-                far = dx * dx + dy * dy
-                if far > (r + 0.3) ** 2:
-                    continue
-                some = slice(None) if far <= (r - 0.7) ** 2 else np.flatnonzero(size + 0.3 >= np.sqrt(far))
-                deep = ((first[some] + bend[some] * (far / (r * r))) * unit).astype(np.uint64)
-                np.minimum.at(
-                    nearest, pixel[some] + dy * wide + dx, (deep << np.uint64(32)) | rows[some].astype(np.uint64)
-                )
+        across = np.arange(-r, r + 1)
+        square, step = across[:, None] ** 2 + across**2, across[:, None] * wide + across
+        for far in np.unique(square[square <= (r + 0.3) ** 2]):  # pixels as far from the middle are as deep
+            some = slice(None) if far <= (r - 0.7) ** 2 else np.flatnonzero(size + 0.3 >= np.sqrt(far))
+            deep = ((first[some] + bend[some] * (far / (r * r))) * unit).astype(np.uint64)
+            deep <<= np.uint64(32)
+            deep |= rows[some].astype(np.uint64)
+            middle = pixel[some]
+            for away in step[square == far]:
+                np.minimum.at(nearest, middle + away, deep)
     image = nearest.reshape(-1, wide)[margin : margin + height, margin : margin + width]
     none = image == _NOWHERE
     point = (image & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -237,7 +238,8 @@ def _png(picture: np.ndarray) -> bytes:
         least = np.where(better, _cost(rest), least)
         best[better, 0], best[better, 1:] = kind, rest[better]
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue
-    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(best.tobytes(), 6)), (b"IEND", b"")
+    packed = zlib.compressobj(strategy=zlib.Z_RLE)  # made for PNG: smaller here, in a fifth of the time
+    chunks = (b"IHDR", head), (b"IDAT", packed.compress(best.tobytes()) + packed.flush()), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._util import memory, stages
-from .._util.atomic import scratch
-from .._util.mapped import mapped
+from .._util import stages
 from .._util.words import count, option, warn
 from ..errors import InputError
 from ..io import as_cloud, results
@@ -18,13 +16,15 @@ from ..model import LevelInfo, Model
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated
 from ..scan.options import ReadOptions
+from ..tasks.described import described
+from .rows import Copies
 
 
 class Described(NamedTuple):
     """Scans with their features."""
 
     clouds: list[PointCloud]
-    features: list[np.ndarray]  # (n, c) of each scan, row i of point i; may be a memory map
+    features: list[Copies]  # (n, c) of each scan; the rows may be a memory map
     levels: list[LevelInfo]  # of the features, with their columns; empty where a file does not say
     maker: str  # the model in words, or who wrote the files
     read: list[PointCloud]  # the scans as they were read
@@ -48,9 +48,15 @@ class Source:
             yield self._read(scans, self.files)
             return
         model, features = self.load(), []
-        clouds, read, width = [], [], model.channels(self.levels)
+        clouds, read = [], []
+        asked: dict[str, Any] = {
+            "levels": self.levels,
+            "dtype": "float16",
+            "max_memory": self.max_memory,
+            "progress": True,
+        }
         with ExitStack() as stack:
-            for i, scan in enumerate(scans):
+            for scan in scans:
                 with stages.of(scan):
                     _tell_of_features(scan)
                     inputs = model.config.inputs
@@ -59,12 +65,7 @@ class Source:
                     cloud = replace(cloud, total=None)  # only what is there can be shown
                     if inputs.missing == "estimated":  # once, for the network and for the picture
                         cloud = completed(cloud)
-                    if len(cloud) * width * 2 < memory.available() // 4:
-                        out = np.empty((len(cloud), width), np.float16)
-                    else:
-                        out = mapped(stack.enter_context(scratch(folder)) / f"{i}.bin", np.float16, (len(cloud), width))
-                    kept = {"levels": self.levels, "dtype": "float16", "max_memory": self.max_memory}
-                    features.append(model.extract(cloud, out=out, progress=True, **kept))
+                    features.append(Copies(*stack.enter_context(described(model, cloud, folder, **asked))))
                 clouds.append(_shown(cloud))
             known = model.feature_info
             levels = placed(known if self.levels is None else [known[level] for level in self.levels])
@@ -82,7 +83,7 @@ class Source:
         if len({tuple(info.channels for info in one.levels) for one in kept}) > 1:
             raise InputError(f"{files[0]} and the others hold other levels; extract all scans alike.")
         read = [as_cloud(scan, options=one.options(scan, self.options)) for scan, one in zip(scans, kept, strict=True)]
-        features = [one.rows_of(cloud, scan) for scan, one, cloud in zip(scans, kept, read, strict=True)]
+        features = [Copies.of(one.rows_of(cloud, scan)) for scan, one, cloud in zip(scans, kept, read, strict=True)]
         return Described(list(map(_shown, read)), features, kept[0].levels, kept[0].maker, read)
 
 
