@@ -1,21 +1,33 @@
 """What each part of a scan may hold: one rule for every attribute, by which what is there but empty is missing."""
 
+import sys
 from typing import Any
 
 import numpy as np
-import torch
 
 from .._util.words import either, option, warn
 from ..errors import InputError
 from .plausible import UPS
 
 GREY = 127.5  # the colour of points without one: 0 on the network's scale of -1 to 1
+_ROWS = 1 << 14  # at a time: what is computed of them stays in a core's cache
 _FEW = 0.01  # a share below which values are strays that decide nothing
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is torch's; torch, which takes seconds, is not imported to find out.
+
+    >>> is_tensor(np.zeros(3))
+    False
+    """
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
 
 
 def array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of any type, which may share memory with it; fails where numpy sees no values."""
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
+        import torch
+
         if value.layout != torch.strided:
             raise InputError(f"{name} is a sparse tensor; give {name}.to_dense().")
         narrow = value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64)
@@ -49,12 +61,22 @@ def vectors(name: str, value: Any, widths: tuple[int, ...] = (3,)) -> np.ndarray
     return found[:, :3]
 
 
-def turned(found: np.ndarray, up: str) -> np.ndarray:
-    """Return a copy with z up, each axis on its own: what follows goes through one axis after another."""
-    result = np.empty_like(found, order="F")
+def turned(found: np.ndarray, up: str, scale: float | None = None) -> np.ndarray:
+    """Return a copy with z up, each axis on its own: what follows goes through one axis after another.
+
+    With `scale` it is float64, and multiplied by that.
+    """
+    kind = found.dtype if scale is None else np.dtype(np.float64)
+    result = np.empty(found.shape, dtype=kind, order="F")
     for to, (axis, sign) in enumerate(zip(*UPS[up], strict=True)):
-        np.multiply(found[:, axis], sign, out=result[:, to])
+        np.multiply(found[:, axis], sign * (1 if scale is None else scale), out=result[:, to], dtype=kind)
     return result
+
+
+def finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite: their sum tells where it is finite, without an answer for each."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
 
 
 def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
@@ -67,7 +89,7 @@ def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
     (array([0]), 'NaN')
     """
     bad, why = np.zeros(len(coord), dtype=bool), []
-    if coord.dtype.kind == "f" and not np.isfinite(coord).all():
+    if coord.dtype.kind == "f" and not finite(coord):
         bad |= ~np.isfinite(coord).all(1)
         why.append("NaN")
     zero = coord[:, 0] == 0
@@ -89,7 +111,7 @@ def within(coord: np.ndarray, bounds: Any, up: str = "z", scale: float = 1.0) ->
     spans = []
     for axis, low, high in zip(range(3), *bounds, strict=True):  # each on its own: a large scan is not copied
         old, sign = UPS[up][0][axis], UPS[up][1][axis] * scale
-        values = coord[:, old].astype(np.float64) * sign
+        values = np.multiply(coord[:, old], sign, dtype=np.float64)
         there &= (values >= low) & (values <= high)
         spans.append(f"{'xyz'[axis]} {values.min(initial=np.inf):.2f} to {values.max(initial=-np.inf):.2f}")
     if not there.any():
@@ -107,19 +129,20 @@ def colors(found: np.ndarray) -> np.ndarray | None:
     with np.errstate(over="ignore"):  # too large for a float32 is as unknown as infinite
         color = found.astype(np.float32)
     unknown = None
-    if found.dtype.kind == "f" and not np.isfinite(color).all():
+    if found.dtype.kind == "f" and not finite(color):
         unknown = ~np.isfinite(color).all(1)
         color[unknown] = 0
-    if len(color) and not color.any():
+    if len(color) and not (found if found.dtype == np.uint8 else color).any():
         warn("the colours are there but empty, all of them black or NaN: they count as missing.")
         return None
-    top = 255 if found.dtype == np.uint8 else _top(found, color)
+    if found.dtype == np.uint8:
+        return color
+    top = _top(found, color)
     if color.min(initial=0) < -0.001 * top or color.max(initial=0) > 1.001 * top:
         outside = ((color < 0) | (color > top)).any(1)
         warn(f"{_of(outside, 'colours', 'lies', 'lie')} outside 0 to {top}, which is clipped.")
-    if found.dtype != np.uint8:
-        np.clip(color, 0, top, out=color)
-        color *= np.float32(255 / top)
+    np.clip(color, 0, top, out=color)
+    color *= np.float32(255 / top)
     if unknown is not None:
         color[unknown] = GREY
         warn(f"{_of(unknown, 'points')} no colour (NaN or infinite), neutral grey is used there.")
@@ -180,14 +203,20 @@ def normals(found: np.ndarray, up: str) -> np.ndarray | None:
     >>> normals(np.array([[0, 0, 2], [np.nan, 0, 0]]), "z").tolist()
     [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals is a NaN
-        normal = turned(vectors("normal", found).astype(np.float64), up)
-        length = np.linalg.norm(normal, axis=1, keepdims=True)
-    good = np.isfinite(length) & (length > 0)
-    if len(normal) and not good.any():
+    found = vectors("normal", found)
+    result, known = np.empty(found.shape, dtype=np.float32, order="F"), False
+    for start in range(0, len(found), _ROWS):
+        part = slice(start, start + _ROWS)
+        with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals is a NaN
+            normal = turned(found[part], up, 1.0)
+            length = np.linalg.norm(normal, axis=1, keepdims=True)
+        good = np.isfinite(length) & (length > 0)
+        known |= bool(good.any())
+        result[part] = np.divide(normal, length, out=np.zeros_like(normal), where=good)
+    if len(found) and not known:
         warn("the normals are there but empty, all of them 0 or NaN: they count as missing.")
         return None
-    return np.divide(normal, length, out=np.zeros_like(normal), where=good).astype(np.float32)
+    return result
 
 
 def labels(name: str, found: np.ndarray) -> np.ndarray | None:

@@ -58,21 +58,20 @@ class PointCloud:
             raise InputError("there are no points (coord has 0 rows); give at least one.")
         if self.rows is not None and self.total is not None:
             _require_within("rows", self.rows, 0, self.total, f"total is {self.total}; give rows from 0 to total - 1")
-        bad = ~np.isfinite(self.coord).all(1)
-        if bad.any():
+        if not attributes.finite(self.coord):
+            bad = ~np.isfinite(self.coord).all(1)
             raise InputError(
                 f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
                 "build the cloud with PointCloud.of, which leaves them out."
             )
-        if self.color is not None:
+        if self.color is not None and not (self.color.min() >= 0 and self.color.max() <= 255):
             bad = ~((self.color >= 0) & (self.color <= 255)).all(1)
-            if bad.any():
-                worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
-                raise InputError(
-                    f"color has {attributes.rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
-                    "build the cloud with PointCloud.of, which knows other scales."
-                )
-        if self.normal is not None and not np.isfinite(self.normal).all():
+            worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
+            raise InputError(
+                f"color has {attributes.rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
+                "build the cloud with PointCloud.of, which knows other scales."
+            )
+        if self.normal is not None and not attributes.finite(self.normal):
             raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
         if self.viewpoint is None:
             return
@@ -169,7 +168,11 @@ class PointCloud:
         return cls._converted({**parts(points), **replaced}, options)
 
     @classmethod
-    def _converted(cls, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
+    def _converted(cls, given: Mapping[str, Any], options: ReadOptions, own: bool = False) -> "PointCloud":
+        """Check and convert arrays by field name as `of` does; coordinates that are `own` need no copy.
+
+        Those are float64 with one axis after another in memory, and nobody else has them.
+        """
         up, units = options.up or "z", options.units or "m"
         raw = attributes.vectors("coord", given["coord"])
         if len(raw) and len(apart := scenes(given, len(raw))) > 1:
@@ -189,7 +192,8 @@ class PointCloud:
             value = attributes.array(name, given[name])
             return value[rows] if rows is not None and value.shape[:1] == (n,) else value
 
-        held: dict[str, Any] = {"coord": attributes.turned(raw.astype(np.float64) * UNITS[units], up)}
+        good = own and raw.dtype == np.float64 and raw.flags.f_contiguous and (units, up) == ("m", "z")
+        held: dict[str, Any] = {"coord": raw if good else attributes.turned(raw, up, UNITS[units])}
         if "color" in given:
             held["color"] = attributes.colors(left("color"))
         if "normal" in given:
@@ -199,7 +203,7 @@ class PointCloud:
             places = np.atleast_2d(attributes.numbers("viewpoint", given["viewpoint"]))
             if places.shape[1:] != (3,):
                 raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
-            held["viewpoint"] = attributes.turned(places.astype(np.float64) * UNITS[units], up)
+            held["viewpoint"] = attributes.turned(places, up, UNITS[units])
         cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
         require_extent(cloud.coord)
         doubt(cloud.coord, raw, units, up, options.spacing)
@@ -216,9 +220,9 @@ class PointCloud:
             whole = self.rows is not None and value.shape[:1] == (self.total,) != (len(self),)
             return value[self.rows] if whole else value
 
-        held: dict[str, Any] = {"coord": attributes.turned(self.coord * scale, up)}
+        held: dict[str, Any] = {"coord": attributes.turned(self.coord, up, scale)}
         if self.viewpoint is not None:
-            held["viewpoint"] = attributes.turned(self.viewpoint * scale, up)
+            held["viewpoint"] = attributes.turned(self.viewpoint, up, scale)
         if "color" in given:
             held["color"] = attributes.colors(left("color"))
         if "normal" in given:
