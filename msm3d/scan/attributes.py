@@ -36,7 +36,8 @@ def array(name: str, value: Any) -> np.ndarray:
         except (TypeError, RuntimeError) as error:
             kind = f"{str(value.dtype).removeprefix('torch.')} tensor on {value.device}"
             raise InputError(f"{name} is a {kind} without plain numbers; give floats on a CPU or GPU.") from error
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+    masked = "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray)  # which numpy imports late, as well
+    if masked and np.ma.getmaskarray(value).any():
         raise InputError(f"{name} is a masked array; give {name}.astype(float).filled(np.nan), and rows are left out.")
     try:
         return np.asarray(value)

@@ -11,7 +11,7 @@ from ..errors import InputError
 from . import attributes
 from .objects import LABELS, parts, scenes
 from .options import ReadOptions
-from .plausible import UNITS, doubt, require_extent
+from .plausible import UNITS, corners, doubt, require_extent
 
 # The fields of three numbers a row, with the type of these, and those of a whole number for each point.
 _VECTORS = {"coord": np.float64, "color": np.float32, "normal": np.float32, "viewpoint": np.float64}
@@ -175,7 +175,8 @@ class PointCloud:
         """
         up, units = options.up or "z", options.units or "m"
         raw = attributes.vectors("coord", given["coord"])
-        if len(raw) and len(apart := scenes(given, len(raw))) > 1:
+        several = len(raw) and ("offset" in given or "batch" in given)
+        if several and len(apart := scenes(given, len(raw))) > 1:
             cure = either("give extract the arrays as a dictionary, or as a list", "save each as a file of its own")
             key = "offset" if "offset" in given else "batch"
             raise InputError(f"the points are {len(apart)} scenes by their {key}, where one is needed; {cure}.")
@@ -205,8 +206,9 @@ class PointCloud:
                 raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
             held["viewpoint"] = attributes.turned(places, up, UNITS[units])
         cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
-        require_extent(cloud.coord)
-        doubt(cloud.coord, raw, units, up, options.spacing)
+        ends = corners(cloud.coord)
+        require_extent(*ends)
+        doubt(cloud.coord, raw, ends, units, up, options.spacing)
         return cloud
 
     def _with(self, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":

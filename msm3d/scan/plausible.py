@@ -13,6 +13,9 @@ UPS = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "-y": ([0, 2, 
 """The rotation that turns each upward axis to z: the old axis behind each new one, and its sign."""
 
 _LEAST = 100  # points or voxels: of fewer little can be said
+_ROWS = 1 << 15  # points at a time
+
+Corners = tuple[np.ndarray, np.ndarray]
 
 
 class _Bulk(NamedTuple):
@@ -29,32 +32,43 @@ def _sample(coord: np.ndarray) -> np.ndarray:
 
 def _bulk(coord: np.ndarray) -> _Bulk:
     sample = _sample(coord)
-    return _Bulk(sample, *np.quantile(sample.T, [0.01, 0.99], axis=1))
+    places = [(len(sample) - 1) * share for share in (0.01, 0.99)]
+    rows = [min(int(place) + step, len(sample) - 1) for place in places for step in (0, 1)]
+    ordered = np.partition(sample.T, sorted(set(rows)), axis=1)[:, rows].T
+    return _Bulk(sample, *(_within(*ordered[i : i + 2], places[i // 2] % 1) for i in (0, 2)))
 
 
-def _corners(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the largest x, y and z; each axis on its own, which is several times as fast."""
-    low, high = zip(*((axis.min(), axis.max()) for axis in coord.T), strict=True)
-    return np.array(low), np.array(high)
+def _within(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """Return what lies between, to the bit as `np.quantile`, which needs numpy.ma: its import takes longer than this."""
+    step = second - first
+    return first + step * share if share < 0.5 else second - step * (1 - share)
 
 
-def doubt(coord: np.ndarray, raw: np.ndarray, units: str, up: str, spacing: float) -> None:
+def corners(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest x, y and z (3,) of coordinates (n, 3), NaN where one is; n is at least 1."""
+    low, high = np.empty((2, 3, -(-len(coord) // _ROWS)))
+    for part in range(low.shape[1]):  # what is smaller than a core's cache is read from memory once
+        for axis, values in enumerate(coord[part * _ROWS : (part + 1) * _ROWS].T):
+            low[axis, part], high[axis, part] = values.min(), values.max()
+    return low.min(1), high.max(1)
+
+
+def doubt(coord: np.ndarray, raw: np.ndarray, ends: Corners, units: str, up: str, spacing: float) -> None:
     """Warn of coordinates (n, 3), metres with z up, that can hardly be right; `raw`, in `units`, is what was given.
 
-    `spacing` is what must be told apart, in metres: the voxels that the coordinates are for.
+    `ends` are their corners, and `spacing` is what must be told apart, in metres: the voxels that they are for.
     """
     bulk = _bulk(coord)
     _warn_of_units(bulk, len(coord), units)
     if units == "m":
         _warn_of_feet(bulk)
-        _warn_of_unit_size(coord)
+        _warn_of_unit_size(coord, *ends)
     _warn_of_steps(bulk.sample if raw is coord else _sample(raw), units, spacing)
     _warn_of_up(bulk, up)
 
 
-def require_extent(coord: np.ndarray) -> None:
-    """Raise InputError for coordinates (n, 3) that span more than anything that is scanned: no grid could hold them."""
-    low, high = _corners(coord)
+def require_extent(low: np.ndarray, high: np.ndarray) -> None:
+    """Raise InputError for coordinates between corners (3,) that span more than anything that is scanned: no grid could hold them."""
     axis = int((high / 2 - low / 2).argmax())  # halves: a difference of numbers may be too large for one
     span = float(high[axis] / 2 - low[axis] / 2)
     if span > 1e12 / 2:  # half the way to Saturn
@@ -146,11 +160,10 @@ def _different(keys: np.ndarray) -> np.ndarray:
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
 
 
-def _warn_of_unit_size(coord: np.ndarray) -> None:
+def _warn_of_unit_size(coord: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Warn of a scan that fills a box of edge 1 or 2, or a ball of radius 1, to the last digit."""
     if len(coord) < _LEAST:
         return
-    low, high = _corners(coord)
     axis = int((high - low).argmax())
     first, last = float(low[axis]), float(high[axis])
     boxes = ((0, 1), (-0.5, 0.5), (-1, 1))
@@ -213,14 +226,18 @@ def _upward(bulk: _Bulk) -> tuple[int, int] | None:
     key = _different(key)  # a dense patch counts no more than a sparse one
     if len(key) < 500:
         return None
-    cells = np.stack([key >> 20 * axis & (1 << 20) - 1 for axis in range(3)], axis=1)
-    layers = [np.bincount(cells[:, axis], minlength=2) / len(cells) for axis in range(3)]
+    cells = [key >> 20 * axis & (1 << 20) - 1 for axis in range(3)]
+    layers = [np.bincount(column, minlength=2) / len(key) for column in cells]
     share = [float((one[:-1] + one[1:]).max()) for one in layers]  # that two neighbouring layers hold
-    heights = (cells / cells.max(0).clip(1)).mean(0)  # below the middle where furniture stands on a floor
+
+    def height(axis: int) -> float:  # below the middle where furniture stands on a floor
+        places = np.stack(cells, axis=1)
+        return (places / places.max(0).clip(1)).mean(0)[axis]
+
     for axis in (0, 1):
         floor = share[axis] > 0.4 and share[axis] > 3 * share[2]
         flat = 1.8 * span[axis] < min(span[2], 1.5 * span[1 - axis])  # as a ceiling is, beside how far a room goes
         room = 2 < span[axis] < 4 and flat and share[axis] > share[2]
         if floor or room:
-            return axis, 1 if heights[axis] < 0.5 else -1
-    return (2, -1) if share[2] > 0.5 and heights[2] > 0.8 else None  # a ceiling alone may hold 0.45
+            return axis, 1 if height(axis) < 0.5 else -1
+    return (2, -1) if share[2] > 0.5 and height(2) > 0.8 else None  # a ceiling alone may hold 0.45
