@@ -125,7 +125,7 @@ def _skipped(stream: BinaryIO, order: str, elements: list[Element], position: in
         if number and any(one.length for one in others):
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
         skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
-    stream.seek(skipped, 1)
+    stream.seek(min(skipped, limits.left(stream)), 1)
     return np.dtype([(one.name, order + one.kind) for one in properties])
 
 

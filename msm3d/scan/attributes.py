@@ -138,12 +138,16 @@ def colors(found: np.ndarray) -> np.ndarray | None:
         return None
     if found.dtype == np.uint8:
         return color
-    top = _top(found, color)
-    if color.min(initial=0) < -0.001 * top or color.max(initial=0) > 1.001 * top:
+    values = found if found.dtype.kind in "iu" and found.dtype.itemsize == 2 else color  # with less to look at
+    least, largest = float(values.min(initial=0)), float(values.max(initial=0))
+    top = _top(found, values, least, largest)
+    if least < -0.001 * top or largest > 1.001 * top:
         outside = ((color < 0) | (color > top)).any(1)
         warn(f"{_of(outside, 'colours', 'lies', 'lie')} outside 0 to {top}, which is clipped.")
-    np.clip(color, 0, top, out=color)
-    color *= np.float32(255 / top)
+    if least < 0 or largest > top:
+        np.clip(color, 0, top, out=color)
+    if top != 255:
+        color *= np.float32(255 / top)
     if unknown is not None:
         color[unknown] = GREY
         warn(f"{_of(unknown, 'points')} no colour (NaN or infinite), neutral grey is used there.")
@@ -160,26 +164,28 @@ def compact(color: np.ndarray) -> np.ndarray:
     return whole.astype(np.uint8) if np.array_equal(whole, color) or np.quantile(color, 0.9) <= 1 else color
 
 
-def _top(found: np.ndarray, color: np.ndarray) -> int:
+def _top(found: np.ndarray, values: np.ndarray, least: float, largest: float) -> int:
     """Return the largest value of the scale that colours are on: 1, 255 or 65535, by their type and 99 % of them.
 
-    Black says nothing of the scale: where few points have a colour, these few decide.
+    Black says nothing of the scale: where few points have a colour, these few decide. `values` are those of `found`
+    that are known, else 0, and from `least` to `largest`.
     """
-    strays = _FEW * np.count_nonzero(color)
+    strays = _FEW * np.count_nonzero(values)
 
     def most(bound: float) -> bool:
-        return bool(np.count_nonzero(color > bound) <= strays)
+        return largest <= bound or bool(np.count_nonzero(values > bound) <= strays)
 
-    counts, largest = found.dtype.kind in "iu", color.max(initial=0)
-    whole = counts or (largest > 1 and bool((color == np.rint(color)).all()))
+    counts = found.dtype.kind in "iu"
+    whole = counts or (largest > 1 and bool((values == np.rint(values)).all()))
     slack = 256 / 255 if whole else 2  # 256 is what rounding makes of white; what is interpolated or lit overshoots
     if not counts and most(2) and not whole:
         top = 1
     else:
         top = next((top for top in (255, 65535) if found.dtype.itemsize == 1 or most(slack * top)), 0)
-    low = color < (0 if counts else -0.25 * (top or 255))
-    if not top or np.count_nonzero(low) > (0 if found.dtype.itemsize == 1 else strays):
-        bad = ((color > 65535) if not top else low).any(1)
+    border = 0 if counts else -0.25 * (top or 255)
+    below = np.count_nonzero(values < border) if least < border else 0
+    if not top or below > (0 if found.dtype.itemsize == 1 else strays):
+        bad = ((values > 65535) if not top else values < border).any(1)
         first = ", ".join(f"{value:g}" for value in found[bad.argmax()])
         cure = "(color + 1) * 127.5" if top else "255 * color / color.max()"
         cure = "color.view(np.uint8)" if found.dtype == np.int8 else cure
@@ -192,7 +198,7 @@ def _top(found: np.ndarray, color: np.ndarray) -> int:
         warn(f"the colours reach {largest:g} of 65535, which is nearly black; if they are of fewer bits, {cure}.")
     elif top == 65535 and found.dtype != np.uint16:
         warn(f"the colours reach {largest:g}, so they are taken as 16 bits and divided by 257; if not so, {cure}.")
-    if top == 1 and len(color) and most(1.001 / 255):
+    if top == 1 and len(values) and most(1.001 / 255):
         cure = either("pass color= times 255", "write them as 0-255")
         warn(f"the colours are at most {largest:.2g}, as if divided by 255 twice; if so, {cure}.")
     return top
