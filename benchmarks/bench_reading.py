@@ -139,7 +139,10 @@ def compared(file: Path, form: str, n: int, given: argparse.Namespace) -> list[d
         if rows:
             row["ours"] = {key: round(rows[0][key] / row[key], 2) for key in ("seconds", "wall", "first", "gb")}
         rows.append(row)
-        print(f"{form} {n:,} {name}: {row['seconds']:.3f} s, wall {row['wall']:.3f} s, first {row['first']:.2f} s,", end=" ")
+        print(
+            f"{form} {n:,} {name}: {row['seconds']:.3f} s, wall {row['wall']:.3f} s, first {row['first']:.2f} s,",
+            end=" ",
+        )
         print(f"{row['gb']:.3f} GB, ours {row.get('ours')}", flush=True)
     return rows
 

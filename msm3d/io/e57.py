@@ -34,7 +34,9 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     return {**stations.joined(parts), "units": "m", "own": True}
 
 
-def _scan(about: dict[str, Any], types: dict[str, str], count: int, pieces: Iterator[list[np.ndarray]]) -> stations.Part:
+def _scan(
+    about: dict[str, Any], types: dict[str, str], count: int, pieces: Iterator[list[np.ndarray]]
+) -> stations.Part:
     """Return one scan in the frame of the file; a point is invalid where its state is not 0 [ASTM E2807, 8.4.4]."""
     limits.fits(count * 8 * len(types), f"declares {count} points")
     names, color = list(types), None

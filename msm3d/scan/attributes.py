@@ -80,17 +80,18 @@ def finite(values: np.ndarray) -> bool:
         return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
 
 
-def placed(coord: np.ndarray) -> tuple[np.ndarray | None, str]:
+def placed(coord: np.ndarray, known: bool | None = None) -> tuple[np.ndarray | None, str]:
     """Return the rows (k,) of the points that have a position, None for all, and in words what the others have.
 
     A position is missing where it is not finite, and where more than 1 % of the points are at exactly (0, 0, 0):
-    depth cameras and scanners write that for no return. One point at the origin is a point.
+    depth cameras and scanners write that for no return. One point at the origin is a point. `known` is whether all are
+    finite, where that is known.
 
     >>> placed(np.array([[0, 0, 0], [np.nan, 1, 1]]))
     (array([0]), 'NaN')
     """
     bad, why = np.zeros(len(coord), dtype=bool), []
-    if coord.dtype.kind == "f" and not finite(coord):
+    if coord.dtype.kind == "f" and not (finite(coord) if known is None else known):
         bad |= ~np.isfinite(coord).all(1)
         why.append("NaN")
     zero = coord[:, 0] == 0

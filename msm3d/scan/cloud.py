@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,7 @@ class PointCloud:
     where unknown; None where there is one, or nobody says."""
 
     def __post_init__(self) -> None:
-        n = len(self.coord)
-        for name in (*_VECTORS, *_NUMBERS):
-            self._require_shape(name, n)
-        if n == 0:
-            raise InputError("there are no points (coord has 0 rows); give at least one.")
-        if self.rows is not None and self.total is not None:
-            _require_within("rows", self.rows, 0, self.total, f"total is {self.total}; give rows from 0 to total - 1")
+        self._require_structure()
         if not attributes.finite(self.coord):
             bad = ~np.isfinite(self.coord).all(1)
             raise InputError(
@@ -73,6 +68,16 @@ class PointCloud:
             )
         if self.normal is not None and not attributes.finite(self.normal):
             raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
+
+    def _require_structure(self) -> None:
+        """Check all but the values of each point, which need not be looked at where they have just been made."""
+        n = len(self.coord)
+        for name in (*_VECTORS, *_NUMBERS):
+            self._require_shape(name, n)
+        if n == 0:
+            raise InputError("there are no points (coord has 0 rows); give at least one.")
+        if self.rows is not None and self.total is not None:
+            _require_within("rows", self.rows, 0, self.total, f"total is {self.total}; give rows from 0 to total - 1")
         if self.viewpoint is None:
             return
         places = len(self.viewpoint)
@@ -180,8 +185,10 @@ class PointCloud:
             cure = either("give extract the arrays as a dictionary, or as a list", "save each as a file of its own")
             key = "offset" if "offset" in given else "batch"
             raise InputError(f"the points are {len(apart)} scenes by their {key}, where one is needed; {cure}.")
-        n = len(raw)
-        rows, why = attributes.placed(raw)
+        n, whole = len(raw), raw
+        own = own and raw.dtype == np.float64 and raw.flags.f_contiguous and n > 0 and (units, up) == ("m", "z")
+        ends = corners(raw) if own else None
+        rows, why = attributes.placed(raw, None if ends is None else bool(np.isfinite(ends).all()))
         if rows is not None:
             _tell(rows, n, why, options.invalid)
             raw = raw[rows]
@@ -193,8 +200,8 @@ class PointCloud:
             value = attributes.array(name, given[name])
             return value[rows] if rows is not None and value.shape[:1] == (n,) else value
 
-        good = own and raw.dtype == np.float64 and raw.flags.f_contiguous and (units, up) == ("m", "z")
-        held: dict[str, Any] = {"coord": raw if good else attributes.turned(raw, up, UNITS[units])}
+        own = own and raw is whole  # and not some of it
+        held: dict[str, Any] = {"coord": raw if own else attributes.turned(raw, up, UNITS[units])}
         if "color" in given:
             held["color"] = attributes.colors(left("color"))
         if "normal" in given:
@@ -205,8 +212,13 @@ class PointCloud:
             if places.shape[1:] != (3,):
                 raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
             held["viewpoint"] = attributes.turned(places, up, UNITS[units])
-        cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
-        ends = corners(cloud.coord)
+        held |= {"rows": rows, "total": None if rows is None or options.invalid == "drop" else n}
+        cloud = object.__new__(cls)
+        for one in dataclass_fields(cls):
+            object.__setattr__(cloud, one.name, held.get(one.name))
+        cloud._require_structure()
+        if ends is None or not own:
+            ends = corners(cloud.coord)
         require_extent(*ends)
         doubt(cloud.coord, raw, ends, units, up, options.spacing)
         return cloud
