@@ -2,12 +2,13 @@
 
 python benchmarks/bench_reading.py --points 1000000 10000000 --json benchmarks/results/reading.json
 
-All end with the same content: coordinates as float64 and colours of 0 to 255 as float32, both (n, 3) arrays of their own.
-"Types of the file" stops before that, with what the file stores; ours has checked the points as well. Readers take turns,
-each in a process of its own. Seconds are of the processor, with those of children, and of the clock: "first" with the
-start of Python, imports and one reading, the others of the readings after that. Memory is the most that was added to what
-is there after the imports, with all that children have; it comes from a process that is not timed. It is VmHWM and not
-ru_maxrss, in which a process that was started finds what its parent had. Libraries that are not installed are left out.
+All end with the same content: coordinates as float64 and colours of 0 to 255 as float32, both (n, 3) arrays of their
+own. "Types of the file" stops before that, with what the file stores; ours has checked the points as well. Readers
+take turns, each in a process of its own. Seconds are of the processor, with those of children, and of the clock:
+"first" with the start of Python, imports and one reading, the others of the readings after that. Memory is the most
+that was added to what is there after the imports, with all that children have; it comes from a process that is not
+timed. It is VmHWM and not ru_maxrss, in which a process that was started finds what its parent had. Libraries that are
+missing are left out.
 """
 
 import argparse
@@ -125,11 +126,11 @@ def main() -> None:
 def compared(file: Path, form: str, n: int, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for each reader that is there, ours first, and what we take as a share of each of them."""
     programs = {"msm3d": LASPY_TOO if form in ("las", "laz") else OURS, **READERS[form]}
-    memory = {name: measured(file, *program, 0) for name, program in programs.items()}
+    memory = {name: measured(file, program, 0) for name, program in programs.items()}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name, found in memory.items() if found is not None}
     for _ in range(given.repeats):
         for name, done in runs.items():
-            done.append(measured(file, *programs[name], 1 + given.readings) or {})
+            done.append(measured(file, programs[name], 1 + given.readings) or {})
     rows = []
     for name, done in runs.items():
         row: dict[str, Any] = {"format": form, "reader": name, "points": n, "megabytes": file.stat().st_size / 1e6}
@@ -147,10 +148,10 @@ def compared(file: Path, form: str, n: int, given: argparse.Namespace) -> list[d
     return rows
 
 
-def measured(file: Path, start: str, work: str, readings: int) -> dict[str, Any] | None:
+def measured(file: Path, program: tuple[str, str], readings: int) -> dict[str, Any] | None:
     """Return what some readings took, or for 0 the memory of one; None where the library is not installed."""
-    program = PROGRAM.format(start=start, work=work)
-    command = [sys.executable, "-c", program, str(file), str(time.time()), str(readings)]
+    text = PROGRAM.format(start=program[0], work=program[1])
+    command = [sys.executable, "-c", text, str(file), str(time.time()), str(readings)]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], env=kept)
     if done.returncode and ("ImportError" in done.stderr or "ModuleNotFoundError" in done.stderr):

@@ -103,7 +103,7 @@ def _points(file: str, nodes: list[list[int]], names: list[str]) -> Iterator[Any
 
 def _selection(lazrs: Any, names: list[str]) -> Any:
     """Return what is to be decompressed for some dimensions: colours need no times, which take longest."""
-    known = dict.fromkeys(("x", "y"), lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL)
+    known: dict[str, Any] = dict.fromkeys(("x", "y"), lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL)
     known |= {"z": lazrs.SELECTIVE_DECOMPRESS_Z, "classification": lazrs.SELECTIVE_DECOMPRESS_CLASSIFICATION}
     known |= dict.fromkeys(("red", "green", "blue"), lazrs.SELECTIVE_DECOMPRESS_RGB)
     found = known["x"]
@@ -189,7 +189,8 @@ def _pieces(libe57: Any, opened: Any, points: Any, count: int, types: dict[str, 
     size = min(count, _CHUNK)
     columns, buffers = list[Any](), libe57.VectorSourceDestBuffer()
     for name, kind in types.items():
-        columns.append(memoryview(bytearray(size * _bytes(kind))).cast(_CODES[kind]))
+        code: Any = _CODES[kind]
+        columns.append(memoryview(bytearray(size * _bytes(kind))).cast(code))
         buffers.append(libe57.SourceDestBuffer(opened, name, columns[-1], size, True, True))
     reader = points.reader(buffers)
     while number := reader.read():
@@ -201,11 +202,12 @@ KINDS = {"laz": laz, "e57": e57}
 
 
 def _needed(request: dict[str, Any]) -> tuple[str, ...]:
-    """Return the packages that a request needs; a whole LAZ file no numpy, whose import takes longer than most files."""
+    """Return the packages that a request needs; whole files no numpy, whose import takes longer than most of them."""
     if request["kind"] == "e57":
         found = find_spec("pye57")
-        sys.modules["pye57"] = package = ModuleType("pye57")  # the package itself imports numpy
+        package = ModuleType("pye57")  # without what its own __init__ imports
         package.__path__ = list(found.submodule_search_locations or []) if found else []
+        sys.modules["pye57"] = package
         return ("pye57.libe57",)
     return ("lazrs",) if all(part[1] is None for part in request["parts"]) else ("numpy", "laspy", "lazrs")
 

@@ -1,6 +1,6 @@
 """E57, through pye57 (the extra `e57`): all scans of a file, each where its pose puts it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _scan(
-    about: dict[str, Any], types: dict[str, str], count: int, pieces: Iterator[list[np.ndarray]]
+    about: dict[str, Any], types: dict[str, str], count: int, pieces: Iterable[list[np.ndarray]]
 ) -> stations.Part:
     """Return one scan in the frame of the file; a point is invalid where its state is not 0 [ASTM E2807, 8.4.4]."""
     limits.fits(count * 8 * len(types), f"declares {count} points")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,8 @@ def _tables_of(request: dict[str, Any], size: int, command: Sequence[str]) -> It
     single |= {"RAYON_NUM_THREADS": str(min(os.cpu_count() or 1, _THREADS)), "MALLOC_ARENA_MAX": "1"}
     late = threading.Event()
     pipe, environment = subprocess.PIPE, os.environ | single
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, pipesize=_PIPE
-    ) as child:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment) as child:
+        _widen(child.stdout)
         timer = threading.Timer(seconds, lambda: (late.set(), child.kill()))
         timer.daemon = True
         timer.start()
@@ -93,6 +93,14 @@ def _tables_of(request: dict[str, Any], size: int, command: Sequence[str]) -> It
         finally:
             timer.cancel()
             child.kill()
+
+
+def _widen(pipe: Any) -> None:
+    """Let more bytes wait in a pipe, so that its ends take turns less often, where the system can and may."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _ended(code: int) -> str:

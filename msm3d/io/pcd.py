@@ -20,7 +20,7 @@ _LONGEST_RUN = 264  # bytes that the three of a back reference stand for, at mos
 _Field = tuple[str, str, int]  # name, type, values per point
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the points' arrays by field name."""
     with file.open("rb") as stream:
         fields, count, encoding, viewpoint = _header(stream)
@@ -93,7 +93,8 @@ def _binary(stream: BinaryIO, fields: list[_Field], count: int) -> dict[str, np.
     starts = np.cumsum([0, *(_record([field]) for field in fields)]).tolist()
     held = [(name, kind, start) for (name, kind, number), start in zip(fields, starts, strict=False) if number]
     layout: Any = {key: [one[i] for one in held] for i, key in enumerate(("names", "formats", "offsets"))}
-    record = np.dtype({**layout, "itemsize": starts[-1]})  # of several values in a field the first
+    layout["itemsize"] = starts[-1]
+    record: np.dtype = np.dtype(layout)  # of several values in a field the first
     types = {name: record[name] for name in record.names or ()}
     return columns.gathered(records.pieces(stream, record, count), types, count)
 

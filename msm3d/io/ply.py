@@ -45,7 +45,7 @@ _NAMED = re.compile(rb"^comment (?:label|class) (\d{1,4}) (\S.*?)\s*$", re.MULTI
 Element = tuple[str, int, list[Property]]  # name, count and properties
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
         order, elements, position = _start(stream)

@@ -82,10 +82,10 @@ def gathered(
         targets += zip(names, found[field].reshape(count, len(names), order="A").T, strict=True)
     with np.errstate(all="ignore"):  # a NaN that signals is a NaN
         for piece in pieces:
+            size = len(piece[targets[0][0]])
             for name, target in targets:
-                values = piece[name]
-                target[done : done + len(values)] = values
-            done += len(values)
+                target[done : done + size] = piece[name]
+            done += size
     return _painted(found)
 
 

@@ -35,11 +35,12 @@ def _bulk(coord: np.ndarray) -> _Bulk:
     places = [(len(sample) - 1) * share for share in (0.01, 0.99)]
     rows = [min(int(place) + step, len(sample) - 1) for place in places for step in (0, 1)]
     ordered = np.partition(sample.T, sorted(set(rows)), axis=1)[:, rows].T
-    return _Bulk(sample, *(_within(*ordered[i : i + 2], places[i // 2] % 1) for i in (0, 2)))
+    low, high = (_within(*ordered[i : i + 2], places[i // 2] % 1) for i in (0, 2))
+    return _Bulk(sample, low, high)
 
 
 def _within(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """Return what lies between, to the bit as `np.quantile`, which needs numpy.ma: its import takes longer than this."""
+    """Return what lies between, to the bit as `np.quantile`, which imports numpy.ma: that takes longer than this."""
     step = second - first
     return first + step * share if share < 0.5 else second - step * (1 - share)
 
@@ -68,7 +69,7 @@ def doubt(coord: np.ndarray, raw: np.ndarray, ends: Corners, units: str, up: str
 
 
 def require_extent(low: np.ndarray, high: np.ndarray) -> None:
-    """Raise InputError for coordinates between corners (3,) that span more than anything that is scanned: no grid could hold them."""
+    """Raise InputError for corners (3,) that span more than anything that is scanned: no grid could hold that."""
     axis = int((high / 2 - low / 2).argmax())  # halves: a difference of numbers may be too large for one
     span = float(high[axis] / 2 - low[axis] / 2)
     if span > 1e12 / 2:  # half the way to Saturn
