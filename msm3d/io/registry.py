@@ -73,13 +73,11 @@ class Registry:
     def __init__(self, what: str, does: str, ours: Sequence[str]) -> None:
         self.what, self.does, self._ours = what, does, ours  # in words; its function; modules below this package
         self._known: list[Kind] = []
-        self._whole = False  # whether the installed packages have been looked through
 
     def __iter__(self) -> Iterator[Kind]:
         """Yield the kinds; the installed packages are looked through the first time."""
-        self._declared()
-        if not self._whole:
-            self._whole = True
+        if not self._known:
+            self._known = [self._kind(f"{__package__}.{name}", "", _constants(name)) for name in self._ours]
             for entry in installed(f"msm3d.{self.what}s"):
                 try:
                     kind = self._kind(entry.load(), package_of(entry))
@@ -90,12 +88,6 @@ class Registry:
                 except Exception as error:  # anything may happen in others' code; it is said and nothing else suffers
                     tell_unusable(self.what, entry, error)
         return iter(self._known)
-
-    def _declared(self) -> list[Kind]:
-        """Return ours and those that are known beside them."""
-        if not self._known:
-            self._known = [self._kind(f"{__package__}.{name}", "", _constants(name)) for name in self._ours]
-        return self._known
 
     def suffixes(self) -> tuple[str, ...]:
         """Return the suffixes of all kinds."""
@@ -108,8 +100,7 @@ class Registry:
     def find(self, path: str | os.PathLike[str]) -> Kind | None:
         """Return the kind of a file by its name: what was registered last wins."""
         suffix = Path(path).suffix.lower()
-        kinds = (kind for known in (self._declared, lambda: list(self)) for kind in reversed(known()))
-        return next((kind for kind in kinds if suffix in kind.suffixes), None)  # no package has a suffix of ours
+        return next((kind for kind in reversed(list(self)) if suffix in kind.suffixes), None)
 
     def register(self, home: Any) -> None:
         """Add a kind for this process; its suffixes are its own from now on, also where they were another's."""
