@@ -371,6 +371,18 @@ def _() -> str:
     return grid(rows, {"kernel": "{kernel}"} | {product: f"{{row[{i}]}}" for i, product in enumerate(products)})
 
 
+@table("reading")
+def _() -> str:
+    rows = []
+    for row in (row for run in machine("reading")["runs"] for row in run["figures"]):
+        rows.append({**row, "name": row["format"].upper(), **{f"x_{k}": v for k, v in row.get("ours", {}).items()}})
+    rows.sort(key=lambda row: (row["points"], "PLY LAS LAZ PCD E57".split().index(row["name"])))
+    columns = {"format": "{name}", "points": "{points:,}", "reader": "{reader}", "processor s": "{seconds:.3f}"}
+    columns |= {"wall s": "{wall:.3f}", "first call, processor s": "{first:.2f}", "memory, GB": "{gb:.3f}"}
+    parts = {"seconds": "ours over it: processor", "wall": "wall", "first": "first call", "gb": "memory"}
+    return grid(rows, columns | {title: f"{{x_{key}:.2f}}" for key, title in parts.items()})
+
+
 # --- texts ----------------------------------------------------------------------------------------------------------
 
 

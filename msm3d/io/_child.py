@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, BinaryIO
 
-PACKAGES = {"laz": ("numpy", "laspy", "lazrs"), "e57": ("numpy", "pye57")}
-_CHUNK = 1_000_000  # points at a time
+_CHUNK = 50_000  # points at a time, for each thread: so many are in a chunk of LAZ
+_CODES = {"<f8": "d", "<f4": "f", "<u2": "H", "|u1": "B"}
 _XYZ = ("cartesianX", "cartesianY", "cartesianZ")
 _SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
 _RGB = ("colorRed", "colorGreen", "colorBlue")
@@ -40,19 +42,37 @@ def bound(memory: int) -> None:
 
 
 def laz(request: dict[str, Any]) -> Iterator[Table]:
-    """Yield the one table of LAZ files: the columns `names` of the points of all their `parts`, one after another."""
-    import numpy as np
+    """Yield a table for each of the `parts` of LAZ files: its points' records, of which the columns `names` are there.
 
-    names, types = request["names"], dict[str, str]()
-    pieces = (piece for file, nodes in request["parts"] for piece in _points(file, nodes, names))
-    columns = ([np.ascontiguousarray(piece[name], types.get(name)) for name in names] for piece in pieces)
-    first = next(columns, [])
-    types |= {name: column.dtype.str for name, column in zip(names, first, strict=False)}
-    yield {}, types, request["count"], (one for part in ([first], columns) for one in part)
+    A part is the path, the nodes as `_points` takes them, or None; the number of points, the bytes of a record; where
+    the points begin, and the record of how they are compressed, in hexadecimal digits.
+    """
+    for file, nodes, count, size, start, how in request["parts"]:
+        if nodes is None:
+            pieces = _whole(file, count, size, start, bytes.fromhex(how), request["names"])
+        else:
+            pieces = (piece.array.view("u1").data for piece in _points(file, nodes, request["names"]))
+        yield {}, {"records": f"|V{size}"}, count, ([piece] for piece in pieces)
 
 
-def _points(file: str, nodes: list[list[int]] | None, names: list[str]) -> Iterator[Any]:
-    """Yield the points of a file in pieces: all, or of `nodes` as offset, bytes and number of points.
+def _whole(file: str, count: int, size: int, start: int, how: bytes, names: list[str]) -> Iterator[Any]:
+    """Yield the records of a file in pieces, each of which overwrites the one before it."""
+    import lazrs
+
+    threads = int(os.environ.get("RAYON_NUM_THREADS", "1"))
+    with open(file, "rb") as stream:
+        stream.seek(start)
+        decompressor = lazrs.ParLasZipDecompressor(stream, how, _selection(lazrs, names))
+        room = memoryview(bytearray(min(count, max(1, min(_CHUNK * threads, (1 << 26) // size))) * size))
+        while count:
+            piece = room[: count * size]
+            decompressor.decompress_many(piece)
+            count -= len(piece) // size
+            yield piece
+
+
+def _points(file: str, nodes: list[list[int]], names: list[str]) -> Iterator[Any]:
+    """Yield the points of `nodes`, each its offset, bytes and number of points, in pieces.
 
     laspy's own `seek` goes to other points where the pieces that were compressed are of different sizes, as in COPC.
     """
@@ -61,15 +81,10 @@ def _points(file: str, nodes: list[list[int]] | None, names: list[str]) -> Itera
     import numpy as np
     from laspy.point.record import PackedPointRecord, ScaleAwarePointRecord
 
-    chosen = _selection(laspy, names)
-    one: Any = laspy.LazBackend.Lazrs
-    with laspy.open(file, laz_backend=one, read_evlrs=False, decompression_selection=chosen) as reader:
-        header = reader.header
+    with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as reader:
+        header: Any = reader.header
         size = max(header.point_format.size, 1)
         most = max(1, min(_CHUNK, (1 << 26) // size))  # 64 MB
-        if nodes is None:
-            yield from reader.chunk_iterator(most)
-            return
         record = header.vlrs[header.vlrs.index("LasZipVlr")].record_data
     with open(file, "rb") as stream:
         while nodes:
@@ -81,37 +96,53 @@ def _points(file: str, nodes: list[list[int]] | None, names: list[str]) -> Itera
                 stream.seek(offset)
                 data += stream.read(length)
             raw, nodes = np.zeros(count * size, np.uint8), nodes[end:]
-            lazrs.decompress_points_with_chunk_table(data, record, raw, table, chosen.to_lazrs())
+            lazrs.decompress_points_with_chunk_table(data, record, raw, table, _selection(lazrs, names))
             packed = PackedPointRecord.from_buffer(raw, header.point_format)
             yield ScaleAwarePointRecord(packed.array, packed.point_format, header.scales, header.offsets)
 
 
-def _selection(laspy: Any, names: list[str]) -> Any:
+def _selection(lazrs: Any, names: list[str]) -> Any:
     """Return what is to be decompressed for some dimensions: colours need no times, which take longest."""
-    every = laspy.DecompressionSelection
-    known = {"z": every.Z, "classification": every.CLASSIFICATION, **dict.fromkeys(("x", "y"), every.base())}
-    known |= dict.fromkeys(("red", "green", "blue"), every.RGB)
-    if not set(names) <= known.keys():
-        return every.all()
-    found = every.base()
+    known: dict[str, Any] = dict.fromkeys(("x", "y"), lazrs.SELECTIVE_DECOMPRESS_XY_RETURNS_CHANNEL)
+    known |= {"z": lazrs.SELECTIVE_DECOMPRESS_Z, "classification": lazrs.SELECTIVE_DECOMPRESS_CLASSIFICATION}
+    known |= dict.fromkeys(("red", "green", "blue"), lazrs.SELECTIVE_DECOMPRESS_RGB)
+    found = known["x"]
     for name in names:
-        found |= known[name]
-    return found
+        found |= known.get(name, lazrs.SELECTIVE_DECOMPRESS_ALL)
+    return lazrs.DecompressionSelection(found)
 
 
 def e57(request: dict[str, Any]) -> Iterator[Table]:
-    """Yield a table for each scan of an E57 file that has points, all columns as doubles."""
-    import pye57
+    """Yield a table for each scan of an E57 file that has points.
 
-    with pye57.E57(request["file"]) as opened:
-        for i in range(opened.scan_count):
-            header = opened.get_header(i)
-            if header.point_count:
-                names = _names(header.point_fields)
-                about = {"pose": _pose(header.node), "range": _range(header.node, names)}
-                about["grid"] = names[0] not in _XYZ or {"rowIndex", "columnIndex"} <= set(header.point_fields)
-                pieces = _pieces(pye57.libe57, opened.image_file, header, names)
-                yield about, dict.fromkeys(names, "<f8"), header.point_count, pieces
+    Of pye57 only its binding of libE57Format is used, which needs no numpy.
+    """
+    from pye57 import libe57
+
+    opened = libe57.ImageFile(request["file"], "r")
+    try:
+        for node in opened.root()["data3D"]:
+            points = node["points"]
+            prototype, count = libe57.StructureNode(points.prototype()), points.childCount()
+            if not count:
+                continue
+            there = [field.elementName() for field in prototype]
+            names = _names(there)
+            about = {"pose": _pose(node), "range": _range(libe57, node, prototype, names)}
+            about["grid"] = names[0] not in _XYZ or {"rowIndex", "columnIndex"} <= set(there)
+            types = {name: _type(libe57, prototype[name]) for name in names}
+            yield about, types, count, _pieces(libe57, opened, points, count, types)
+    finally:
+        opened.close()
+
+
+def _type(libe57: Any, field: Any) -> str:
+    """Return the type of a column: as few bytes as hold it whole go through the pipe."""
+    if isinstance(field, libe57.FloatNode) and field.precision() == libe57.E57_SINGLE:
+        return "<f4"
+    if isinstance(field, libe57.IntegerNode) and field.minimum() == 0:
+        return next((kind for kind, most in (("|u1", 255), ("<u2", 65535)) if field.maximum() <= most), "<f8")
+    return "<f8"
 
 
 def _names(there: list[str]) -> list[str]:
@@ -133,7 +164,7 @@ def _pose(node: Any) -> list[float]:
     return [value for values in parts.values() for value in list(values.values())]
 
 
-def _range(node: Any, names: list[str]) -> list[float] | None:
+def _range(libe57: Any, node: Any, prototype: Any, names: list[str]) -> list[float] | None:
     """Return what stands for no colour and for all of it: the sensor's limits, else those of the numbers."""
     if not set(_RGB) <= set(names):
         return None
@@ -142,9 +173,6 @@ def _range(node: Any, names: list[str]) -> list[float] | None:
         low, high = ([limits[one] for name in _RGB if (one := name + end) in limits] for end in ("Minimum", "Maximum"))
         if low and high and min(low) < max(high):
             return [min(low), max(high)]
-    from pye57 import libe57
-
-    prototype = libe57.StructureNode(node["points"].prototype())
     fields = [prototype[name] for name in _RGB]
     if not all(isinstance(field, (libe57.IntegerNode, libe57.ScaledIntegerNode)) for field in fields):
         return None
@@ -156,21 +184,32 @@ def _value(node: Any) -> float:
     return node.scaledValue() if hasattr(node, "scaledValue") else node.value()
 
 
-def _pieces(libe57: Any, image_file: Any, header: Any, names: list[str]) -> Iterator[list[Any]]:
+def _pieces(libe57: Any, opened: Any, points: Any, count: int, types: dict[str, str]) -> Iterator[list[Any]]:
     """Yield the columns of a scan in pieces; each overwrites the one before it."""
-    import numpy as np
-
-    size = min(header.point_count, _CHUNK)
-    columns, buffers = [np.empty(size) for _ in names], libe57.VectorSourceDestBuffer()
-    for name, column in zip(names, columns, strict=True):
-        buffers.append(libe57.SourceDestBuffer(image_file, name, column, size, True, True))
-    reader = header.points.reader(buffers)
-    while count := reader.read():
-        yield [column[:count] for column in columns]
+    size = min(count, _CHUNK)
+    columns, buffers = list[Any](), libe57.VectorSourceDestBuffer()
+    for name, kind in types.items():
+        code: Any = _CODES[kind]
+        columns.append(memoryview(bytearray(size * _bytes(kind))).cast(code))
+        buffers.append(libe57.SourceDestBuffer(opened, name, columns[-1], size, True, True))
+    reader = points.reader(buffers)
+    while number := reader.read():
+        yield [column[:number] for column in columns]
     reader.close()
 
 
 KINDS = {"laz": laz, "e57": e57}
+
+
+def _needed(request: dict[str, Any]) -> tuple[str, ...]:
+    """Return the packages that a request needs; whole files no numpy, whose import takes longer than most of them."""
+    if request["kind"] == "e57":
+        found = find_spec("pye57")
+        package = ModuleType("pye57")  # without what its own __init__ imports
+        package.__path__ = list(found.submodule_search_locations or []) if found else []
+        sys.modules["pye57"] = package
+        return ("pye57.libe57",)
+    return ("lazrs",) if all(part[1] is None for part in request["parts"]) else ("numpy", "laspy", "lazrs")
 
 
 def send(request: dict[str, Any], out: BinaryIO) -> None:
@@ -178,10 +217,16 @@ def send(request: dict[str, Any], out: BinaryIO) -> None:
     for about, types, count, pieces in KINDS[request["kind"]](request):
         say(out, types=list(types.values()), names=list(types), count=count, about=about)
         for columns in pieces:
-            say(out, points=len(columns[0]) if columns else 0)
-            for column in columns:
-                out.write(column.data)
+            views = [memoryview(column).cast("B") for column in columns]
+            say(out, points=len(views[0]) // _bytes(next(iter(types.values()))))
+            for view in views:
+                out.write(view)
     say(out, end=True)
+
+
+def _bytes(kind: str) -> int:
+    """Return how long a value is, of the type whose code is such as '<f8'."""
+    return int(kind[2:])
 
 
 def say(out: BinaryIO, **message: Any) -> None:
@@ -195,7 +240,7 @@ def main() -> None:
     sys.path[:] = request["path"]
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # where a library of C++ may write what it likes
-    for package in PACKAGES[request["kind"]]:  # before the memory is bounded
+    for package in _needed(request):  # before the memory is bounded
         import_module(package)
     bound(request["memory"])
     try:

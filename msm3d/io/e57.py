@@ -1,5 +1,7 @@
 """E57, through pye57 (the extra `e57`): all scans of a file, each where its pose puts it."""
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 from ..errors import FileError
 from ..scan.attributes import compact
 from ..scan.options import ReadOptions
-from . import guard, stations
+from . import guard, limits, stations
 
 SUFFIXES = (".e57",)
 TITLE = "E57"
@@ -16,33 +18,50 @@ NOTE = "all scans, each with its viewpoint"
 EXTRA = "e57"
 NEEDS = {"pye57": "E57 files"}
 
+_RGB = ("colorRed", "colorGreen", "colorBlue")
 _NOWHERE = [1, 0, 0, 0, 0, 0, 0]  # the pose that clouds without one are written with
 _FEW = 0.01  # a share of colours above the file's own limits from which these cannot be right
 
 
 def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the points' arrays by field name, in metres: that is what the format says."""
-    import pye57  # noqa: F401  # so that it is missed here and not in the child
-
+    if find_spec("pye57") is None:  # so that it is missed here and not in the child
+        raise ModuleNotFoundError("No module named 'pye57'", name="pye57")
     request = {"kind": "e57", "file": str(file)}
-    parts = [_scan(about, columns) for about, columns in guard.tables(request, file.stat().st_size)]
+    parts = [_scan(*table) for table in guard.tables(request, file.stat().st_size)]
     if not parts:
         raise FileError("holds no scan with points; there is nothing to read.")
-    return {**stations.joined(parts), "units": "m"}
+    return {**stations.joined(parts), "units": "m", "own": True}
 
 
-def _scan(about: dict[str, Any], columns: dict[str, np.ndarray]) -> stations.Part:
+def _scan(
+    about: dict[str, Any], types: dict[str, str], count: int, pieces: Iterable[list[np.ndarray]]
+) -> stations.Part:
     """Return one scan in the frame of the file; a point is invalid where its state is not 0 [ASTM E2807, 8.4.4]."""
-    if "cartesianX" in columns:
-        coord = np.stack([columns.pop(f"cartesian{axis}") for axis in "XYZ"], axis=1)
-    else:
-        coord = _cartesian(*(columns.pop(f"spherical{name}") for name in ("Range", "Azimuth", "Elevation")))
-    states = [columns[name] for name in ("cartesianInvalidState", "sphericalInvalidState") if name in columns]
-    for state in states:
+    limits.fits(count * 8 * len(types), f"declares {count} points")
+    names, color = list(types), None
+    coord = np.empty((count, 3), order="F")
+    columns = dict(zip(names, coord.T, strict=False))
+    if "colorRed" in types:
+        color = np.empty((count, 3), np.result_type(*(types[name] for name in _RGB)))
+        columns |= dict(zip(_RGB, color.T, strict=True))
+    columns |= {name: np.empty(count, kind) for name, kind in types.items() if name not in columns}
+    done = 0
+    for piece in pieces:
+        for name, values in zip(names, piece, strict=True):
+            columns[name][done : done + len(values)] = values
+        done += len(piece[0])
+    if names[0] != "cartesianX":
+        coord = _cartesian(*coord.T)
+    for state in (columns[name] for name in ("cartesianInvalidState", "sphericalInvalidState") if name in columns):
         coord[state != 0] = np.nan
     place, turn = np.array(about["pose"][4:]), _matrix(np.array(about["pose"][:4]))
     known = about["grid"] or about["pose"] != _NOWHERE
-    return stations.Part(coord @ turn.T + place, _color(about["range"], columns), place if known else None)
+    if about["pose"] != _NOWHERE:
+        coord = coord @ turn.T + place
+    if color is not None:
+        color = _color(about["range"], color, columns.get("isColorInvalid"))
+    return stations.Part(coord, color, place if known else None)
 
 
 def _cartesian(reach: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
@@ -69,14 +88,14 @@ def _matrix(quaternion: np.ndarray) -> np.ndarray:
     return np.eye(3) + 2 * (w * cross + cross @ cross)
 
 
-def _color(limits: list[float] | None, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+def _color(ends: list[float] | None, color: np.ndarray, invalid: np.ndarray | None) -> np.ndarray:
     """Return the colours (n, 3), 0-255 by the file's own limits; as they are where it has none that can be right."""
-    if "colorRed" not in columns:
-        return None
-    color = np.stack([columns[f"color{name}"] for name in ("Red", "Green", "Blue")], axis=1)
-    if "isColorInvalid" in columns:
-        color[columns["isColorInvalid"] != 0] = np.nan
-    if limits is None or np.count_nonzero(color > limits[1]) > _FEW * color.size:
+    if color.dtype == np.uint8 and ends == [0, 255] and (invalid is None or not invalid.any()):
+        return color
+    color = color.astype(np.float64)
+    if invalid is not None:
+        color[invalid != 0] = np.nan
+    if ends is None or np.count_nonzero(color > ends[1]) > _FEW * color.size:
         return color.astype(np.float32)
-    low, high = limits
+    low, high = ends
     return compact(np.clip((color - low) * (255 / (high - low)), 0, 255).astype(np.float32))

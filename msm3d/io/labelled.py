@@ -183,7 +183,7 @@ def _same(own: Columns, cloud: PointCloud, options: ReadOptions) -> bool:
     if raw is None or (cloud.rows is None and len(raw) != len(cloud)):
         return False
     raw = raw if cloud.rows is None else raw[cloud.rows]
-    placed = turned(raw.astype(np.float64) * UNITS[options.units or "m"], options.up or "z")
+    placed = turned(raw, options.up or "z", UNITS[options.units or "m"])
     return bool(np.array_equal(placed, cloud.coord))
 
 

@@ -2,7 +2,7 @@
 
 import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from .._util.words import option
 from ..errors import DependencyError, FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
-from . import guard, limits
+from . import guard, limits, records
 from .octree import Copc
 
 SUFFIXES = (".las", ".laz")
@@ -32,7 +32,7 @@ class Part:
     """Points of one LAZ file, of those that are read as one."""
 
     file: str
-    count: int  # of points
+    count: int | None = None  # of points, where another file says it
     nodes: list[list[int]] | None = None  # of COPC, each its offset, bytes and number of points; None: the whole file
 
 
@@ -47,9 +47,9 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     if found is None and options.resolution is not None:
         raise FileError(f"is not an octree of points (COPC, EPT); leave {option('resolution')} out.")
     if found is None:
-        whole = columns.fields(dimensions(file, _chosen))
+        whole = columns.gathered(*_read([Part(str(file))], _chosen))
         limits.not_at_one_place(whole["coord"], len(whole["coord"]))
-        return whole
+        return {**whole, "own": True}
     wanted = found.tree.wanted(options)
     nodes = np.stack([found.offsets, found.sizes, found.tree.counts], axis=1)[wanted].tolist()
     arrays = fields([Part(str(file), int(found.tree.counts[wanted].sum()), nodes)])
@@ -59,10 +59,7 @@ def content(file: Path, options: ReadOptions) -> dict[str, Any]:
 
 def fields(parts: Sequence[Part]) -> dict[str, np.ndarray]:
     """Return the arrays by field name of parts of LAZ files, one after another."""
-    for part in parts:
-        _check(Path(part.file))
-    names = _chosen(dimension_names(header(Path(parts[0].file))))
-    return columns.fields(_decompressed(parts, names))
+    return columns.gathered(*_read(parts, _chosen))
 
 
 def _chosen(names: list[str]) -> list[str]:
@@ -71,12 +68,13 @@ def _chosen(names: list[str]) -> list[str]:
 
 def dimensions(file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
     """Return those dimensions of a file that `wanted` chooses among the names of all."""
-    import laspy
-
-    _check(file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # laspy's and numpy's
-        return _dimensions(laspy, file, wanted)
+    pieces, types, count = _read([Part(str(file))], wanted)
+    found, done = {name: np.empty(count, kind) for name, kind in types.items()}, 0
+    for piece in pieces:
+        for name, column in found.items():
+            column[done : done + len(piece)] = piece[name]
+        done += len(piece)
+    return found
 
 
 def dimension_names(header: Any) -> list[str]:
@@ -113,43 +111,62 @@ def grid(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.full(3, step), np.floor(low)
 
 
-def _decompressed(parts: Sequence[Part], names: Sequence[str]) -> dict[str, np.ndarray]:
+def _read(
+    parts: Sequence[Part], wanted: Callable[[list[str]], list[str]]
+) -> tuple[Iterator[Any], dict[str, np.dtype], int]:
+    """Return the points of parts, one after another, in pieces; the types of what `wanted` chooses; how many there are.
+
+    A piece has columns by name, each as it is stored until numpy asks for it, and is overwritten by the next one.
+    """
     import laspy
 
-    if not laspy.LazBackend.Lazrs.is_available():
-        raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
-    count = sum(part.count for part in parts)
+    headers = [header(Path(part.file)) for part in parts]
+    counts = [one.point_count if part.count is None else part.count for part, one in zip(parts, headers, strict=True)]
+    for part, one, number in zip(parts, headers, counts, strict=True):
+        limits.whole(part.nodes is not None or number == one.point_count, f"{number} points", str(one.point_count))
+    count, first = sum(counts), headers[0]
+    if count == 0:
+        raise FileError("declares 0 points; there is nothing to read.")
+    packed, record = first.are_points_compressed, first.point_format.dtype()
+    if not packed:
+        there = Path(parts[0].file).stat().st_size - first.offset_to_point_data
+        whole = there >= count * record.itemsize
+        limits.whole(whole, f"{count} points of {record.itemsize} bytes", f"{max(there, 0)} bytes of them")
+    names = wanted(dimension_names(first))
     limits.fits(count * 8 * len(names), f"declares {count} points")
-    request = {"kind": "laz", "names": list(names), "count": count}
-    request["parts"] = [(part.file, part.nodes) for part in parts]
-    (table,) = guard.tables(request, sum(Path(part.file).stat().st_size for part in parts))
-    return table[1]
+    if packed and not laspy.LazBackend.Lazrs.is_available():
+        raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
+    empty = _scaled(first, np.empty(0, record))
+    types = {name: np.asarray(empty[name]).dtype for name in names}
+    found = _decompressed(parts, headers, counts, names) if packed else _plain(Path(parts[0].file), first)
+    return (found if names else iter(())), types, count
 
 
-def _dimensions(laspy: Any, file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
-    with laspy.open(file, laz_backend=laspy.LazBackend.Lazrs) as reader:
-        header = reader.header
-        compressed = header.are_points_compressed
-        count, size = header.point_count, header.point_format.size
-        there = file.stat().st_size - header.offset_to_point_data
-        if count == 0:
-            raise FileError("declares 0 points; there is nothing to read.")
-        whole = compressed or there >= count * size
-        limits.whole(whole, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
-        names = wanted(dimension_names(header))
-        if not names:
-            return {}
-        if compressed:
-            return _decompressed([Part(str(file), count)], names)
-        limits.fits(count * 8 * len(names), f"declares {count} points")
-        found, done = dict[str, np.ndarray](), 0
-        for chunk in reader.chunk_iterator(_CHUNK):
-            for name in names:
-                values = np.asarray(chunk[name])
-                found.setdefault(name, np.empty(count, values.dtype))[done : done + len(values)] = values
-            done += len(chunk)
-    limits.whole(done == count, f"{count} points", str(done))
-    return found
+def _scaled(header: Any, records: np.ndarray) -> Any:
+    from laspy.point.record import ScaleAwarePointRecord
+
+    return ScaleAwarePointRecord(records, header.point_format, header.scales, header.offsets)
+
+
+def _plain(file: Path, header: Any) -> Iterator[Any]:
+    with file.open("rb") as stream:
+        stream.seek(header.offset_to_point_data)
+        for piece in records.pieces(stream, header.point_format.dtype(), header.point_count):
+            yield _scaled(header, piece)
+
+
+def _decompressed(
+    parts: Sequence[Part], headers: Sequence[Any], counts: Sequence[int], names: Sequence[str]
+) -> Iterator[Any]:
+    request: dict[str, Any] = {"kind": "laz", "names": list(names), "count": sum(counts), "parts": []}
+    for part, one, count in zip(parts, headers, counts, strict=True):
+        how = b"".join(record.record_data for record in one.vlrs.get("LasZipVlr")[:1])
+        size = one.point_format.size
+        request["parts"].append((part.file, part.nodes, count, size, one.offset_to_point_data, how.hex()))
+    tables = guard.tables(request, sum(Path(part.file).stat().st_size for part in parts))
+    for one, (_, _, _, pieces) in zip(headers, tables, strict=True):
+        for (piece,) in pieces:
+            yield _scaled(one, piece.view(one.point_format.dtype()))
 
 
 def _check(file: Path) -> None:

@@ -42,5 +42,5 @@ def left(stream: BinaryIO) -> int:
 
 def not_at_one_place(places: np.ndarray, count: int) -> None:
     """Raise FileError where those of `count` points that have a position (n, 3) have all the same one."""
-    if len(places) > 1 and (places == places[0]).all():
+    if len(places) > 1 and (places[-1] == places[0]).all() and (places == places[0]).all():
         raise FileError(f"has all of its {count} points at one place; export it again.")

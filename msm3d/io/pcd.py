@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from .._util.words import cut
 from ..errors import FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
-from . import limits, text
+from . import limits, records, text
 
 SUFFIXES = (".pcd",)
 TITLE = "PCD"
@@ -20,17 +20,19 @@ _LONGEST_RUN = 264  # bytes that the three of a back reference stand for, at mos
 _Field = tuple[str, str, int]  # name, type, values per point
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the points' arrays by field name."""
     with file.open("rb") as stream:
         fields, count, encoding, viewpoint = _header(stream)
         columns.chosen(name for name, _, _ in fields)
-        read = {"ascii": text.declared, "binary": _binary, "binary_compressed": _compressed}.get(encoding)
-        if read is None:
-            raise FileError(f"has DATA {cut(encoding)}; one of ascii, binary, binary_compressed is needed.")
-        found = read(stream, fields, count)
-    named = columns.fields(found, text=encoding == "ascii")
-    return named if viewpoint is None else {**named, "viewpoint": viewpoint}
+        if encoding == "binary":
+            named = _binary(stream, fields, count)
+        else:
+            read = {"ascii": text.declared, "binary_compressed": _compressed}.get(encoding)
+            if read is None:
+                raise FileError(f"has DATA {cut(encoding)}; one of ascii, binary, binary_compressed is needed.")
+            named = columns.fields(read(stream, fields, count), text=encoding == "ascii")
+    return {**named, "own": True} if viewpoint is None else {**named, "own": True, "viewpoint": viewpoint}
 
 
 def _header(stream: BinaryIO) -> tuple[list[_Field], int, str, np.ndarray | None]:
@@ -88,11 +90,13 @@ def _record(fields: list[_Field]) -> int:
 
 
 def _binary(stream: BinaryIO, fields: list[_Field], count: int) -> dict[str, np.ndarray]:
-    size, there = _record(fields), limits.left(stream)
-    limits.whole(there >= count * size, f"{count} points of {size} bytes", f"{there} bytes of them")
-    record = np.dtype([(name, kind, (number,)) for name, kind, number in fields])
-    data = np.fromfile(stream, dtype=record, count=count)
-    return {name: data[name][:, 0] for name, _, number in fields if number}
+    starts = np.cumsum([0, *(_record([field]) for field in fields)]).tolist()
+    held = [(name, kind, start) for (name, kind, number), start in zip(fields, starts, strict=False) if number]
+    layout: Any = {key: [one[i] for one in held] for i, key in enumerate(("names", "formats", "offsets"))}
+    layout["itemsize"] = starts[-1]
+    record: np.dtype = np.dtype(layout)  # of several values in a field the first
+    types = {name: record[name] for name in record.names or ()}
+    return columns.gathered(records.pieces(stream, record, count), types, count)
 
 
 def _compressed(stream: BinaryIO, fields: list[_Field], count: int) -> dict[str, np.ndarray]:

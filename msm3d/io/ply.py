@@ -14,7 +14,7 @@ from .._util.words import cut, option
 from ..errors import FileError
 from ..scan import columns
 from ..scan.options import ReadOptions
-from . import limits, surface, text
+from . import limits, records, surface, text
 from .surface import fans
 
 SUFFIXES = (".ply",)
@@ -23,6 +23,7 @@ NOTE = "of 3D Gaussian splats, too: `min_opacity=0.1` leaves floaters out"
 SPLATS = True
 
 _LONGEST_HEADER = 1 << 20  # bytes
+_MORE = ("opacity",)  # what is read beside the fields of a cloud
 _TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
     **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
@@ -44,24 +45,24 @@ _NAMED = re.compile(rb"^comment (?:label|class) (\d{1,4}) (\S.*?)\s*$", re.MULTI
 Element = tuple[str, int, list[Property]]  # name, count and properties
 
 
-def content(file: Path, options: ReadOptions) -> dict[str, np.ndarray]:
+def content(file: Path, options: ReadOptions) -> dict[str, Any]:
     """Return the vertices' arrays by field name; where there are faces, perhaps points on them instead."""
     with file.open("rb") as stream:
         order, elements, position = _start(stream)
         columns.chosen(one.name for one in elements[position][2])
-        found = _vertices(stream, order, elements, position)
-        fields = columns.fields(found, text=order == "=")
+        fields = _fields(stream, order, elements, position)
         bare = all(name != "face" for name, _, _ in elements[position:])
         if bare or options.mesh == "vertices" or options.min_opacity is not None:
             if options.mesh == "surface":
                 raise FileError(f"has no faces to sample; leave {option('mesh')} out to take its vertices.")
-            return _opaque(found, fields, options.min_opacity)
+            return _opaque(fields, options.min_opacity) | {"own": True}
         try:
+            fields.pop("opacity", None)
             faces = _polygons(stream, order, elements[position + 1 :])
             labels = {name: value for name, value in fields.items() if name in ("segment", "instance")}
             own: dict[str, Any] = {name: value for name, value in fields.items() if name not in labels}
             found = surface.points(file, surface.Mesh(**own, faces=faces, labels=labels), options)
-            return fields if found["coord"] is fields["coord"] else found
+            return fields | {"own": True} if found["coord"] is fields["coord"] else found
         except FileError as error:
             cure = f"or pass {option('mesh', 'vertices')} to read its vertices alone"
             raise FileError(f"{str(error).rstrip('.')}, {cure}.") from error
@@ -87,17 +88,45 @@ def _start(stream: BinaryIO) -> tuple[str, list[Element], int]:
     return order, elements, names.index("vertex")
 
 
+def _fields(stream: BinaryIO, order: str, elements: list[Element], position: int) -> dict[str, np.ndarray]:
+    """Return the fields of the points, and `opacity` where they have it; the header has been read."""
+    if order == "=":
+        found = _vertices(stream, order, elements, position)
+        return columns.fields(found, text=True) | {name: found[name] for name in _MORE if name in found}
+    record = _skipped(stream, order, elements, position)
+    count, types = elements[position][1], {name: record[name] for name in record.names or ()}
+    return columns.gathered(records.pieces(stream, record, count), types, count, _MORE)
+
+
 def _vertices(stream: BinaryIO, order: str, elements: list[Element], position: int) -> dict[str, np.ndarray]:
     """Return the properties of the points by their names; the header has been read."""
+    record = _skipped(stream, order, elements, position)
     _, count, properties = elements[position]
+    if order == "=":
+        return text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
+    pieces = records.pieces(stream, record, count)
+    data, done = np.empty(count, record), 0
+    for piece in pieces:
+        data[done : done + len(piece)] = piece
+        done += len(piece)
+    return {name: data[name] for name in record.names or ()}
+
+
+def _skipped(stream: BinaryIO, order: str, elements: list[Element], position: int) -> np.dtype:
+    """Skip what stands before the points, and return the type of a point's record."""
+    properties = elements[position][2]
     if any(one.length for one in properties):
         raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
     if order == "=":
         for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
             pass
-        return text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
-    record = np.dtype([(one.name, order + one.kind) for one in properties])
-    return _binary(stream, elements[:position], count, record)
+    skipped = 0
+    for name, number, others in elements[:position] if order != "=" else ():
+        if number and any(one.length for one in others):
+            raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
+        skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
+    stream.seek(min(skipped, limits.left(stream)), 1)
+    return np.dtype([(one.name, order + one.kind) for one in properties])
 
 
 def vertices(file: Path) -> dict[str, np.ndarray]:
@@ -106,22 +135,23 @@ def vertices(file: Path) -> dict[str, np.ndarray]:
         return dict(_vertices(stream, *_start(stream)))
 
 
-def _opaque(found: dict[str, np.ndarray], fields: dict[str, Any], least: float | None) -> dict[str, Any]:
+def _opaque(fields: dict[str, Any], least: float | None) -> dict[str, Any]:
     """Return the fields of the Gaussian splats that are opaque enough, and as `rows` which of the `total` they are.
 
     Opacity is written before its sigmoid [gaussian-splatting, save_ply].
     """
+    opacity = fields.pop("opacity", None)
     if least is None:
         return fields
-    if "opacity" not in found:
+    if opacity is None:
         raise FileError(f"has no opacity; leave {option('min_opacity')} out.")
     with np.errstate(all="ignore"):
-        rows = np.flatnonzero(1 / (1 + np.exp(-found["opacity"].astype(np.float64))) >= least)
+        rows = np.flatnonzero(1 / (1 + np.exp(-opacity.astype(np.float64))) >= least)
     if not len(rows):
         raise FileError(f"has no splat as opaque as {least:g}; pass a smaller {option('min_opacity')}.")
-    if len(rows) == len(found["opacity"]):
+    if len(rows) == len(opacity):
         return fields
-    return {name: value[rows] for name, value in fields.items()} | {"rows": rows, "total": len(found["opacity"])}
+    return {name: value[rows] for name, value in fields.items()} | {"rows": rows, "total": len(opacity)}
 
 
 def faces(file: Path) -> np.ndarray:
@@ -163,19 +193,6 @@ def header(stream: BinaryIO) -> tuple[str, list[Element], Sequence[str]]:
     if not order:
         raise FileError(f"names no format; one of {', '.join(_ORDERS)} is needed.")
     return order, elements, comments
-
-
-def _binary(stream: BinaryIO, before: list[Element], count: int, record: np.dtype) -> dict[str, np.ndarray]:
-    skipped = 0
-    for name, number, others in before:
-        if number and any(one.length for one in others):
-            raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
-        skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
-    size, there = record.itemsize, limits.left(stream) - skipped
-    limits.whole(there >= count * size, f"{count} points of {size} bytes", f"{max(there, 0)} bytes of them")
-    stream.seek(skipped, 1)
-    data = np.fromfile(stream, dtype=record, count=count)
-    return {name: data[name] for name in record.names or ()}
 
 
 def _polygons(stream: BinaryIO, order: str, elements: Sequence[Element]) -> np.ndarray:

@@ -16,13 +16,15 @@ from .._util.stages import stage
 from .._util.words import cut, option
 from ..errors import DependencyError, FileError, InputError
 from ..scan.cloud import PointCloud
+from ..scan.objects import parts
 from ..scan.options import ReadOptions
 from . import bags, ept, frames
 from .recordings import layout
 from .registry import READERS, Kind
 
 SHARED = ("invalid", "spacing", "bounds")  # what `PointCloud.of` and `ReadOptions` call the same
-_SAID = ("units", "up", "rows", "total", "taken")  # what a format says beside arrays; `taken` is a sentence
+# What a format says beside arrays: `taken` is a sentence, `own` whether nobody else has the arrays.
+_SAID = ("units", "up", "rows", "total", "taken", "own")
 _ONLY = (  # options of some kinds of files, what such a kind declares, and why others do not know them
     ("min_opacity", "splats", "has no opacity"),
     ("resolution", "octree", "is not an octree of points (COPC, EPT)"),
@@ -121,9 +123,13 @@ def as_cloud(points: Any, *, color: Any = None, normal: Any = None, options: Rea
 def converted(file: Path, fields: Mapping[str, Any], options: ReadOptions, given: Mapping[str, Any]) -> PointCloud:
     """Return the cloud of what `opened` found in a file; `given` are arguments of `PointCloud.of`. Raises as `read`."""
     units, up, rows, total = (fields.get(name) for name in _SAID[:4])
-    arrays = {name: value for name, value in fields.items() if name not in _SAID}
+    how = ReadOptions(
+        units=options.units or units, up=options.up or up, **{name: given[name] for name in SHARED if name in given}
+    )
     try:
-        cloud = PointCloud.of(arrays, **given, units=options.units or units or "m", up=options.up or up or "z")
+        arrays = parts({name: value for name, value in fields.items() if name not in _SAID})
+        arrays |= {name: given[name] for name in ("color", "normal") if given.get(name) is not None}
+        cloud = PointCloud._converted(arrays, how, own=fields.get("own", False))
     except InputError as error:
         raise FileError(f"{file}: {error}") from error
     if rows is None:

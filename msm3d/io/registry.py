@@ -127,7 +127,7 @@ class Registry:
 
 
 def _constants(name: str) -> dict[str, Any]:
-    """Return what one of our modules declares, from its source; where there is none, as in a frozen program, by import.
+    """Return what one of our modules declares before its first function; without a source, as when frozen, by import.
 
     >>> _constants("las")["SUFFIXES"]
     ('.las', '.laz')
@@ -135,7 +135,8 @@ def _constants(name: str) -> dict[str, Any]:
     file = Path(__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
     if not file.is_file():
         return vars(import_module(f"{__package__}.{name}"))
-    lines = [line for line in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(line, ast.Assign)]
+    head = re.split(r"^(?:def|class|@)", file.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in ast.parse(head).body if isinstance(line, ast.Assign)]
     named = {line.targets[0].id: line.value for line in lines if isinstance(line.targets[0], ast.Name)}
     return {key: ast.literal_eval(named[key]) for key in _DECLARED if key in named}
 

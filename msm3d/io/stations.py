@@ -24,6 +24,11 @@ def joined(parts: Sequence[Part]) -> dict[str, Any]:
     >>> sorted(fields), fields["station"].tolist()
     (['coord', 'station', 'viewpoint'], [0, 0, 0, 1, 1, 1])
     """
+    if len(parts) == 1:  # no copy
+        [one] = parts
+        place = None if one.place is None else one.place[None]
+        fields = {"coord": one.coord, "color": one.color, "viewpoint": place}
+        return {name: value for name, value in fields.items() if value is not None}
     found: dict[str, Any] = {"coord": np.concatenate([part.coord for part in parts])}
     if any(part.color is not None for part in parts):
         found["color"] = np.concatenate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..errors import InputError
 from . import attributes
 from .objects import LABELS, parts, scenes
 from .options import ReadOptions
-from .plausible import UNITS, doubt, require_extent
+from .plausible import UNITS, corners, doubt, require_extent
 
 # The fields of three numbers a row, with the type of these, and those of a whole number for each point.
 _VECTORS = {"coord": np.float64, "color": np.float32, "normal": np.float32, "viewpoint": np.float64}
@@ -51,6 +52,25 @@ class PointCloud:
     where unknown; None where there is one, or nobody says."""
 
     def __post_init__(self) -> None:
+        self._require_structure()
+        if not attributes.finite(self.coord):
+            bad = ~np.isfinite(self.coord).all(1)
+            raise InputError(
+                f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
+                "build the cloud with PointCloud.of, which leaves them out."
+            )
+        if self.color is not None and not (self.color.min() >= 0 and self.color.max() <= 255):
+            bad = ~((self.color >= 0) & (self.color <= 255)).all(1)
+            worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
+            raise InputError(
+                f"color has {attributes.rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
+                "build the cloud with PointCloud.of, which knows other scales."
+            )
+        if self.normal is not None and not attributes.finite(self.normal):
+            raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
+
+    def _require_structure(self) -> None:
+        """Check all but the values of each point, which need not be looked at where they have just been made."""
         n = len(self.coord)
         for name in (*_VECTORS, *_NUMBERS):
             self._require_shape(name, n)
@@ -58,22 +78,6 @@ class PointCloud:
             raise InputError("there are no points (coord has 0 rows); give at least one.")
         if self.rows is not None and self.total is not None:
             _require_within("rows", self.rows, 0, self.total, f"total is {self.total}; give rows from 0 to total - 1")
-        bad = ~np.isfinite(self.coord).all(1)
-        if bad.any():
-            raise InputError(
-                f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
-                "build the cloud with PointCloud.of, which leaves them out."
-            )
-        if self.color is not None:
-            bad = ~((self.color >= 0) & (self.color <= 255)).all(1)
-            if bad.any():
-                worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
-                raise InputError(
-                    f"color has {attributes.rows(bad)} outside 0 to 255 (first: row {bad.argmax()}, {worst}); "
-                    "build the cloud with PointCloud.of, which knows other scales."
-                )
-        if self.normal is not None and not np.isfinite(self.normal).all():
-            raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
         if self.viewpoint is None:
             return
         places = len(self.viewpoint)
@@ -169,15 +173,22 @@ class PointCloud:
         return cls._converted({**parts(points), **replaced}, options)
 
     @classmethod
-    def _converted(cls, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
+    def _converted(cls, given: Mapping[str, Any], options: ReadOptions, own: bool = False) -> "PointCloud":
+        """Check and convert arrays by field name as `of` does; coordinates that are `own` need no copy.
+
+        Those are float64 with one axis after another in memory, and nobody else has them.
+        """
         up, units = options.up or "z", options.units or "m"
         raw = attributes.vectors("coord", given["coord"])
-        if len(raw) and len(apart := scenes(given, len(raw))) > 1:
+        several = len(raw) and ("offset" in given or "batch" in given)
+        if several and len(apart := scenes(given, len(raw))) > 1:
             cure = either("give extract the arrays as a dictionary, or as a list", "save each as a file of its own")
             key = "offset" if "offset" in given else "batch"
             raise InputError(f"the points are {len(apart)} scenes by their {key}, where one is needed; {cure}.")
-        n = len(raw)
-        rows, why = attributes.placed(raw)
+        n, whole = len(raw), raw
+        own = own and raw.dtype == np.float64 and raw.flags.f_contiguous and n > 0 and (units, up) == ("m", "z")
+        ends = corners(raw) if own else None
+        rows, why = attributes.placed(raw, None if ends is None else bool(np.isfinite(ends).all()))
         if rows is not None:
             _tell(rows, n, why, options.invalid)
             raw = raw[rows]
@@ -189,7 +200,8 @@ class PointCloud:
             value = attributes.array(name, given[name])
             return value[rows] if rows is not None and value.shape[:1] == (n,) else value
 
-        held: dict[str, Any] = {"coord": attributes.turned(raw.astype(np.float64) * UNITS[units], up)}
+        own = own and raw is whole  # and not some of it
+        held: dict[str, Any] = {"coord": raw if own else attributes.turned(raw, up, UNITS[units])}
         if "color" in given:
             held["color"] = attributes.colors(left("color"))
         if "normal" in given:
@@ -199,10 +211,16 @@ class PointCloud:
             places = np.atleast_2d(attributes.numbers("viewpoint", given["viewpoint"]))
             if places.shape[1:] != (3,):
                 raise InputError(f"viewpoint has shape {places.shape}; give (k, 3), a row for each place.")
-            held["viewpoint"] = attributes.turned(places.astype(np.float64) * UNITS[units], up)
-        cloud = cls(**held, rows=rows, total=None if rows is None or options.invalid == "drop" else n)
-        require_extent(cloud.coord)
-        doubt(cloud.coord, raw, units, up, options.spacing)
+            held["viewpoint"] = attributes.turned(places, up, UNITS[units])
+        held |= {"rows": rows, "total": None if rows is None or options.invalid == "drop" else n}
+        cloud = object.__new__(cls)
+        for one in dataclass_fields(cls):
+            object.__setattr__(cloud, one.name, held.get(one.name))
+        cloud._require_structure()
+        if ends is None or not own:
+            ends = corners(cloud.coord)
+        require_extent(*ends)
+        doubt(cloud.coord, raw, ends, units, up, options.spacing)
         return cloud
 
     def _with(self, given: Mapping[str, Any], options: ReadOptions) -> "PointCloud":
@@ -216,9 +234,9 @@ class PointCloud:
             whole = self.rows is not None and value.shape[:1] == (self.total,) != (len(self),)
             return value[self.rows] if whole else value
 
-        held: dict[str, Any] = {"coord": attributes.turned(self.coord * scale, up)}
+        held: dict[str, Any] = {"coord": attributes.turned(self.coord, up, scale)}
         if self.viewpoint is not None:
-            held["viewpoint"] = attributes.turned(self.viewpoint * scale, up)
+            held["viewpoint"] = attributes.turned(self.viewpoint, up, scale)
         if "color" in given:
             held["color"] = attributes.colors(left("color"))
         if "normal" in given:

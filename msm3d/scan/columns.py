@@ -1,6 +1,7 @@
 """The names that programs give to a point's columns, for every format whose columns have names."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -46,20 +47,69 @@ def fields(columns: Mapping[str, np.ndarray], text: bool = False) -> dict[str, n
     Colours that one column packs, and those of Gaussian splats, are taken where there are no plain ones. In `text`,
     packed colours may be whole numbers under a float's name.
     """
+    groups = _groups({name: np.dtype((values.dtype, values.shape[1:])) for name, values in columns.items()})
     found = {
         field: np.stack([columns[name] for name in names], axis=1) if len(names) > 1 else columns[names[0]]
-        for field, names in chosen(columns).items()
+        for field, names in groups.items()
     }
-    if "color" in found:
-        return found
-    known = {name.lower(): name for name in columns}
-    packed = next((columns[known[name]] for name in ("rgb", "rgba") if name in known), None)
-    if packed is not None and packed.ndim == 1 and packed.dtype.itemsize >= 4:
-        found["color"] = unpacked(packed, text)
-    elif all(name in known for name in _HARMONICS):
-        flat = np.stack([columns[known[name]] for name in _HARMONICS], axis=1)
+    return _painted(found, text)
+
+
+def gathered(
+    pieces: Iterable[Any], types: Mapping[str, Any], count: int, more: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return the fields of a cloud as `fields` does, and the columns `more`, of `count` points that come in pieces.
+
+    A piece has some of the rows of each column by name; it is needed no longer than until the next one. Coordinates
+    that are floats become float64, one axis after another, which `PointCloud` may take without a copy.
+
+    >>> piece = np.zeros(2, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1")])
+    >>> found = gathered([piece, piece], {name: piece.dtype[name] for name in piece.dtype.names}, 4)
+    >>> found["coord"].shape, found["coord"].dtype.name
+    ((4, 3), 'float64')
+
+    `types` are those of all columns that there are.
+    """
+    kinds = {name: np.dtype(kind).newbyteorder("=") for name, kind in types.items()}
+    groups = _groups(kinds) | {name: [name] for name in more if name in kinds}
+    found, targets, done = dict[str, np.ndarray](), list[tuple[str, np.ndarray]](), 0
+    for field, names in groups.items():
+        kind = np.result_type(*(kinds[name] for name in names))
+        if field == "coord":
+            found[field] = np.empty((count, len(names)), np.float64 if kind == np.float32 else kind, order="F")
+        else:
+            found[field] = np.empty((count, len(names)) if len(names) > 1 else count, kind)
+        targets += zip(names, found[field].reshape(count, len(names), order="A").T, strict=True)
+    with np.errstate(all="ignore"):  # a NaN that signals is a NaN
+        for piece in pieces:
+            size = len(piece[targets[0][0]])
+            for name, target in targets:
+                target[done : done + size] = piece[name]
+            done += size
+    return _painted(found)
+
+
+def _groups(types: Mapping[str, np.dtype]) -> dict[str, list[str]]:
+    """Return the columns of each field, and under a name of their own those that colours may be made of."""
+    found = chosen(types)
+    known = {name.lower(): name for name in types}
+    if "color" not in found:
+        packed = next((known[name] for name in ("rgb", "rgba") if name in known), None)
+        if packed is not None and not types[packed].shape and types[packed].itemsize >= 4:
+            found["packed"] = [packed]
+        elif all(name in known for name in _HARMONICS):
+            found["harmonics"] = [known[name] for name in _HARMONICS]
+    return found
+
+
+def _painted(found: dict[str, np.ndarray], text: bool = False) -> dict[str, np.ndarray]:
+    """Put colours in the place of what they are made of."""
+    if "packed" in found:
+        found["color"] = unpacked(found.pop("packed"), text)
+    if "harmonics" in found:
         with np.errstate(all="ignore"):
-            found["color"] = ((0.5 + _ZEROTH * flat.astype(np.float64)).clip(0, 1) * 255).astype(np.float32)
+            light = 0.5 + _ZEROTH * found.pop("harmonics").astype(np.float64)
+            found["color"] = (light.clip(0, 1) * 255).astype(np.float32)
     return found
 
 
@@ -73,19 +123,21 @@ def unpacked(values: np.ndarray, text: bool = False) -> np.ndarray:
     or float32 with NaN for those that are not there: a NaN that carries none.
     """
     unknown = None
-    if values.dtype.kind == "f":
+    if values.dtype.kind == "f" and text:
         unknown = np.isnan(values)
-        if not text:  # a NaN may well be a colour, with an alpha of 255; that of arithmetic is none
-            unknown &= np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) == _NOTHING
-        known = np.where(unknown, 0, values)
-        whole = text and bool(((known == np.floor(known)) & (np.abs(known) < 1 << 32)).all())
-        if whole and np.abs(known).max(initial=0) >= 256:
-            values = known.astype(np.int64)
-        else:
-            with np.errstate(all="ignore"):
-                values = np.ascontiguousarray(known, dtype=np.float32).view(np.uint32)
-    bits = values.astype(np.int64)
-    color = np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1)
+        values = np.where(unknown, 0, values)
+        whole = bool(((values == np.floor(values)) & (np.abs(values) < 1 << 32)).all())
+        if whole and np.abs(values).max(initial=0) >= 256:
+            values = values.astype(np.int64)
+    if values.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            values = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        if unknown is None:  # a NaN may well be a colour, with an alpha of 255; that of arithmetic is none
+            unknown = values == _NOTHING
+    bits = values if values.dtype == np.uint32 else values.astype(np.int64)
+    color = np.empty((len(bits), 3), np.uint8)
+    for channel, shift in zip(color.T, (16, 8, 0), strict=True):
+        channel[:] = (bits >> shift).astype(np.uint8)
     if unknown is None or not unknown.any():
-        return color.astype(np.uint8)
+        return color
     return np.where(unknown[:, None], np.nan, color).astype(np.float32)

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from .._util.words import warn
 from ..errors import InputError, cut
 from . import columns
-from .attributes import array, numbers
+from .attributes import array, is_tensor, numbers
 
 NAMES = {
     "coord": ("coord", "coords", "xyz", "points", "pos"),
@@ -41,7 +40,7 @@ def parts(points: Any) -> dict[str, Any]:
                 f"the points have {keys}; give 'coord' (n, 3), and 'color' and 'normal' where you have them."
             )
         return {**parts(numbers("points", found.pop("coord"))), **found}
-    if isinstance(points, (np.ndarray, torch.Tensor)):
+    if isinstance(points, np.ndarray) or is_tensor(points):
         return _columns(array("points", points))
     try:
         found = _of_object(points)
