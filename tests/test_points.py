@@ -1,6 +1,7 @@
 """What users pass, and what they are told when it cannot be used."""
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,6 +374,19 @@ def test_the_constructor_checks_too():
         PointCloud(coord=XYZ[:1], color=np.array([[1e6, 0, 0]], dtype=np.float32))
     with refused("rows are 3 to 7, total is 7; give rows from 0 to total - 1."):
         PointCloud(coord=XYZ, rows=np.arange(3, 8), total=7)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="a long double is a float64 here.")
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_a_long_double_holds_and_no_float64_is_refused(n):
+    far = np.full((n, 3), np.longdouble("1e400"))
+    with np.errstate(over="ignore"), pytest.raises(InputError, match="^coord has . rows? with NaN or infinity"):
+        PointCloud.of(far)
+
+
+def test_arrays_are_taken_where_torch_may_not_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert len(PointCloud.of(XYZ)) == len(XYZ)
 
 
 @settings(max_examples=50, deadline=None)

@@ -20,7 +20,8 @@ def is_tensor(value: Any) -> bool:
     >>> is_tensor(np.zeros(3))
     False
     """
-    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)  # None, too, where torch may not be imported
+    return tensor is not None and isinstance(value, tensor)
 
 
 def array(name: str, value: Any) -> np.ndarray:

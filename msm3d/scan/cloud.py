@@ -53,12 +53,7 @@ class PointCloud:
 
     def __post_init__(self) -> None:
         self._require_structure()
-        if not attributes.finite(self.coord):
-            bad = ~np.isfinite(self.coord).all(1)
-            raise InputError(
-                f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
-                "build the cloud with PointCloud.of, which leaves them out."
-            )
+        self._require_finite()
         if self.color is not None and not (self.color.min() >= 0 and self.color.max() <= 255):
             bad = ~((self.color >= 0) & (self.color <= 255)).all(1)
             worst = ", ".join(f"{value:g}" for value in self.color[bad.argmax()])
@@ -68,6 +63,14 @@ class PointCloud:
             )
         if self.normal is not None and not attributes.finite(self.normal):
             raise InputError("normal has NaN or infinity; build the cloud with PointCloud.of, which zeroes them.")
+
+    def _require_finite(self) -> None:
+        if not attributes.finite(self.coord):
+            bad = ~np.isfinite(self.coord).all(1)
+            raise InputError(
+                f"coord has {attributes.rows(bad)} with NaN or infinity (first: row {bad.argmax()}); "
+                "build the cloud with PointCloud.of, which leaves them out."
+            )
 
     def _require_structure(self) -> None:
         """Check all but the values of each point, which need not be looked at where they have just been made."""
@@ -219,6 +222,8 @@ class PointCloud:
         cloud._require_structure()
         if ends is None or not own:
             ends = corners(cloud.coord)
+        if not np.isfinite(ends).all():  # what a long double holds and no float64
+            cloud._require_finite()
         require_extent(*ends)
         doubt(cloud.coord, raw, ends, units, up, options.spacing)
         return cloud
