@@ -320,6 +320,25 @@ def test_tiles_that_do_not_fit_are_refused(tmp_path, name, values, sentence):
         read(folder)
 
 
+def test_tiles_that_are_not_compressed_are_read_among_others(tmp_path):
+    folder = tmp_path / "scan"
+    order = octrees.ept(folder, FEW)
+    for tile in sorted((folder / "ept-data").iterdir())[::2]:
+        las = laspy.read(tile)
+        with tile.open("wb") as stream:
+            las.write(stream, do_compress=False)
+    np.testing.assert_array_equal(read(folder).coord, np.stack([FEW.x, FEW.y, FEW.z], 1)[order])
+
+
+def test_tiles_without_what_the_first_one_has_are_a_sentence(tmp_path):
+    folder = tmp_path / "scan"
+    octrees.ept(folder, FEW)
+    last = sorted((folder / "ept-data").iterdir())[-1]
+    laspy.convert(laspy.read(last), point_format_id=6).write(last)
+    with pytest.raises(FileError, match=f"has no red in {last.name}, but in other files of it; make it again.$"):
+        read(folder)
+
+
 def test_json_that_is_none_is_a_sentence(tmp_path):
     folder = tmp_path / "scan"
     octrees.ept(folder, FEW)

@@ -4,6 +4,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +128,33 @@ def _read(
     count, first = sum(counts), headers[0]
     if count == 0:
         raise FileError("declares 0 points; there is nothing to read.")
-    packed, record = first.are_points_compressed, first.point_format.dtype()
-    if not packed:
-        there = Path(parts[0].file).stat().st_size - first.offset_to_point_data
-        whole = there >= count * record.itemsize
-        limits.whole(whole, f"{count} points of {record.itemsize} bytes", f"{max(there, 0)} bytes of them")
+    for part, one in zip(parts, headers, strict=True):
+        if not one.are_points_compressed:
+            size, there = one.point_format.size, Path(part.file).stat().st_size - one.offset_to_point_data
+            whole = there >= one.point_count * size
+            limits.whole(whole, f"{one.point_count} points of {size} bytes", f"{max(there, 0)} bytes of them")
     names = wanted(dimension_names(first))
+    for part, one in zip(parts, headers, strict=True):
+        if lacking := [name for name in names if name not in ("x", "y", "z", *dimension_names(one))]:
+            raise FileError(f"has no {lacking[0]} in {Path(part.file).name}, but in other files of it; make it again.")
     limits.fits(count * 8 * len(names), f"declares {count} points")
-    if packed and not laspy.LazBackend.Lazrs.is_available():
+    if any(one.are_points_compressed for one in headers) and not laspy.LazBackend.Lazrs.is_available():
         raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
-    empty = _scaled(first, np.empty(0, record))
+    empty = _scaled(first, np.empty(0, first.point_format.dtype()))
     types = {name: np.asarray(empty[name]).dtype for name in names}
-    found = _decompressed(parts, headers, counts, names) if packed else _plain(Path(parts[0].file), first)
-    return (found if names else iter(())), types, count
+    return (_pieces(parts, headers, counts, names) if names else iter(())), types, count
+
+
+def _pieces(
+    parts: Sequence[Part], headers: Sequence[Any], counts: Sequence[int], names: Sequence[str]
+) -> Iterator[Any]:
+    each = zip(parts, headers, counts, strict=True)
+    for packed, some in groupby(each, lambda one: one[1].are_points_compressed):
+        if packed:
+            yield from _decompressed(*zip(*some, strict=True), names)
+        else:
+            for part, one, _ in some:
+                yield from _plain(Path(part.file), one)
 
 
 def _scaled(header: Any, records: np.ndarray) -> Any:
