@@ -144,6 +144,15 @@ def test_without_a_python_to_start_laz_is_read_here(tmp_path, monkeypatch):
     assert np.array_equal(read(file).coord, there.coord)
 
 
+def test_large_chunks_are_read_point_by_point(tmp_path, monkeypatch):
+    file = laz(tmp_path / "scan.laz")
+    there = read(file)
+    monkeypatch.setattr(guard, "command", lambda: None)
+    monkeypatch.setattr("msm3d.io._child._LARGE", 0)
+    monkeypatch.delattr("lazrs.ParLasZipDecompressor")
+    assert np.array_equal(read(file).coord, there.coord)
+
+
 def test_laz_that_declares_more_than_there_is_memory_for(tmp_path, monkeypatch):
     file = laz(tmp_path / "scan.laz")
     monkeypatch.setattr(limits, "available", lambda: 1000)

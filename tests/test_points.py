@@ -380,7 +380,7 @@ def test_the_constructor_checks_too():
 @pytest.mark.parametrize("n", [1, 2])
 def test_what_a_long_double_holds_and_no_float64_is_refused(n):
     far = np.full((n, 3), np.longdouble("1e400"))
-    with np.errstate(over="ignore"), pytest.raises(InputError, match="^coord has . rows? with NaN or infinity"):
+    with np.errstate(over="ignore"), pytest.raises(InputError, match=r"^coord has . rows? with NaN or infinity"):
         PointCloud.of(far)
 
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 _CHUNK = 50_000  # points at a time, for each thread: so many are in a chunk of LAZ
+_LARGE = 1 << 28  # bytes of a chunk of LAZ above which one thread reads it point by point
 _CODES = {"<f8": "d", "<f4": "f", "<u2": "H", "|u1": "B"}
 _XYZ = ("cartesianX", "cartesianY", "cartesianZ")
 _SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
@@ -62,7 +63,11 @@ def _whole(file: str, count: int, size: int, start: int, how: bytes, names: list
     threads = int(os.environ.get("RAYON_NUM_THREADS", "1"))
     with open(file, "rb") as stream:
         stream.seek(start)
-        decompressor = lazrs.ParLasZipDecompressor(stream, how, _selection(lazrs, names))
+        chunks = lazrs.read_chunk_table(stream, lazrs.LazVlr(how))
+        stream.seek(start)
+        held = max((points for points, _ in chunks), default=0) * size  # several threads keep a whole chunk
+        kind = lazrs.ParLasZipDecompressor if held <= _LARGE else lazrs.LasZipDecompressor
+        decompressor = kind(stream, how, _selection(lazrs, names))
         room = memoryview(bytearray(min(count, max(1, min(_CHUNK * threads, (1 << 26) // size))) * size))
         while count:
             piece = room[: count * size]
