@@ -247,3 +247,10 @@ def test_ply_with_faces_that_are_wrong(tmp_path):
     ply(file, f"format ascii 1.0\nelement vertex 1\n{VERTEX}", b"0 0 0\n")
     with refused(file, "has no faces to sample; leave mesh= out to take its vertices."):
         read(file, mesh="surface")
+
+
+def test_text_may_have_a_property_twice(tmp_path):
+    names = "".join(f"property float {name}\n" for name in ("x", "y", "z", "more", "more"))
+    file = tmp_path / "scan.ply"
+    file.write_text(f"ply\nformat ascii 1.0\nelement vertex 2\n{names}end_header\n1 2 3 4 5\n6 7 8 9 0\n")
+    assert read(file).coord.tolist() == [[1, 2, 3], [6, 7, 8]]

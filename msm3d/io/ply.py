@@ -126,7 +126,8 @@ def _skipped(stream: BinaryIO, order: str, elements: list[Element], position: in
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
         skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
     stream.seek(min(skipped, limits.left(stream)), 1)
-    return np.dtype([(one.name, order + one.kind) for one in properties])
+    held = {one.name: one for one in properties}.values() if order == "=" else properties  # text may say one twice
+    return np.dtype([(one.name, order + one.kind) for one in held])
 
 
 def vertices(file: Path) -> dict[str, np.ndarray]:
