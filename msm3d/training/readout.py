@@ -17,7 +17,7 @@ def fit_readout(model: Model, scenes: Sequence[Scan], *, shrink: float = 0.1, ro
 
     Points of one object differ by where they lie on it, how they were scanned and what is near. The layer of a level is
     the inverse square root of the covariance of such differences, which makes them alike in all directions: what tells
-    objects apart then weighs more in distances, and in heads that learn from few labels. This is within-class covariance
+    objects apart then weighs more in distances and in heads with few labels. It is within-class covariance
     normalisation [Hatch et al., Interspeech 2006], with objects for classes. It can be undone, so nothing is lost.
 
     >>> import msm3d
