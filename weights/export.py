@@ -15,8 +15,6 @@ from safetensors.numpy import save_file
 
 import msm3d
 from msm3d import rooms
-from msm3d.pretrain.sources import scenes
-from msm3d.training import fit_readout
 from msm3d.weights import store
 
 ROOT = Path(__file__).parents[1]
@@ -25,13 +23,10 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("run", type=Path, help="folder of `msm3d pretrain`")
 parser.add_argument("name", help="of the release, such as rooms")
 parser.add_argument("--which", default="student", choices=["student", "teacher"])
-parser.add_argument("--readout", metavar="ROOMS", help="folder of rooms whose objects a readout is fitted to")
 options = parser.parse_args()
 bundle, check = ROOT / "msm3d/weights/bundled" / options.name, ROOT / "weights" / options.name / "check.safetensors"
 
 trained = msm3d.load(options.run / options.which, device="cpu")
-if options.readout:
-    trained = fit_readout(trained, scenes(options.readout, Path("rooms"), labels=True))
 run = json.loads((options.run / "config.json").read_text())
 labels = "with" if run["pretrain"].get("labels") or run["pretrain"].get("instances") else "without"
 meta = {

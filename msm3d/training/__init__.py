@@ -11,8 +11,6 @@ from .processes import ALONE as ALONE
 from .processes import Group as Group
 from .processes import scene_at as scene_at
 from .processes import turns as turns
-from .readout import fit_readout as fit_readout
-from .readout import without_readout as without_readout
 from .record import Record as Record
 from .trainer import CHECKPOINT as CHECKPOINT
 from .trainer import DivergedError as DivergedError

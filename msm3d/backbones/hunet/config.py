@@ -1,7 +1,7 @@
 """The shape of the network. Knows no file format."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from ...errors import InputError, require
@@ -56,9 +56,6 @@ class BackboneConfig(Shape):
     bias: bool = False
     """Biases inside the blocks; stem, down, up and skip layers always have one [Table 12]."""
 
-    readout: bool = False
-    """Whether a linear layer follows each level of the decoder [ours]; files older than this field have none."""
-
     # --- recommended to whoever trains it, see `regularisation`; no part of the shape, but in every file ---
     layer_scale: float = 0.1
     """Initial weight of each residual branch [released code]."""
@@ -87,8 +84,7 @@ class BackboneConfig(Shape):
             for name in names.split():
                 value = getattr(self, name)
                 require(name, value, good(value), kind)
-        for name in ("bias", "readout"):
-            require(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
+        require("bias", self.bias, isinstance(self.bias, bool), "true or false")
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
         known = bool(self.curves) and all(curve in CURVES for curve in self.curves)
@@ -109,10 +105,6 @@ class BackboneConfig(Shape):
         for field in fields(self):
             if field.type is float:  # last: a wrong value is said as it was given
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
-
-    def with_readout(self, readout: bool) -> "BackboneConfig":
-        """Return the shape with layers through which the levels are read, or without."""
-        return replace(self, readout=readout)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -153,9 +145,8 @@ class BackboneConfig(Shape):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON: those of a network without a readout as before there was one."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return values if self.readout else {name: value for name, value in values.items() if name != "readout"}
+        """Return plain Python values, ready for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BackboneConfig":
