@@ -62,13 +62,14 @@ def words(node: ast.expr) -> str | None:
 
 
 def messages(source: str) -> list[str]:
-    """Return the messages that a source raises."""
+    """Return the messages that a source raises, or makes to be raised."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args):
+        made = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
+        if not (isinstance(made, ast.Call) and made.args):
             continue
-        name = node.exc.func.id if isinstance(node.exc.func, ast.Name) else getattr(node.exc.func, "attr", "")
-        if RAISED.search(name) and name != "OSError" and (text := words(node.exc.args[0])):
+        name = made.func.id if isinstance(made.func, ast.Name) else getattr(made.func, "attr", "")
+        if RAISED.search(name) and name != "OSError" and (text := words(made.args[0])):
             found.append(f"{name}: {text}")
     return found
 

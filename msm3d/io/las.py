@@ -151,7 +151,7 @@ def _pieces(
     each = zip(parts, headers, counts, strict=True)
     for packed, some in groupby(each, lambda one: one[1].are_points_compressed):
         if packed:
-            yield from _decompressed(*zip(*some, strict=True), names)
+            yield from _decompressed(list(some), names)
         else:
             for part, one, _ in some:
                 yield from _plain(Path(part.file), one)
@@ -170,16 +170,15 @@ def _plain(file: Path, header: Any) -> Iterator[Any]:
             yield _scaled(header, piece)
 
 
-def _decompressed(
-    parts: Sequence[Part], headers: Sequence[Any], counts: Sequence[int], names: Sequence[str]
-) -> Iterator[Any]:
-    request: dict[str, Any] = {"kind": "laz", "names": list(names), "count": sum(counts), "parts": []}
-    for part, one, count in zip(parts, headers, counts, strict=True):
+def _decompressed(some: Sequence[tuple[Part, Any, int]], names: Sequence[str]) -> Iterator[Any]:
+    points = sum(count for _, _, count in some)
+    request: dict[str, Any] = {"kind": "laz", "names": list(names), "count": points, "parts": []}
+    for part, one, count in some:
         how = b"".join(record.record_data for record in one.vlrs.get("LasZipVlr")[:1])
         size = one.point_format.size
         request["parts"].append((part.file, part.nodes, count, size, one.offset_to_point_data, how.hex()))
-    tables = guard.tables(request, sum(Path(part.file).stat().st_size for part in parts))
-    for one, (_, _, _, pieces) in zip(headers, tables, strict=True):
+    tables = guard.tables(request, sum(Path(part.file).stat().st_size for part, _, _ in some))
+    for (_, one, _), (_, _, _, pieces) in zip(some, tables, strict=True):
         for (piece,) in pieces:
             yield _scaled(one, piece.view(one.point_format.dtype()))
 

@@ -35,7 +35,7 @@ def _bulk(coord: np.ndarray) -> _Bulk:
     places = [(len(sample) - 1) * share for share in (0.01, 0.99)]
     rows = [min(int(place) + step, len(sample) - 1) for place in places for step in (0, 1)]
     ordered = np.partition(sample.T, sorted(set(rows)), axis=1)[:, rows].T
-    low, high = (_within(*ordered[i : i + 2], places[i // 2] % 1) for i in (0, 2))
+    low, high = (_within(ordered[i], ordered[i + 1], places[i // 2] % 1) for i in (0, 2))
     return _Bulk(sample, low, high)
 
 

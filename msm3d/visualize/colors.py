@@ -68,7 +68,11 @@ class ColorBasis:
 
     @classmethod
     def of_each(cls, features: Any, columns: Sequence[slice]) -> list["ColorBasis"]:
-        """Return a basis of some of the columns each, as if it were fitted to those alone."""
+        """Return a basis of some of the columns each, as if it were fitted to those alone.
+
+        Raises:
+            InputError: as `fit`.
+        """
         scenes = sample(features, _ROWS)
         if len({part.shape[1] for part in scenes}) != 1:
             widths = ", ".join(str(part.shape[1]) for part in scenes) or "nothing"
