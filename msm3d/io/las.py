@@ -135,7 +135,7 @@ def _read(
             limits.whole(whole, f"{one.point_count} points of {size} bytes", f"{max(there, 0)} bytes of them")
     names = wanted(dimension_names(first))
     for part, one in zip(parts, headers, strict=True):
-        if lacking := [name for name in names if name not in ("x", "y", "z", *dimension_names(one))]:
+        if lacking := [name for name in names if name not in (*"xyzXYZ", *dimension_names(one))]:
             raise FileError(f"has no {lacking[0]} in {Path(part.file).name}, but in other files of it; make it again.")
     limits.fits(count * 8 * len(names), f"declares {count} points")
     if any(one.are_points_compressed for one in headers) and not laspy.LazBackend.Lazrs.is_available():
