@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from msm3d.errors import InputError, Msm3dError
-from msm3d.training import ALONE, Descent, DivergedError, Group, Record, Trainer, ahead, scene_at, turns
+from msm3d.training import ALONE, Descent, DivergedError, Group, Record, Trainer, ahead, processes, scene_at, turns
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 LABELS = (DATA[:, 0] > 0).long()
@@ -63,8 +63,9 @@ def test_a_broken_run_goes_on_to_the_bit(tmp_path):
         other.run()
 
 
-def test_a_step_is_seen_before_it_is_saved_and_by_the_first_process_alone(tmp_path):
-    calls, path = [], tmp_path / "head.pt"
+def test_a_step_is_seen_before_it_is_saved_and_by_the_first_process_alone(tmp_path, monkeypatch):
+    calls, waits, path = [], [], tmp_path / "head.pt"
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: waits.append(trainer.done))
     hooks = dict(
         seen=lambda step, outcome: calls.append((step, path.exists())),
         after=lambda step, saved: calls.append((step, saved)),
@@ -75,6 +76,7 @@ def test_a_step_is_seen_before_it_is_saved_and_by_the_first_process_alone(tmp_pa
     trainer = a_head(4, checkpoint=tmp_path / "other.pt", group=Group(1, 2))[1]
     trainer.run(**hooks)
     assert (calls, trainer.done, (tmp_path / "other.pt").exists()) == ([], 4, False)
+    assert waits == [4]  # for the first one, which may still write
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -187,7 +189,9 @@ def test_a_process_that_the_system_ends_is_said_so():
 
 def test_processes_share_gpus_where_there_are_fewer(monkeypatch):
     started = []
-    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: started.append(backend))
+    monkeypatch.setattr(processes, "rendezvous", lambda _: [(None, 3, 4)])
+    monkeypatch.setattr(processes, "fresh", lambda store, rank, size: store)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
     monkeypatch.setattr("atexit.register", lambda _: None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,13 +76,14 @@ class Packed:
 
 
 def pack(
-    features: Copies, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
+    features: Any, cells: Cells, levels: Sequence[slice], bases: Sequence[ColorBasis], channels: int = CHANNELS
 ) -> Packed:
     """Return the features (n, c) of the points, averaged over each cell and reduced to `channels` numbers.
 
     Each level, some of the columns, is a direction, for which the principal components that keep cosines best are kept,
     and a length. The `bases` are for colours of all columns, and of each level's where there are several.
     """
+    features = Copies.of(features)
     kept = _kept(features.at(cells.rows[spaced(len(cells.rows), _ROWS)]), levels, channels)
     linear, widths = [basis.linear() for basis in bases], [part.shape[1] for part in kept]
     columns = [*levels, slice(None), *(levels if len(levels) > 1 else [])]
