@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import FileError
 from ..scan.attributes import compact
+from ..scan.columns import fill
 from ..scan.options import ReadOptions
 from . import guard, limits, stations
 
@@ -46,11 +47,7 @@ def _scan(
         color = np.empty((count, 3), np.result_type(*(types[name] for name in _RGB)))
         columns |= dict(zip(_RGB, color.T, strict=True))
     columns |= {name: np.empty(count, kind) for name, kind in types.items() if name not in columns}
-    done = 0
-    for piece in pieces:
-        for name, values in zip(names, piece, strict=True):
-            columns[name][done : done + len(values)] = values
-        done += len(piece[0])
+    fill(list(columns.items()), (dict(zip(names, piece, strict=True)) for piece in pieces))
     if names[0] != "cartesianX":
         coord = _cartesian(*coord.T)
     for state in (columns[name] for name in ("cartesianInvalidState", "sphericalInvalidState") if name in columns):

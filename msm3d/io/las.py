@@ -24,7 +24,6 @@ NEEDS = {"laspy": "LAS and LAZ files"}
 NOTE = "of COPC (.copc.laz) parts, see [Parts of large scans](#parts-of-large-scans)"
 OCTREE = True
 
-_CHUNK = 1_000_000  # points read at a time
 _STEP = 1e-4  # metres, of coordinates that are written
 
 
@@ -69,13 +68,7 @@ def _chosen(names: list[str]) -> list[str]:
 
 def dimensions(file: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
     """Return those dimensions of a file that `wanted` chooses among the names of all."""
-    pieces, types, count = _read([Part(str(file))], wanted)
-    found, done = {name: np.empty(count, kind) for name, kind in types.items()}, 0
-    for piece in pieces:
-        for name, column in found.items():
-            column[done : done + len(piece)] = piece[name]
-        done += len(piece)
-    return found
+    return columns.held(*_read([Part(str(file))], wanted))
 
 
 def dimension_names(header: Any) -> list[str]:
@@ -121,34 +114,32 @@ def _read(
     """
     import laspy
 
-    headers = [header(Path(part.file)) for part in parts]
-    counts = [one.point_count if part.count is None else part.count for part, one in zip(parts, headers, strict=True)]
-    for part, one, number in zip(parts, headers, counts, strict=True):
+    each = list[tuple[Part, Any, int]]()  # with its header and the number of its points
+    for part, one in [(part, header(Path(part.file))) for part in parts]:
+        number = one.point_count if part.count is None else part.count
         limits.whole(part.nodes is not None or number == one.point_count, f"{number} points", str(one.point_count))
-    count, first = sum(counts), headers[0]
+        each.append((part, one, number))
+    count, first = sum(number for _, _, number in each), each[0][1]
     if count == 0:
         raise FileError("declares 0 points; there is nothing to read.")
-    for part, one in zip(parts, headers, strict=True):
+    for part, one, _ in each:
         if not one.are_points_compressed:
             size, there = one.point_format.size, Path(part.file).stat().st_size - one.offset_to_point_data
             whole = there >= one.point_count * size
             limits.whole(whole, f"{one.point_count} points of {size} bytes", f"{max(there, 0)} bytes of them")
     names = wanted(dimension_names(first))
-    for part, one in zip(parts, headers, strict=True):
+    for part, one, _ in each:
         if lacking := [name for name in names if name not in (*"xyzXYZ", *dimension_names(one))]:
             raise FileError(f"has no {lacking[0]} in {Path(part.file).name}, but in other files of it; make it again.")
     limits.fits(count * 8 * len(names), f"declares {count} points")
-    if any(one.are_points_compressed for one in headers) and not laspy.LazBackend.Lazrs.is_available():
+    if any(one.are_points_compressed for _, one, _ in each) and not laspy.LazBackend.Lazrs.is_available():
         raise DependencyError('reading LAZ needs lazrs; type: pip install "msm3d[las]".')
     empty = _scaled(first, np.empty(0, first.point_format.dtype()))
     types = {name: np.asarray(empty[name]).dtype for name in names}
-    return (_pieces(parts, headers, counts, names) if names else iter(())), types, count
+    return (_pieces(each, names) if names else iter(())), types, count
 
 
-def _pieces(
-    parts: Sequence[Part], headers: Sequence[Any], counts: Sequence[int], names: Sequence[str]
-) -> Iterator[Any]:
-    each = zip(parts, headers, counts, strict=True)
+def _pieces(each: Sequence[tuple[Part, Any, int]], names: Sequence[str]) -> Iterator[Any]:
     for packed, some in groupby(each, lambda one: one[1].are_points_compressed):
         if packed:
             yield from _decompressed(list(some), names)

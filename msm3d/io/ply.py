@@ -3,7 +3,7 @@
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -93,41 +93,42 @@ def _fields(stream: BinaryIO, order: str, elements: list[Element], position: int
     if order == "=":
         found = _vertices(stream, order, elements, position)
         return columns.fields(found, text=True) | {name: found[name] for name in _MORE if name in found}
-    record = _skipped(stream, order, elements, position)
-    count, types = elements[position][1], {name: record[name] for name in record.names or ()}
-    return columns.gathered(records.pieces(stream, record, count), types, count, _MORE)
+    return columns.gathered(*_records(stream, order, elements, position), _MORE)
 
 
 def _vertices(stream: BinaryIO, order: str, elements: list[Element], position: int) -> dict[str, np.ndarray]:
     """Return the properties of the points by their names; the header has been read."""
-    record = _skipped(stream, order, elements, position)
-    _, count, properties = elements[position]
     if order == "=":
+        _, count, properties = elements[position]
+        _skip(stream, order, elements, position)
         return text.declared(stream, [(one.name, one.kind, 1) for one in properties], count)
-    pieces = records.pieces(stream, record, count)
-    data, done = np.empty(count, record), 0
-    for piece in pieces:
-        data[done : done + len(piece)] = piece
-        done += len(piece)
-    return {name: data[name] for name in record.names or ()}
+    return columns.held(*_records(stream, order, elements, position))
 
 
-def _skipped(stream: BinaryIO, order: str, elements: list[Element], position: int) -> np.dtype:
-    """Skip what stands before the points, and return the type of a point's record."""
-    properties = elements[position][2]
-    if any(one.length for one in properties):
+def _records(
+    stream: BinaryIO, order: str, elements: list[Element], position: int
+) -> tuple[Iterator[np.ndarray], dict[str, np.dtype], int]:
+    """Return the points of a binary file in pieces, the types of their properties, and how many there are."""
+    _, count, properties = elements[position]
+    _skip(stream, order, elements, position)
+    record = np.dtype([(one.name, order + one.kind) for one in properties])
+    return records.pieces(stream, record, count), {name: record[name] for name in record.names or ()}, count
+
+
+def _skip(stream: BinaryIO, order: str, elements: list[Element], position: int) -> None:
+    """Skip what stands before the points."""
+    if any(one.length for one in elements[position][2]):
         raise FileError("has a list among its vertex properties; export it with plain vertex properties.")
     if order == "=":
         for _ in islice(stream, sum(number for _, number, _ in elements[:position])):
             pass
+        return
     skipped = 0
-    for name, number, others in elements[:position] if order != "=" else ():
+    for name, number, others in elements[:position]:
         if number and any(one.length for one in others):
             raise FileError(f"has the lists of {name!r} before its vertices; export it with the vertices first.")
         skipped += number * sum(np.dtype(one.kind).itemsize for one in others)
     stream.seek(min(skipped, limits.left(stream)), 1)
-    held = {one.name: one for one in properties}.values() if order == "=" else properties  # text may say one twice
-    return np.dtype([(one.name, order + one.kind) for one in held])
 
 
 def vertices(file: Path) -> dict[str, np.ndarray]:

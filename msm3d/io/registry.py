@@ -135,9 +135,8 @@ def _constants(name: str) -> dict[str, Any]:
     file = Path(__file__).parent.joinpath(*name.split(".")).with_suffix(".py")
     if not file.is_file():
         return vars(import_module(f"{__package__}.{name}"))
-    head = re.split(r"^(?:async def |def |class |@)", file.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[
-        0
-    ]
+    source = file.read_text(encoding="utf-8")
+    head, *_ = re.split(r"^(?:async def |def |class |@)", source, maxsplit=1, flags=re.MULTILINE)
     lines = [line for line in ast.parse(head).body if isinstance(line, ast.Assign)]
     named = {line.targets[0].id: line.value for line in lines if isinstance(line.targets[0], ast.Name)}
     return {key: ast.literal_eval(named[key]) for key in _DECLARED if key in named}

@@ -1,6 +1,6 @@
 """The names that programs give to a point's columns, for every format whose columns have names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def gathered(
     """
     kinds = {name: np.dtype(kind).newbyteorder("=") for name, kind in types.items()}
     groups = _groups(kinds) | {name: [name] for name in more if name in kinds}
-    found, targets, done = dict[str, np.ndarray](), list[tuple[str, np.ndarray]](), 0
+    found, targets = dict[str, np.ndarray](), list[tuple[str, np.ndarray]]()
     for field, names in groups.items():
         kind = np.result_type(*(kinds[name] for name in names))
         if field == "coord":
@@ -80,13 +80,26 @@ def gathered(
         else:
             found[field] = np.empty((count, len(names)) if len(names) > 1 else count, kind)
         targets += zip(names, found[field].reshape(count, len(names), order="A").T, strict=True)
+    fill(targets, pieces)
+    return _painted(found)
+
+
+def held(pieces: Iterable[Any], types: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+    """Return the columns by name, each of its type, of `count` points that come in pieces as for `gathered`."""
+    found = {name: np.empty(count, kind) for name, kind in types.items()}
+    fill(list(found.items()), pieces)
+    return found
+
+
+def fill(targets: Sequence[tuple[str, np.ndarray]], pieces: Iterable[Any]) -> None:
+    """Put the columns of pieces, one after another, into the arrays that are named after them."""
+    done = 0
     with np.errstate(all="ignore"):  # a NaN that signals is a NaN
         for piece in pieces:
             size = len(piece[targets[0][0]])
             for name, target in targets:
                 target[done : done + size] = piece[name]
             done += size
-    return _painted(found)
 
 
 def _groups(types: Mapping[str, np.dtype]) -> dict[str, list[str]]:
