@@ -379,6 +379,13 @@ def test_scans_in_object_storage_are_fetched_and_few_are_kept(shelf, tmp_path, m
     np.testing.assert_array_equal(changed.read().coord, read(tmp_path / "2.npz").coord)
 
 
+def test_files_used_within_one_tick_of_the_kernels_clock_keep_their_order(shelf, tmp_path):
+    cache = Cache(tmp_path / "fetched", 10**9)
+    places = storage.listed(storage.place("memory://shelf/scans"), [".npz"])
+    stamps = [cache.read(place, lambda path: path.stat().st_mtime_ns) for place in places * 20]
+    assert stamps == sorted(set(stamps))
+
+
 def test_what_object_storage_cannot_give_is_one_sentence(shelf, tmp_path):
     few = Cache(tmp_path / "fetched", 1000)
     found = several(["memory://shelf/scans"], tmp_path / "rooms", cache=few)

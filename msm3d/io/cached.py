@@ -1,6 +1,7 @@
 """Objects of storage as files of this disk for a while: those used last stay, up to a limit of bytes."""
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Cache:
             if not path.exists():
                 self._fetch(place, path)
             with suppress(OSError):
-                os.utime(path)
+                now = time.time_ns()  # the kernel's own stamp is up to 10 ms old: files used within it would tie
+                os.utime(path, ns=(now, now))
             try:
                 return reader(path)
             except FileError as error:
