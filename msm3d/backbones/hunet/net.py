@@ -5,7 +5,8 @@ space-filling curves; skips are added, not concatenated; the decoder has a stage
 every decoder level is an output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -71,11 +72,23 @@ class UNet(Maskable):
         self, encoded: Sequence[Tensor], hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return the decoder's features per level, fine to coarse, from the encoder's on the same voxels."""
+        return self._decoded([*encoded], hierarchy, ops, generator)
+
+    def forward(
+        self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None
+    ) -> list[Tensor]:
+        """Return what `decode` makes of what `encode` returns, of which nothing is kept longer than it is needed."""
+        return self._decoded(self.encode(x, hierarchy, ops, generator), hierarchy, ops, generator)
+
+    def _decoded(
+        self, encoded: list[Tensor], hierarchy: Hierarchy, ops: Backend, generator: Generator | None
+    ) -> list[Tensor]:
+        """Return what `decode` does, and leave nothing in `encoded`: at the finest level memory is scarcest."""
         random = noise(self, generator)
         x = ops.normalize(encoded[-1], self.bottleneck.spec)
         decoded = []
         for level in reversed(range(self.config.levels)):
-            x = self.decoder[level](x, encoded[level], hierarchy.grids[level], ops, random)
+            x = self.decoder[level](x, encoded, hierarchy.grids[level], ops, random)
             decoded.append(x)
         return decoded[::-1]
 
@@ -120,14 +133,13 @@ class Stage(nn.Module):
             AttentionBlock(channels, heads, config, rate, training) for rate in rates[convs:]
         )
 
-    def blocks(self, x: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
-        """Return (m, channels) for `x` (m, channels)."""
+    def blocks(self, grid: Grid, ops: Backend, random: Noise | None) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Yield what takes `x` (m, channels) and returns as much: a loop around it keeps no `x` but the last."""
         for block in self.convs:
-            x = block(x, grid, ops, random)
+            yield partial(block, grid=grid, ops=ops, noise=random)
         curves = random.shuffled(self.curves) if random is not None and self.shuffled else self.curves
         for i, block in enumerate(self.attentions):
-            x = block(x, grid, curves[i % len(curves)], ops, random)
-        return x
+            yield partial(block, grid=grid, curve=curves[i % len(curves)], ops=ops, noise=random)
 
 
 class EncoderStage(Stage):
@@ -141,7 +153,9 @@ class EncoderStage(Stage):
         """Return (m, channels) for `x` of the next finer level, or of the stem at the finest."""
         if self.down is not None:
             x = self.down(x, grid.down, ops, norm=self.down.norm.spec)
-        return self.blocks(x, grid, ops, random)
+        for block in self.blocks(grid, ops, random):
+            x = block(x)
+        return x
 
 
 class DecoderStage(Stage):
@@ -155,12 +169,17 @@ class DecoderStage(Stage):
         self.skip = None if coarsest else Linear(config.channels[level], width, config.norm, first=True)
         self.gamma = None if coarsest else nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor, encoded: Tensor, grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
-        """Return (m, width) for `x` of the next coarser level and the encoder's features of this one."""
+    def forward(self, x: Tensor, encoded: list[Tensor], grid: Grid, ops: Backend, random: Noise | None) -> Tensor:
+        """Return (m, width) for `x` of the next coarser level and the encoder's features of this one, the last ones of
+        `encoded`, which are taken out of it."""
+        skip = encoded.pop()
         if self.up is not None and self.skip is not None:
-            skip = self.skip(encoded, ops, pre_norm=self.skip.norm.spec)
+            skip = self.skip(skip, ops, pre_norm=self.skip.norm.spec)
             x = self.up(x, grid.up, ops, pre_norm=self.up.norm.spec, gamma=self.gamma, residual=skip)
-        return self.blocks(x, grid, ops, random)
+        del skip  # the blocks need its memory
+        for block in self.blocks(grid, ops, random):
+            x = block(x)
+        return x
 
 
 def _taken(rates: list[float], config: BackboneConfig, before: range, level: int) -> list[float]:
