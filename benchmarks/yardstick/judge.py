@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from labels import CLASSES, LABELS, Labelled, labelled
 
+from msm3d.datasets import Scene
 from msm3d.evaluate import KNNProbe, LinearProbe, ModelFeatures, RawFeatures
 from msm3d.evaluate.report import check_path, machine
+from msm3d.pretrain import adapt
 from msm3d.scan.normals import completed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pretraining"))
@@ -106,6 +108,11 @@ def main() -> None:
     parser.add_argument("--half", choices=[*HALVES, "all"], default="choose")
     parser.add_argument("--draws", type=int, default=5, help="of 20 labels a class (default 5)")
     parser.add_argument("--random", type=counts, default=[0], help="seeds of untrained networks (default 0)")
+    parser.add_argument(
+        "--adapt",
+        action="store_true",
+        help="adapt networks to the scans of a place, as `msm3d adapt` does without labels",
+    )
     parser.add_argument("--threads", type=int)
     parser.add_argument("--backend")
     options = parser.parse_args()
@@ -118,18 +125,23 @@ def main() -> None:
     scans = {name: labelled(name, options.scans) for names in groups.values() for name in names}
     rows, heights = [], {}
     for source_name, source in sources.items():
-        features, shares = {}, []
-        for name, scan in scans.items():
-            values, owner = source(completed(scan.cloud))
-            features[name] = values[owner]
-            shares.append(height_share(features[name], scan.cloud.coord[:, 2]))
-        heights[source_name] = mean(shares)
+        shares = []
         for place, names in groups.items():
+            here, features = source, {}
+            if options.adapt and source_name in nets:
+                found = adapt(nets[source_name], [Scene(name, lambda name=name: scans[name].cloud) for name in names])
+                print(f"{source_name}, {place}: gained {found.gained}, {found.before} -> {found.after}", flush=True)
+                here = ModelFeatures(found.model, source_name)
+            for name in names:
+                values, owner = here(completed(scans[name].cloud))
+                features[name] = values[owner]
+                shares.append(height_share(features[name], scans[name].cloud.coord[:, 2]))
             for one, other in permutations(names, 2):
                 told = judged(features, (scans[one], scans[other]), list(source.blocks.values()), options.draws)
                 for method, limit, draw, value in told:
                     told_of = {"model": source_name, "place": place, "learned": one, "judged": other}
                     rows.append(told_of | {"method": method, "labels": limit, "draw": draw, "miou": value})
+        heights[source_name] = mean(shares)
         print(table(rows, {source_name: heights[source_name]}).splitlines()[-1], flush=True)
     told = {name: source.describe() for name, source in sources.items()}
     data = {"machine": machine(), "models": told, "height": heights, "rows": rows}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Generator, Tensor, nn
 
+from ..errors import InputError
 from ..ops import Backend
 from ..sparse.hierarchy import Hierarchy
 from ..sparse.inputs import Attribute as Attribute
@@ -64,6 +65,12 @@ class Shape(ABC):
     """The family, as `architecture` in config.json."""
     sampling: str
     """How levels are read at a point, one of `sparse.interpolate.SAMPLINGS`."""
+    readout: bool = False
+    """Whether each level is read through a linear layer, `readout.LEVEL` of the network; see `pretrain.adapt`."""
+
+    def with_readout(self, readout: bool) -> "Shape":
+        """Return the shape with such layers or without; raises InputError where the family has none."""
+        raise InputError(f"a network of the family {self.architecture!r} has no readout; give a sparse U-Net.")
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from ..model import Model
 from ..ops import Backend
 from ..ops import backend as chosen_backend
 from ..scan.normals import completed
-from ..training import CHECKPOINT, Descent, Group, Record, Trainer, check_folder, turns
+from ..training import CHECKPOINT, Descent, Group, Record, Trainer, check_folder, turns, without_readout
 from ..weights.store import load_state
 from .config import PretrainConfig
 from .monitor import Monitor
@@ -135,7 +135,8 @@ class Pretraining:
             classes = config.classes if config.labels else 0
             self.student = Student(config.backbone, config.predictor, config.prototypes, classes, config.instances > 0)
             if start is not None:
-                load_state(self.student.backbone.unet, start.backbone.state_dict(), "the weights to start from")
+                given = start if config.backbone.readout else without_readout(start)
+                load_state(self.student.backbone.unet, given.backbone.state_dict(), "the weights to start from")
             self.teacher = Teacher(self.student, config.backbone, config.prototypes)
         self.student.to(self.device).train()
         self.teacher.to(self.device)

@@ -11,6 +11,7 @@ from .processes import ALONE as ALONE
 from .processes import Group as Group
 from .processes import scene_at as scene_at
 from .processes import turns as turns
+from .readout import without_readout as without_readout
 from .record import Record as Record
 from .trainer import CHECKPOINT as CHECKPOINT
 from .trainer import DivergedError as DivergedError

@@ -1,7 +1,7 @@
 """The shape of the network. Knows no file format."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from ...errors import InputError, require
@@ -56,6 +56,9 @@ class BackboneConfig(Shape):
     bias: bool = False
     """Biases inside the blocks; stem, down, up and skip layers always have one [Table 12]."""
 
+    readout: bool = False
+    """Whether a linear layer follows each level of the decoder [ours]; files older than this field have none."""
+
     # --- recommended to whoever trains it, see `regularisation`; no part of the shape, but in every file ---
     layer_scale: float = 0.1
     """Initial weight of each residual branch [released code]."""
@@ -84,7 +87,8 @@ class BackboneConfig(Shape):
             for name in names.split():
                 value = getattr(self, name)
                 require(name, value, good(value), kind)
-        require("bias", self.bias, isinstance(self.bias, bool), "true or false")
+        for name in ("bias", "readout"):
+            require(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         for name, good in (("norm", NORMS), ("mlp", MLPS), ("sampling", SAMPLINGS), ("origin", ORIGINS)):
             require(name, getattr(self, name), getattr(self, name) in good, "one of " + ", ".join(good))
         known = bool(self.curves) and all(curve in CURVES for curve in self.curves)
@@ -105,6 +109,10 @@ class BackboneConfig(Shape):
         for field in fields(self):
             if field.type is float:  # last: a wrong value is said as it was given
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
+
+    def with_readout(self, readout: bool) -> "BackboneConfig":
+        """Return the shape with layers through which the levels are read, or without."""
+        return replace(self, readout=readout)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -132,7 +140,7 @@ class BackboneConfig(Shape):
         """
         cells = sum((4 * blocks + 2) * 2**level for level, blocks in enumerate(self.conv_blocks))
         widest = max(self.channels[0], self.decoder_channels[0])
-        return Cost(bytes_per_voxel=2500 + 32 * widest, reach=cells * self.voxel_size, halo=HALO)
+        return Cost(bytes_per_voxel=1800 + 24 * widest, reach=cells * self.voxel_size, halo=HALO)
 
     def least(self) -> list[tuple[int, str, str]]:
         """Return how many tensors or values its weights have at least."""
@@ -145,8 +153,9 @@ class BackboneConfig(Shape):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Return plain Python values, ready for JSON: those of a network without a readout as before there was one."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return values if self.readout else {name: value for name, value in values.items() if name != "readout"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BackboneConfig":

@@ -42,6 +42,8 @@ class UNet(Maskable):
             DecoderStage(config, level, _taken(rates[::-1], config, levels[level + 1 :], level), training)
             for level in levels
         )
+        widths = config.decoder_channels if config.readout else ()
+        self.readout = nn.ModuleList(nn.Linear(width, width, bias=False) for width in widths)
 
     @property
     def skip_widths(self) -> tuple[int, ...]:
@@ -56,6 +58,7 @@ class UNet(Maskable):
         """Return every parameter once, in groups from the input to the output: the stages, down and up again."""
         down, up = list(self.encoder), list(self.decoder)[::-1]
         parts = [[self.stem], *([stage] for stage in down), [self.bottleneck, up[0]], *([stage] for stage in up[1:])]
+        parts += [[self.readout]] if len(self.readout) else []
         return [[parameter for module in part for parameter in module.parameters()] for part in parts]
 
     def encode(self, x: Tensor, hierarchy: Hierarchy, ops: Backend, generator: Generator | None = None) -> list[Tensor]:
@@ -90,7 +93,10 @@ class UNet(Maskable):
         for level in reversed(range(self.config.levels)):
             x = self.decoder[level](x, encoded, hierarchy.grids[level], ops, random)
             decoded.append(x)
-        return decoded[::-1]
+        decoded.reverse()
+        for level, layer in enumerate(self.readout):
+            decoded[level] = ops.linear(decoded[level], layer.weight)
+        return decoded
 
 
 class Linear(nn.Module):
