@@ -569,3 +569,19 @@ def test_a_report_replaces_nothing_of_the_data(tmp_path, name, capsys):
     (tmp_path / "README.json").write_text('{"format": "msm3d-probe"}')  # a report of ours may be written again
     assert cli.main(["probe", str(tmp_path), "-o", str(tmp_path / "README.json"), "--model", "./none"]) == 2
     assert "is an input" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "10000"), ({"OMP_WAIT_POLICY": "active"}, None)])
+def test_threads_of_the_command_line_give_their_core_away_soon(given, expected):
+    code = "import os; from msm3d.cli import main; main(['models']); print(os.environ.get('GOMP_SPINCOUNT'))"
+    rest = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=rest | given)
+    assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_a_program_that_has_torch_already_keeps_its_environment(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert torch.__name__ in sys.modules
+    cli.main(["models"])
+    assert "GOMP_SPINCOUNT" not in os.environ

@@ -15,6 +15,7 @@ from .._util.atomic import Terminated, on_termination
 from .._util.words import of_the_command_line
 from ..errors import Msm3dError
 from . import (
+    adapt,
     check,
     cluster,
     convert,
@@ -38,18 +39,30 @@ from . import (
 from .display import Display
 from .parser import Parser, said_of
 
+WAITING = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"  # the variables that say how threads wait for each other
 TRACEBACK = "MSM3D_TRACEBACK"  # the variable of the environment that shows where an error comes from
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    _yielding()
     with of_the_command_line():
         with Display().showing():
             options = parsed(given)
         display = Display(getattr(options, "quiet", False))
         with display.showing():
             return _run(options, display)
+
+
+def _yielding() -> None:
+    """Let threads that wait for each other give their core away soon, unless the user says how they wait.
+
+    GNU's OpenMP otherwise lets them turn thirty times as long, and where other programs want the cores, that is what
+    these are busy with. It looks at its variables once, when torch is imported.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITING):
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def parsed(given: Sequence[str]) -> argparse.Namespace:
@@ -86,7 +99,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB", prog="msm3d")
     for module in (
         *(read, extract, pictures, teach, segment, cluster, instances, find, lift, convert, models, info, download),
-        *(check, probe, fit, finetune, rooms, pretrain),
+        *(check, probe, adapt, fit, finetune, rooms, pretrain),
     ):
         module.add(verbs)
     for verb in verbs.choices.values():
