@@ -112,6 +112,18 @@ def test_pretraining_starts_from_the_network_without_the_layers(model, adapted):
     np.testing.assert_array_equal(run.model("student").extract(scan), model.extract(scan))
 
 
+def test_points_without_a_position_and_tiny_scans_are_left_out(model):
+    cloud = make(1, points=3000)
+    coord = cloud.coord.copy()
+    coord[::50] = np.nan
+    holes = Scene("holes", lambda: PointCloud.of({"coord": coord, "color": cloud.color}, invalid="nan"))
+    tiny = Scene("tiny", lambda: PointCloud.of(make_scene(0, 100)))
+    kept = Scene("kept", lambda: cloud.take(np.flatnonzero(np.isfinite(coord[:, 0]))))
+    bare = Scene("bare", lambda: replace(kept.read(), normal=None))
+    with pytest.warns(msm3d.Msm3dWarning, match="no normals"):
+        assert adapt(model, [holes, tiny]).after == adapt(model, [bare]).after
+
+
 def test_what_cannot_be_adapted_is_said(model, config):
     few = [Scene("few", lambda: PointCloud.of(make_scene(0, 100)))]
     with pytest.raises(InputError, match=r"there is no scan of 1,000 points or more to adapt to; give larger ones\."):
@@ -122,7 +134,7 @@ def test_what_cannot_be_adapted_is_said(model, config):
         adapt(model, ROOMS, shrink=2)
 
 
-def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys):
+def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys, monkeypatch):
     scan = make(3, points=4000)
     np.savez(tmp_path / "room.npz", coord=scan.coord, color=scan.color, normal=scan.normal)
     mine = tmp_path / "mine"
@@ -134,6 +146,10 @@ def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys):
     assert msm3d.load(mine, device="cpu").extract(scan).shape == (4000, 400)
     assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(mine)]) == 2
     assert "has a model already, config.json; give another folder" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("msm3d.pretrain.adapt", None)  # what follows is said before any work
+    assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'} is a file; give the name of a folder." in capsys.readouterr().err
     assert main(["adapt", str(tmp_path / "none.ply"), "-o", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
 

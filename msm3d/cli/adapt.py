@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
     verb.option("--seed", "of everything random (default 0)", typed(int, "a whole number"), default=0)
     verb.option("--threads", "number of CPU threads; all by default", whole(1))
     arguments.add_device(verb)
-    arguments.add_understanding(verb)
+    arguments.add_understanding(verb, rows=False)
     verb.quiet()
 
 

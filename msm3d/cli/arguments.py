@@ -149,13 +149,16 @@ def add_reading(verb: Parser) -> None:
     add_understanding(verb)
 
 
-def add_understanding(verb: Parser) -> None:
-    """Add what says how scans are to be understood."""
+def add_understanding(verb: Parser, *, rows: bool = True) -> None:
+    """Add what says how scans are to be understood; `rows` where the result has one for each point."""
     verb.option("--up", "axis that points up: z, y or -y; what the format says, else z", one_of("z", "y", "-y"))
     about = "of the scan: m, cm, mm, ft or in; what the format says, else m"
     verb.option("--units", about, one_of("m", "cm", "mm", "ft", "in"))
-    about = "points without a position: drop (default), or nan for such rows"
-    verb.option("--invalid", about, one_of("drop", "nan"), default="drop")
+    if rows:
+        about = "points without a position: drop (default), or nan for such rows"
+        verb.option("--invalid", about, one_of("drop", "nan"), default="drop")
+    else:
+        verb.set_defaults(invalid="drop")
     about = "of a file with faces: vertices or surface; what is dense enough by default"
     verb.option("--mesh", about, one_of("vertices", "surface"))
     about = "of Gaussian splats: leave out those that are less opaque"

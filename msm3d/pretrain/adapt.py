@@ -187,7 +187,7 @@ def _pieces(scans: Sequence[Scan], seed: int) -> Iterator[Piece]:
     """Yield pieces of scans, of large ones several; of very many scans some."""
     chosen = np.unique(np.linspace(0, len(scans) - 1, min(len(scans), PIECES)).astype(int))
     for number, i in enumerate(chosen):
-        cloud = completed(scans[i].read())
+        cloud = replace(completed(scans[i].read()), total=None)  # points without a position get no rows
         generator = torch.Generator().manual_seed(seed + number)
         for part in range(min(ceil(len(cloud) / PIECE), PIECES // len(chosen)) if len(cloud) >= LEAST else 0):
             yield Piece.of(cropped(cloud, PIECE, generator), (seed, number * PIECES + part))
