@@ -1,5 +1,6 @@
 """MiniLM: word pieces, the encoder against torch's own, what is fetched, and a head that reads by it."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from msm3d import cli
 from msm3d.errors import InputError, WeightsError
+from msm3d.evaluate import PROTOCOLS, fit
 from msm3d.tasks import heads
 from msm3d.tasks.grounding import Match, minilm
 from msm3d.tasks.grounding.asked import Asked
 from msm3d.tasks.grounding.minilm import MODEL, PIECES, MiniLM
 from tests.hub import Hub, Repo, scrambled
-from tests.test_grounding import CLASSES, QUICK, Inputs, examples, made, task
+from tests.test_grounding import CLASSES, QUICK, Inputs, examples, made, split, task
 from tests.test_hub import client, hub  # noqa: F401
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz"]
@@ -143,6 +146,19 @@ def test_a_head_that_reads_by_minilm_knows_every_word_learns_twice_alike_and_is_
         loaded.scores(asked)
     with pytest.raises(InputError, match="text is 'bert'; it must be one of learned, minilm"):
         Match(text="bert").fit(examples([0]))
+
+
+def test_its_protocol_finds_things_by_words_that_nobody_said_before(model, tmp_path, monkeypatch, capsys):
+    known = PROTOCOLS["match-minilm"]
+    assert known.settings == {**PROTOCOLS["match"].settings, "text": "minilm"}
+    few = {**known.settings, **QUICK, "steps": 20, "things": 60}
+    monkeypatch.setitem(PROTOCOLS, known.name, replace(known, settings=few))
+    fit(split("train", range(4)), model, "grounding", protocol="match-minilm", sample=400).save(tmp_path / "head")
+    scan, options = made(50), ["--model", str(model.save_pretrained(tmp_path / "model")), "--device", "cpu"]
+    np.savez(tmp_path / "scan.npz", coord=scan.coord, color=scan.color, normal=scan.normal)
+    said = [str(tmp_path / "scan.npz"), "der Stuhl", "--head", str(tmp_path / "head")]
+    assert cli.main(["find", *said, *options]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_words_that_are_hidden_while_learning_mean_nothing():

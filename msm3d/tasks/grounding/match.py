@@ -96,6 +96,8 @@ class Match(Head):
         self._scans = [asked for asked, _ in scans if asked.texts]
         if not self._scans:
             raise InputError("there is no sentence to learn from; give scenes with things that can be told apart.")
+        if self.text == "minilm":
+            minilm.opened(self.device)  # where it cannot be had, that is said before anything is learned
         self.things_ = None
         if self.things:
             self.things_ = self._finder().fit([points for _, points in scans])

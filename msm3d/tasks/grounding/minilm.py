@@ -59,10 +59,10 @@ class MiniLM:
             same = list(group)  # of one length, so that nothing is filled up
             for some in (same[start : start + _AT_ONCE] for start in range(0, len(same), _AT_ONCE)):
                 ends = self.pieces["[CLS]"], self.pieces["[SEP]"]
-                states = self.states([[ends[0], *chain(*cut[words]), ends[1]] for words in some])[:, 1:-1]
+                states = self.states([[ends[0], *chain(*cut[words]), ends[1]] for words in some])[:, 1:-1].cpu()
                 for words, state in zip(some, states, strict=True):
                     parts = state.split([len(pieces) for pieces in cut[words]])
-                    found[words] = torch.stack([part.mean(0) for part in parts]).half().cpu()
+                    found[words] = torch.stack([part.mean(0) for part in parts]).half()
         return [found[tuple(words)] for words in sentences]
 
     def cut(self, word: str) -> list[int]:
