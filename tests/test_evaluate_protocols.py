@@ -308,7 +308,7 @@ def test_what_a_probe_refuses(quick, model, tmp_path):
     cases = [
         (dict(protocol="lineal"),
          "unknown protocol 'lineal'; choose among linear, linear-plain, knn, knn-uniform, pointgroup, "
-         "pointgroup-linear, match, match-geometry, match-text, logistic, mlp."),
+         "pointgroup-linear, match, match-minilm, match-geometry, match-text, logistic, mlp."),
         (dict(scenes=0), "scenes is 0; give a share of the scenes above 0 and at most 1, such as 0.05."),
         (dict(points=3000),
          "points is 3000 and sample 2000; give 1 to sample points per scene, or more sample."),

@@ -472,14 +472,17 @@ def test_levels_are_learned_from_one_by_one():
     assert head.n_features_in_ == 3
 
 
-def test_the_network_does_not_look_at_what_is_not_there():
+@pytest.mark.parametrize("meanings", [0, 5])
+def test_the_network_does_not_look_at_what_is_not_there(meanings):
     torch.manual_seed(0)
-    network = MatchModule(5, [*"abcdefgh"], 4, width=16, dropout=0.1).eval()
+    network = MatchModule(5, [*"abcdefgh"], 4, width=16, dropout=0.1, meanings=meanings).eval()
     things, geometry, numbers = torch.randn(1, 4, 5), torch.rand(1, 4, GEOMETRY), torch.randint(2, 10, (1, 2, 6))
-    alone = network(Batch(things, geometry, torch.ones(1, 4, dtype=torch.bool), numbers)).fits
+    told = torch.randn(1, 2, 6, meanings)
+    alone = network(Batch(things, geometry, torch.ones(1, 4, dtype=torch.bool), numbers, told)).fits
     more = [torch.cat([part, torch.randn(1, 3, part.shape[2])], 1) for part in (things, geometry)]
     there = torch.tensor([[True] * 4 + [False] * 3])
-    padded = network(Batch(*more, there, torch.nn.functional.pad(numbers, (0, 3)))).fits
+    longer = [torch.nn.functional.pad(numbers, (0, 3)), torch.cat([told, torch.randn(1, 2, 3, meanings)], 2)]
+    padded = network(Batch(*more, there, *longer)).fits
     assert torch.allclose(padded[:, :, :4], alone, atol=1e-5)
     assert (padded[:, :, 4:] == -torch.inf).all()
 

@@ -57,6 +57,7 @@ PROTOCOLS = {
     "pointgroup": Protocol("pointgroup", 1, {**_LINEAR, "hidden": 128}, head="pointgroup"),
     "pointgroup-linear": Protocol("pointgroup-linear", 1, {**_LINEAR, "hidden": None}, head="pointgroup"),
     "match": Protocol("match", 1, {**_MATCH, "things": 1000}, head="match"),
+    "match-minilm": Protocol("match-minilm", 1, {**_MATCH, "things": 1000, "text": "minilm"}, head="match"),
     "match-geometry": Protocol("match-geometry", 1, {**_MATCH, "things": 0, "sees": "geometry"}, head="match"),
     "match-text": Protocol("match-text", 1, {**_MATCH, "things": 0, "sees": "text"}, head="match"),
 }

@@ -277,21 +277,25 @@ def _converted(name: str, release: dict[str, Any], **options: Any) -> Path:
 
 
 def _fetch(repo: str, revision: str | None, pinned: str | None, *, refresh: bool, **options: Any) -> Path:
-    """Download both files of one commit; a damaged one is downloaded again, once, where the network may be used."""
+    """Download both files of one commit."""
     directory = hub.file(repo, CONFIG, revision, refresh=refresh, **options).parent  # named after the commit
     meta = metadata(directory)  # before the large file: other programs' models end here
-    expected = pinned or meta["sha256"]
+    whole(repo, MODEL, directory.name, pinned or meta["sha256"], **options)
+    return directory
+
+
+def whole(repo: str, name: str, revision: str, expected: str, *, cure: str | None = None, **options: Any) -> Path:
+    """Return a file of a commit whose sha256 is the expected one; a damaged one is downloaded again, once, where the
+    network may be used. `cure` and other options are as for `hub.file`, of which WeightsError is too."""
     for force in (False, True):
-        model = hub.file(repo, MODEL, directory.name, force=force, **options)
-        if (found := sha256(model)) == expected:
-            return directory
-        if options["local_files_only"] or hub.offline():
-            raise WeightsError(
-                f"{model} is damaged: its sha256 is {found}, it should be {expected}; "
-                f"fetch it again with `msm3d download {repo}` while online."
-            )
-    deleted = "so it was deleted" if hub.forget(model) else "and is not ours to delete"
+        path = hub.file(repo, name, revision, force=force, cure=cure, **options)
+        if (found := sha256(path)) == expected:
+            return path
+        if options.get("local_files_only") or hub.offline():
+            again = cure or f"fetch it again with `msm3d download {repo}` while online."
+            raise WeightsError(f"{path} is damaged: its sha256 is {found}, it should be {expected}; {again}")
+    deleted = "so it was deleted" if hub.forget(path) else "and is not ours to delete"
     raise WeightsError(
-        f"{MODEL} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
+        f"{name} of {repo} was damaged, {deleted}: its sha256 is {found}, it should be {expected}; "
         f"download it again, and if that does not help, tell the owner of {repo}."
     )

@@ -46,11 +46,13 @@ def file(
     local_files_only: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
+    cure: str | None = None,
 ) -> Path:
     """Return the path of a file in the Hub's cache, in a folder named after the commit, downloaded if need be.
 
     What is in the cache is used without asking the network; `refresh` asks whether a branch has moved, `force`
-    downloads a file that is there but damaged. WeightsError says why there is no such file, or none in the cache.
+    downloads a file that is there but damaged. WeightsError says why there is no such file, or none in the cache, and
+    of a file that is no model of msm3d what `cure` says.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -77,7 +79,7 @@ def file(
     except WeightsError:
         raise
     except Exception as error:  # the client's HTTP library changes between its versions, and so do its errors
-        raise WeightsError(_sentence(error, repo, name, revision, local_files_only)) from error
+        raise WeightsError(_sentence(error, repo, name, revision, local_files_only, cure)) from error
 
 
 def forget(path: Path) -> bool:
@@ -150,7 +152,9 @@ def upload(
     return str(commit.commit_url)
 
 
-def _sentence(error: BaseException, repo: str, name: str, revision: str | None, local_files_only: bool) -> str:
+def _sentence(
+    error: BaseException, repo: str, name: str, revision: str | None, local_files_only: bool, cure: str | None
+) -> str:
     """Return what went wrong with a download and what to do about it."""
     from huggingface_hub import constants, errors
 
@@ -161,25 +165,24 @@ def _sentence(error: BaseException, repo: str, name: str, revision: str | None, 
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"the Hugging Face Hub has no repository {repo!r}, or it is private; check its name, or set HF_TOKEN."
     if isinstance(error, errors.RevisionNotFoundError):
-        cure = "give one of its branches, tags or commits, or none for the newest."
-        return f"{repo} has no revision {revision!r}; {cure}"
+        return (
+            f"{repo} has no revision {revision!r}; give one of its branches, tags or commits, or none for the newest."
+        )
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-        return f"{at} has no {name}, so it is not a model of msm3d; {ONLY_OURS}"
+        return f"{at} has no {name}" + (f"; {cure}" if cure else f", so it is not a model of msm3d; {ONLY_OURS}")
     if status in (401, 403):
         return f"the Hugging Face Hub refused to hand out {repo} ({status}); set HF_TOKEN to a token that may read it."
     if status is not None:
         return f"the Hugging Face Hub answered {status} for {name} of {at}; this passes as a rule, so try again later."
     if local_files_only or offline():
         why = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
-        fetch = f"fetch it once with `msm3d download {repo}` while online"
-        return f"{name} of {at} is not in the cache and {why}; {fetch}; {ONLY_OURS}"
+        fetch = cure or f"fetch it once with `msm3d download {repo}` while online; {ONLY_OURS}"
+        return f"{name} of {at} is not in the cache and {why}; {fetch}"
     if isinstance(error, errors.HFValidationError):
         return f"{repo!r} cannot name a repository of the Hugging Face Hub ({_first_line(error)}); give owner/name."
     if isinstance(error, errors.LocalEntryNotFoundError) or _lacks_connection(error):
-        return (
-            f"{name} of {at} is not in the cache and {constants.ENDPOINT} cannot be reached; "
-            f"check the connection, or copy a model's directory here and give its path; {ONLY_OURS}"
-        )
+        other = cure or f"check the connection, or copy a model's directory here and give its path; {ONLY_OURS}"
+        return f"{name} of {at} is not in the cache and {constants.ENDPOINT} cannot be reached; {other}"
     return f"downloading {name} of {at} broke off ({_first_line(error)}); run it again."
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,17 +19,20 @@ from ..heads.pointgroup import PointGroup
 from ..heads.rows import LabelledRows, columns_of
 from ..instances import Instances
 from ..instances.task import RADIUS
+from . import minilm
 from .asked import Answers, Asked, Described, read
-from .network import LONGEST, PAD, ROLES, UNKNOWN, Batch, Judged, MatchModule
+from .network import LONGEST, PAD, ROLES, UNKNOWN, Batch, MatchModule
 from .objects import LEAST, Objects
 from .phrases import words
 from .relations import SHAPE, shape
 
 SEES = ("all", "geometry", "text")
+TEXTS = ("learned", "minilm")
 _AT_ONCE = 64  # sentences
 _CLIP = 1.0  # of the gradient
 _FORGOTTEN = 0.05  # share of the words that are hidden while learning, so that there is something for unknown ones
 _KINDS = Constraint(f"one of {', '.join(SEES)}", lambda value: value in SEES)
+_TEXTS = Constraint(f"one of {', '.join(TEXTS)}", lambda value: value in TEXTS)
 _WIDTH = Constraint("an even number", lambda value: value >= 2 and value % 2 == 0)
 
 
@@ -47,7 +51,7 @@ class Match(Head):
     name = "match"
     constraints: ClassVar = {
         "steps": AT_LEAST_1, "scenes": AT_LEAST_1, "sentences": AT_LEAST_1, "lr": ABOVE_0, "warmup": SHARE,
-        "width": _WIDTH, "dropout": SHARE, "sees": _KINDS,
+        "width": _WIDTH, "dropout": SHARE, "sees": _KINDS, "text": _TEXTS,
         "things": Constraint("at least 0", lambda value: value >= 0),
     }  # fmt: skip
 
@@ -69,6 +73,8 @@ class Match(Head):
     """Share of what is left out while learning."""
     sees: str = "all"
     """What the head is shown of things: all, their boxes and colours without descriptors, or nothing but the text."""
+    text: str = "learned"
+    """What words mean: learned from the sentences, or as MiniLM says, which is downloaded then, see `minilm`."""
     things: int = 1000
     """Steps of the heads that find things; 0 for none, then they must be given."""
     stuff: Any = ()
@@ -90,6 +96,8 @@ class Match(Head):
         self._scans = [asked for asked, _ in scans if asked.texts]
         if not self._scans:
             raise InputError("there is no sentence to learn from; give scenes with things that can be told apart.")
+        if self.text == "minilm":
+            minilm.opened(self.device)  # where it cannot be had, that is said before anything is learned
         self.things_ = None
         if self.things:
             self.things_ = self._finder().fit([points for _, points in scans])
@@ -109,7 +117,8 @@ class Match(Head):
         every = torch.cat([one.things for one in inputs])
         scale = every.std(0, correction=0)
         self._mean, self._scale = every.mean(0), torch.where(scale > 1e-6, scale, 1.0)
-        scenes = [_Scene.of(scan, one, self._numbers(scan.texts)) for scan, one in zip(scans, inputs, strict=True)]
+        heard = self._heard([scan.texts for scan in scans])
+        scenes = [_Scene.of(*parts) for parts in zip(scans, inputs, heard, strict=True)]
         self._kinds = int(max(scene.labels.max() for scene in scenes)) + 1
         chance = torch.Generator().manual_seed(self.random_state)
         losses = torch.zeros(self.steps)
@@ -130,11 +139,11 @@ class Match(Head):
     def _loss(self, scenes: "list[_Scene]", chance: torch.Generator) -> Tensor:
         """Return the loss of a mini-batch that `chance` draws."""
         chosen = [scenes[i] for i in torch.randint(len(scenes), (self.scenes,), generator=chance).tolist()]
-        said = [torch.randint(len(one.numbers), (self.sentences,), generator=chance) for one in chosen]
+        said = [torch.randint(len(one.heard), (self.sentences,), generator=chance) for one in chosen]
         pairs = list(zip(chosen, said, strict=True))
-        heard = _padded([one.numbers[some] for one, some in pairs])
-        hidden = (torch.rand(heard.shape, generator=chance) < _FORGOTTEN) & (heard != PAD)
-        batch = self._batch([one.inputs for one in chosen], heard.masked_fill(hidden, UNKNOWN))
+        heard = _Heard.beside([one.heard[some] for one, some in pairs])
+        hidden = (torch.rand(heard.numbers.shape, generator=chance) < _FORGOTTEN) & (heard.numbers != PAD)
+        batch = self._batch([one.inputs for one in chosen], heard.without(hidden))
         true, roles, kinds = (
             part.to(self._device)
             for part in (
@@ -153,7 +162,8 @@ class Match(Head):
 
     def _module(self) -> MatchModule:
         channels = 2 * self._width + SHAPE
-        return MatchModule(channels, self.vocabulary_, self._kinds, width=self.width, dropout=self.dropout)
+        sizes = {"width": self.width, "meanings": minilm.WIDTH if self.text == "minilm" else 0}
+        return MatchModule(channels, self.vocabulary_, self._kinds, dropout=self.dropout, **sizes)
 
     def _inputs(self, asked: Asked) -> "_Inputs":
         columns = columns_of(self.blocks, asked.pooled.shape[2])
@@ -162,7 +172,7 @@ class Match(Head):
         things = torch.cat([torch.from_numpy(np.concatenate([*pooled], 1)).float(), shape(geometry)], 1)
         return _Inputs(things, geometry)
 
-    def _batch(self, inputs: "list[_Inputs]", numbers: Tensor) -> Batch:
+    def _batch(self, inputs: "list[_Inputs]", heard: "_Heard") -> Batch:
         """Return scans side by side; what the head is not to see is zero."""
         geometry = _padded([one.geometry for one in inputs])
         there = _padded([torch.ones(len(one.geometry), dtype=torch.bool) for one in inputs])
@@ -171,18 +181,26 @@ class Match(Head):
             things[:, :, : -SHAPE if self.sees == "geometry" else None] = 0
         if self.sees == "text":
             geometry = torch.zeros_like(geometry)
-        return Batch(*(part.to(self._device) for part in (things, geometry, there, numbers)))
+        parts = (things, geometry, there, heard.numbers, heard.meanings.float())
+        return Batch(*(part.to(self._device) for part in parts))
 
-    def _numbers(self, texts: Sequence[str]) -> Tensor:
-        """Return the numbers (s, l) of the words of sentences."""
+    def _heard(self, texts: Sequence[Sequence[str]]) -> "list[_Heard]":
+        """Return what is heard of the sentences about each of some scans."""
         known = {word: number for number, word in enumerate(self.vocabulary_, UNKNOWN + 1)}
-        listed = [[known.get(word, UNKNOWN) for word in words(text)][:LONGEST] for text in texts]
-        longest = max(map(len, listed), default=0)
-        return torch.tensor([[*line, *[PAD] * (longest - len(line))] for line in listed], dtype=torch.int64)
+        spoken = [[words(text)[:LONGEST] for text in some] for some in texts]
+        numbers = [
+            _padded([torch.tensor([known.get(word, UNKNOWN) for word in one]) for one in some]) for some in spoken
+        ]
+        if self.text == "learned":
+            return [_Heard(some, torch.zeros(*some.shape, 0)) for some in numbers]
+        meanings = iter(minilm.opened(self.device).meanings([one for some in spoken for one in some]))
+        return [_Heard(some, _padded([*islice(meanings, len(some))])) for some in numbers]
 
     def unknown(self, text: str) -> list[str]:
-        """Return the words of a sentence that were in none to learn from."""
+        """Return the words of a sentence whose meaning is not known; with MiniLM there are none."""
         self.require_fitted()
+        if self.text == "minilm":
+            return []
         return [word for word in dict.fromkeys(words(text)) if word not in self.vocabulary_]
 
     def scores(self, asked: Asked, *, of: Of = None) -> np.ndarray:
@@ -196,15 +214,13 @@ class Match(Head):
         for text in asked.texts:
             if not words(text):
                 raise InputError(f"{text!r} has no word; say what is looked for, such as 'the chair next to the door'.")
-        inputs, numbers = [self._inputs(asked)], self._numbers(asked.texts)
-        if not len(asked.geometry) or not len(numbers):
+        if not len(asked.geometry) or not asked.texts:
             return np.zeros((len(asked.texts), len(asked.geometry)), np.float32)
+        inputs, [heard] = [self._inputs(asked)], self._heard([asked.texts])
         with torch.no_grad():
-            parts = [self._judged(inputs, some).fits[0].cpu() for some in numbers.split(_AT_ONCE)]
+            some = [heard[start : start + _AT_ONCE] for start in range(0, len(heard), _AT_ONCE)]
+            parts = [self._network(self._batch(inputs, _Heard.beside([one]))).fits[0].cpu() for one in some]
         return torch.cat(parts).numpy()
-
-    def _judged(self, inputs: "list[_Inputs]", numbers: Tensor) -> Judged:
-        return self._network(self._batch(inputs, numbers[None]))
 
     def found(self, features: np.ndarray, owner: np.ndarray, scan: PointCloud, *, of: Of = None) -> Instances:
         """Return the things of a scan, by the head's own `things_`; arguments as of `Described`.
@@ -283,21 +299,43 @@ class _Inputs:
 
 
 @dataclass(frozen=True, eq=False)
+class _Heard:
+    """What is heard of s sentences of at most l words; or, side by side, of those about each of b scans."""
+
+    numbers: Tensor  # (s, l) of words, PAD after the last
+    meanings: Tensor  # (s, l, m) float16 by MiniLM; m is 0 where words are learned
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, some: slice | Tensor) -> "_Heard":
+        return _Heard(self.numbers[some], self.meanings[some])
+
+    @classmethod
+    def beside(cls, parts: "list[_Heard]") -> "_Heard":
+        return cls(_padded([part.numbers for part in parts]), _padded([part.meanings for part in parts]))
+
+    def without(self, hidden: Tensor) -> "_Heard":
+        """Return the same where some words were not understood."""
+        return _Heard(self.numbers.masked_fill(hidden, UNKNOWN), self.meanings.masked_fill(hidden[..., None], 0))
+
+
+@dataclass(frozen=True, eq=False)
 class _Scene:
-    """A scan to learn from: k things and s sentences of l words."""
+    """A scan to learn from: k things and s sentences."""
 
     inputs: _Inputs
-    numbers: Tensor  # (s, l) of words
+    heard: _Heard
     meant: Tensor  # (s, ROLES) of things
     labels: Tensor  # (k,)
     roles: Tensor  # (s, ROLES) labels of what is meant
 
     @classmethod
-    def of(cls, asked: Asked, inputs: _Inputs, numbers: Tensor) -> "_Scene":
+    def of(cls, asked: Asked, inputs: _Inputs, heard: _Heard) -> "_Scene":
         assert asked.labels is not None
         assert asked.meant is not None
         labels, meant = torch.from_numpy(asked.labels), torch.from_numpy(asked.meant)
-        return cls(inputs, numbers, meant, labels, labels[meant.clamp(min=0)].masked_fill(meant < 0, IGNORE))
+        return cls(inputs, heard, meant, labels, labels[meant.clamp(min=0)].masked_fill(meant < 0, IGNORE))
 
 
 def as_objects(found: Instances, scan: PointCloud) -> Objects:
