@@ -140,7 +140,7 @@ class Trainer:
 
 
 def check_folder(folder: Path, resume: bool) -> None:
-    """Raise InputError where `folder` has a run that is not to be gone on with, and FileError where it is a file; before
+    """Raise InputError where `folder` has a run that is not to be gone on with, FileError where it is a file, before
     any scan is read or made."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; give the name of a folder.")
