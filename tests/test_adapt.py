@@ -12,7 +12,7 @@ from msm3d.datasets import Scene
 from msm3d.errors import InputError
 from msm3d.model import Model
 from msm3d.pretrain import adapt
-from msm3d.pretrain.adapt import LOOKS, Piece
+from msm3d.pretrain.adapting import LOOKS, _pieces, judged
 from msm3d.rooms import make
 from msm3d.scan.cloud import PointCloud
 from msm3d.training import without_readout
@@ -39,7 +39,8 @@ def test_places_are_found_again_more_often_and_the_given_model_stays_as_it_was(m
     assert model.meta == before
     assert not model.config.readout
     assert adapted.model.config.readout
-    assert adapted.model.meta["adapted"]["scans"] == 2
+    assert adapted.scans == adapted.model.meta["adapted"]["scans"] == 2
+    assert adapted.model.meta["name"] == "rooms-labelled, adapted"
     assert adapted.model.meta["source"].endswith("; adapted to 2 scans without labels")
     assert "scores" not in adapted.model.meta  # they were another model's
 
@@ -74,7 +75,8 @@ def test_differences_between_looks_become_alike_in_all_directions():
 
 
 def test_looks_are_at_the_same_points_and_those_held_out_lie_at_an_end(model):
-    piece = Piece.of(msm3d.scan.normals.completed(ROOMS[0].read()), (0, 0))
+    found, (piece,) = _pieces(ROOMS[:1], 0)
+    assert found == 1
     looks = list(piece.looks(model))
     assert len(looks) == LOOKS
     assert all(look.shape == (5000, 400) for look in looks)
@@ -83,6 +85,35 @@ def test_looks_are_at_the_same_points_and_those_held_out_lie_at_an_end(model):
     along = coord[:, np.ptp(coord[:, :2], axis=0).argmax()]
     assert piece.held.mean() == pytest.approx(0.1, abs=0.005)
     assert along[piece.held].min() >= along[~piece.held].max()
+
+
+def test_no_piece_of_a_large_scan_learns_from_what_is_held_out_of_it(monkeypatch):
+    monkeypatch.setattr("msm3d.pretrain.adapting.PIECE", 1500)
+    looked_at, pieces = _pieces(ROOMS[:1], 0)
+    assert (looked_at, len(pieces)) == (1, 4)
+    assert {len(piece.cloud) for piece in pieces} == {1500}
+    coord = ROOMS[0].read().coord
+    axis = int(np.ptp(coord[:, :2], axis=0).argmax())
+    limit = np.quantile(coord[:, axis], 0.9)
+    assert pieces[0].held.any()
+    for piece in pieces:
+        np.testing.assert_array_equal(piece.held, piece.cloud.coord[piece.rows][:, axis] > limit)
+
+
+def test_what_says_how_good_a_model_is_does_not_depend_on_the_scale_of_a_level(model):
+    _, pieces = _pieces(ROOMS[:1], 0)
+    scaled = with_readout(model, [np.eye(width) * (0.2 if width == 160 else 1) for width in model.config.widths])
+    before, after = judged(model, pieces), judged(scaled, pieces)
+    assert (after.found, after.stays) == pytest.approx((before.found, before.stays), abs=0.01)
+    assert after.height == pytest.approx(before.height, abs=1e-3)
+
+
+def test_a_copy_keeps_its_precision():
+    rough = msm3d.load(device="cpu", precision="bf16")
+    read = with_readout(rough, [np.eye(width) for width in rough.config.widths])
+    assert {p.dtype for p in read.parameters() if p.dim() > 1} == {torch.bfloat16}
+    scan = make_scene(0, 500)
+    np.testing.assert_array_equal(read.extract(scan), rough.extract(scan))
 
 
 def test_backends_batches_files_and_heads_know_the_layers(ops, config, tmp_path):
@@ -120,18 +151,28 @@ def test_points_without_a_position_and_tiny_scans_are_left_out(model):
     tiny = Scene("tiny", lambda: PointCloud.of(make_scene(0, 100)))
     kept = Scene("kept", lambda: cloud.take(np.flatnonzero(np.isfinite(coord[:, 0]))))
     bare = Scene("bare", lambda: replace(kept.read(), normal=None))
-    with pytest.warns(msm3d.Msm3dWarning, match="no normals"):
-        assert adapt(model, [holes, tiny]).after == adapt(model, [bare]).after
+    with pytest.warns(msm3d.Msm3dWarning) as told:
+        found = adapt(model, [holes, tiny])
+        assert found.after == adapt(model, [bare]).after
+    assert found.scans == 1
+    said = [str(one.message) for one in told]
+    assert sum("tiny is left out: it has 300 points, and 1,000 are needed" in one for one in said) == 1
 
 
 def test_what_cannot_be_adapted_is_said(model, config):
     few = [Scene("few", lambda: PointCloud.of(make_scene(0, 100)))]
-    with pytest.raises(InputError, match=r"there is no scan of 1,000 points or more to adapt to; give larger ones\."):
+    with pytest.raises(InputError, match=r"it has 300 points, and 1,000 are needed; give larger ones\."):
         adapt(model, few)
     with pytest.raises(InputError, match=r"the family 'ptv3' has no readout; give a sparse U-Net"):
         adapt(Model(msm3d.backbones.family("ptv3").Config()), ROOMS)
-    with pytest.raises(InputError, match=r"shrink is 2; it must be within 0 to 1"):
-        adapt(model, ROOMS, shrink=2)
+    with (
+        pytest.warns(msm3d.Msm3dWarning, match="few is left out"),
+        pytest.raises(InputError, match="there is no scan of"),
+    ):
+        adapt(model, few * 2)
+    for name, value in (("shrink", 2), ("power", "a"), ("seed", -1), ("seed", 1.5), ("seed", 1 << 70)):
+        with pytest.raises(InputError, match=rf"^{name} is .*; it must be a "):
+            adapt(model, ROOMS, **{name: value})
 
 
 def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys, monkeypatch):
@@ -141,7 +182,7 @@ def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys, m
     assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(mine), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "held-out part of 1 scan" in shown
-    assert "found again within 25 cm in another look" in shown
+    assert "places found again in another look, within 25 cm" in shown
     assert f"{mine}: now:  msm3d extract SCAN -o features.npy --model {mine}" in shown
     assert msm3d.load(mine, device="cpu").extract(scan).shape == (4000, 400)
     assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(mine)]) == 2
@@ -150,14 +191,15 @@ def test_the_command_says_what_was_gained_and_writes_a_model(tmp_path, capsys, m
     monkeypatch.setattr("msm3d.pretrain.adapt", None)  # what follows is said before any work
     assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(tmp_path / "file")]) == 2
     assert f"{tmp_path / 'file'} is a file; give the name of a folder." in capsys.readouterr().err
+    assert main(["adapt", str(tmp_path / "room.npz"), "-o", "/proc/none/mine", "--device", "cpu"]) == 2
     assert main(["adapt", str(tmp_path / "none.ply"), "-o", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
 
 
 def test_the_command_writes_nothing_where_nothing_is_gained(tmp_path, capsys, monkeypatch):
-    from msm3d.pretrain.adapt import Adapted, Figures
+    from msm3d.pretrain.adapting import Adapted, Figures
 
-    worse = Adapted(msm3d.load(device="cpu"), False, Figures(0.5, 0.5, 0.5), Figures(0.4, 0.5, 0.5))
+    worse = Adapted(msm3d.load(device="cpu"), False, Figures(0.5, 0.5, 0.5), Figures(0.4, 0.5, 0.5), 1)
     monkeypatch.setattr("msm3d.pretrain.adapt", lambda *given, **named: worse)
     np.savez(tmp_path / "room.npz", **make_scene(0, 1000))
     assert main(["adapt", str(tmp_path / "room.npz"), "-o", str(tmp_path / "mine"), "--device", "cpu"]) == 0

@@ -5,17 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .._util.atomic import made, refusals, scratch
 from .._util.output_path import require_there
 from .._util.words import count
 from . import arguments
-from .arguments import SCAN, typed, whole
+from .arguments import SCAN, whole
 from .display import Display
 from .parser import declared
 
 ROWS = {
-    "found": "found again within 25 cm in another look",
-    "stays": "in the same of 20 clusters in another look",
-    "height": "of the features that height explains",
+    "found": "places found again in another look, within 25 cm",
+    "stays": "points in the same of 20 clusters in another look",
+    "height": "variance that height explains (less is better)",
 }
 
 
@@ -32,7 +33,7 @@ def add(verbs: Any) -> None:
     verb.option("-o --output", "folder of the model", required=True, metavar="MODEL")
     about = "pretrained weights: release, directory or Hub repository; rooms-labelled by default"
     verb.option("--from", about, dest="start", metavar="NAME")
-    verb.option("--seed", "of everything random (default 0)", typed(int, "a whole number"), default=0)
+    verb.option("--seed", "of everything random (default 0)", whole(0), default=0)
     verb.option("--threads", "number of CPU threads; all by default", whole(1))
     arguments.add_device(verb)
     arguments.add_understanding(verb, rows=False)
@@ -58,11 +59,14 @@ def run(options: argparse.Namespace, display: Display) -> None:
     scans = [Scene(path.stem, partial(batch.read, path, reading)) for path in paths]
     model = arguments.load(options, display, options.start)
     display.stage(f"looks at {count(len(scans), 'scan')}")
-    adapted = adapt(model, scans, seed=options.seed, progress=None)
-    display.line(f"{'held-out part of ' + count(len(scans), 'scan'):46}  before   after")
+    parent = folder.absolute().parent
+    with refusals(folder), made(parent), scratch(parent):  # where nothing can be written, that is said before any work
+        adapted = adapt(model, scans, seed=options.seed, progress=None)
+    some = "" if adapted.scans == len(scans) else f"{adapted.scans} of "
+    display.line(f"{f'held-out part of {some}' + count(len(scans), 'scan'):51}  before   after")
     for name, row in ROWS.items():
         before, after = (100 * getattr(figures, name) for figures in (adapted.before, adapted.after))
-        display.line(f"  {row:44}{before:6.1f} %{after:6.1f} %")
+        display.line(f"  {row:49}{before:6.1f} %{after:6.1f} %")
     if not adapted.gained:
         display.line("nothing was gained, so nothing was written: the weights are best as they are.")
         return

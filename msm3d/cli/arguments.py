@@ -158,7 +158,7 @@ def add_understanding(verb: Parser, *, rows: bool = True) -> None:
         about = "points without a position: drop (default), or nan for such rows"
         verb.option("--invalid", about, one_of("drop", "nan"), default="drop")
     else:
-        verb.set_defaults(invalid="drop")
+        verb.set_defaults(invalid="nan")  # which needs no word about points without a position
     about = "of a file with faces: vertices or surface; what is dense enough by default"
     verb.option("--mesh", about, one_of("vertices", "surface"))
     about = "of Gaussian splats: leave out those that are less opaque"

@@ -80,6 +80,8 @@ def run(options: argparse.Namespace, display: Display) -> None:
     )
     if options.start is not None:
         settings["start"] = load(options.start, device="cpu")
+        if settings["start"].config.readout:
+            display.note(f"{options.start}: the network is learned on; the layers of msm3d adapt are left out")
     if options.probe != "none":
         display.stage(f"scans to watch the run by, {options.probe}")
         settings["judge"] = judge(*open_dataset(options.probe))

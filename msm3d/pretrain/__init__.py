@@ -2,9 +2,9 @@
 
 from ..datasets import Scan as Scan
 from ..training import DivergedError as DivergedError
-from .adapt import Adapted as Adapted
-from .adapt import Figures as Figures
-from .adapt import adapt as adapt
+from .adapting import Adapted as Adapted
+from .adapting import Figures as Figures
+from .adapting import adapt as adapt
 from .config import CONFIGS as CONFIGS
 from .config import PretrainConfig as PretrainConfig
 from .config import named as named

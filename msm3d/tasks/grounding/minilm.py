@@ -111,7 +111,7 @@ def opened(device: str = "cpu") -> MiniLM:
     Raises:
         WeightsError: it cannot be downloaded, or a file is missing, damaged or another one.
     """
-    return _opened(os.environ.get(FOLDER), device)
+    return _opened(os.environ.get(FOLDER) or None, device)
 
 
 @lru_cache(maxsize=1)
@@ -128,7 +128,7 @@ def _file(folder: str | None, name: str) -> Path:
     if folder is None:
         cure = f"ask once while online, or set {FOLDER} to a folder with {both}."
         return whole(REPO, name, REVISION, FILES[name], cure=cure)
-    path = Path(folder) / name
+    path = Path(folder).expanduser() / name
     if not path.is_file():
         raise WeightsError(f"{FOLDER} is {folder!r}, where there is no {name}; set it to a folder with {both}.")
     if (found := sha256(path)) != FILES[name]:

@@ -5,6 +5,7 @@ a colour and {n} an ordinal number.
 """
 
 import re
+import unicodedata
 
 LEARNED: dict[str, tuple[str, ...]] = {
     "class": ("the {t}", "find the {t}", "this is the {t} in the room", "where is the {t}"),
@@ -78,9 +79,10 @@ ORDINALS = {2: "second", 3: "third", 4: "fourth"}
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a sentence, small letters only.
+    """Return the words of a sentence, small letters without accents only.
 
-    >>> words("The chair, closest to the door!")
-    ['the', 'chair', 'closest', 'to', 'the', 'door']
+    >>> words("The chaise longue, closest to the café's door!")
+    ['the', 'chaise', 'longue', 'closest', 'to', 'the', 'cafe', 's', 'door']
     """
-    return re.findall(r"[a-z]+", text.lower())
+    plain = unicodedata.normalize("NFKD", text.lower())
+    return re.findall(r"[a-z]+", "".join(letter for letter in plain if not unicodedata.combining(letter)))

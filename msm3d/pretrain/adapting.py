@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from .._util.stages import hidden
 from .._util.words import count as count_of
+from .._util.words import warn
 from ..datasets import Scan
-from ..errors import InputError, require
+from ..errors import InputError, Msm3dError, require
 from ..model import Model
-from ..scan.augment import Augmentation, augmented, cropped
+from ..scan.augment import Augmentation, augmented
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated
 from ..training.readout import evening, with_readout, without_readout
@@ -27,6 +28,8 @@ HELD = 0.1  # share of a piece, at one end, that nothing is learned from
 LOOKS, WHOLE = 8, 4  # at a piece, the first of them at all of it
 NEAR = 0.25  # metres within which a place is found again
 CLUSTERS = 20
+MARGIN = 0.01  # by which more places are to be found again: less may be chance
+ADAPTED = ", adapted"  # at the end of a model's name
 PLAIN = Augmentation(scale=0, jitter=0, brightness=0, tint=0, shade=0, noise=0)  # turned and mirrored, no more
 
 
@@ -39,7 +42,7 @@ class Figures:
     stays: float
     """Points that are in the same of 20 clusters in another look."""
     height: float
-    """Share of the features' variance that height above the floor explains; less says more about what things are."""
+    """Share of the features' variance, each level of length 1, that height above the floor explains; less is better."""
 
 
 class Adapted(NamedTuple):
@@ -48,9 +51,12 @@ class Adapted(NamedTuple):
     model: Model
     """The adapted one, or the given one where that is better on what was held out."""
     gained: bool
-    """Whether it is the adapted one: more places are found again, and no fewer points stay in their cluster."""
+    """Whether it is the adapted one: a hundredth more of the places are found again, and no fewer points stay in their
+    cluster."""
     before: Figures
     after: Figures
+    scans: int
+    """How many scans were looked at."""
 
 
 def adapt(
@@ -67,7 +73,8 @@ def adapt(
     Each piece of a scan is looked at several times: turned, mirrored, cut to a part, thinned, without colour, with
     normals estimated anew. What differs between two looks at a point says nothing about it. A linear layer after each
     level, fitted in closed form, makes such differences more alike in all directions; what stays then weighs more. The
-    network itself is not changed. A tenth of each piece is held out, by which the model before and after is judged.
+    network itself is not changed. A tenth of each scan, at one end, is held out, by which the model before and after is
+    judged. What cannot be read, or has fewer than 1,000 points, is left out, with a warning if there are other scans.
 
     >>> import msm3d
     >>> from msm3d.datasets import Scene
@@ -85,15 +92,17 @@ def adapt(
         progress: show a bar; None shows it in a terminal only.
 
     Raises:
-        InputError: the model's family has no layers to be read through, or no scan has points enough.
+        InputError: the model's family has no layers to be read through, an argument is out of range, or no scan has
+            points enough.
     """
-    require("shrink", shrink, 0 <= shrink <= 1, "within 0 to 1")
-    require("power", power, 0 <= power <= 1, "within 0 to 1")
+    for name, value in (("shrink", shrink), ("power", power)):
+        require(name, value, isinstance(value, (int, float)) and 0 <= value <= 1, "a number within 0 to 1")
+    require("seed", seed, type(seed) is int and 0 <= seed < 1 << 63, "a whole number from 0 on")
     model.config.with_readout(True)  # which says so of a family that cannot
     bare = without_readout(model)
-    pieces = list(_pieces(scans, seed))
+    looked_at, pieces = _pieces(scans, seed)
     covariances, count = [np.zeros((width, width)) for width in bare.config.widths], 0
-    if not pieces:
+    if not any(piece.held.any() for piece in pieces):
         raise InputError(f"there is no scan of {LEAST:,} points or more to adapt to; give larger ones.")
     for piece in tqdm(pieces, "looks at scans", disable=hidden(progress), delay=1, leave=False):
         looks = [features[~piece.held] for features in piece.looks(bare)]
@@ -105,14 +114,16 @@ def adapt(
                 covariance += apart[:, info.slice].T @ apart[:, info.slice]
     layers = [evening(covariance / count, shrink=shrink, power=power) for covariance in covariances]
     changed = with_readout(bare, layers)
-    some = [pieces[i] for i in np.unique(np.linspace(0, len(pieces) - 1, JUDGED).astype(int))]
+    ends = [piece for piece in pieces if piece.held.any()]
+    some = [ends[i] for i in np.unique(np.linspace(0, len(ends) - 1, JUDGED).astype(int))]
     before, after = judged(model, some), judged(changed, some)
-    gained = after.found > before.found and after.stays >= before.stays
-    found = {"scans": len(scans), "before": asdict(before), "after": asdict(after)}
-    source = f"{model.meta.get('source') or 'unknown'}; adapted to {count_of(len(scans), 'scan')} without labels"
+    gained = after.found >= before.found + MARGIN and after.stays >= before.stays
+    found = {"scans": looked_at, "before": asdict(before), "after": asdict(after)}
+    name = f"{str(model.meta.get('name') or 'untrained').removesuffix(ADAPTED)}{ADAPTED}"
+    source = f"{model.meta.get('source') or 'unknown'}; adapted to {count_of(looked_at, 'scan')} without labels"
     kept = {name: value for name, value in model.meta.items() if name not in ("scores", "scores_source", "sha256")}
-    changed.meta = kept | {"source": source, "adapted": found}
-    return Adapted(changed if gained else model, gained, before, after)
+    changed.meta = kept | {"name": name, "source": source, "adapted": found}
+    return Adapted(changed if gained else model, gained, before, after, looked_at)
 
 
 def judged(model: Model, pieces: "Sequence[Piece]") -> Figures:
@@ -124,7 +135,7 @@ def judged(model: Model, pieces: "Sequence[Piece]") -> Figures:
     levels = [info.slice for info in model.feature_info]
     for piece in pieces:
         looks, coord = list(piece.looks(model)), piece.cloud.coord[piece.rows]
-        height.append(Height.fit([looks[0]], [coord]).share)
+        height.append(Height.fit([_unit(looks[0], levels)], [coord]).share)
         kinds = Kinds.fit([looks[0]], min(CLUSTERS, len(coord)), levels=levels)
         for a, b in _pairs(len(looks)):
             there = np.isfinite(looks[a][:, 0]) & np.isfinite(looks[b][:, 0])
@@ -148,11 +159,10 @@ class Piece:
     seed: tuple[int, int]
 
     @classmethod
-    def of(cls, cloud: PointCloud, seed: tuple[int, int]) -> "Piece":
-        """Return a piece of a cloud with colour and normal; what is held out lies at an end of its longer side."""
+    def of(cls, cloud: PointCloud, held: np.ndarray, seed: tuple[int, int]) -> "Piece":
+        """Return a piece of a cloud with colour and normal, of which the points `held` (n,) are held out."""
         rows = np.random.default_rng(seed).permutation(len(cloud))[:ROWS]
-        along = cloud.coord[:, int(np.ptp(cloud.coord[:, :2], axis=0).argmax())]
-        return cls(cloud, rows, along[rows] > np.quantile(along, 1 - HELD), seed)
+        return cls(cloud, rows, held[rows], seed)
 
     def looks(self, model: Model) -> Iterator[np.ndarray]:
         """Yield the features (k, c) float32 of each look at the piece, NaN where a point is not in it: always the same
@@ -183,14 +193,30 @@ class Piece:
         return np.flatnonzero((away <= np.quantile(away, 0.6)) & kept)
 
 
-def _pieces(scans: Sequence[Scan], seed: int) -> Iterator[Piece]:
-    """Yield pieces of scans, of large ones several; of very many scans some."""
+def _pieces(scans: Sequence[Scan], seed: int) -> tuple[int, list[Piece]]:
+    """Return how many scans there are points enough of, and pieces of them, of large ones several; of very many scans
+    some are looked at. The first piece of a scan has what is held out of it."""
     chosen = np.unique(np.linspace(0, len(scans) - 1, min(len(scans), PIECES)).astype(int))
+    looked_at, pieces = 0, list[Piece]()
     for number, i in enumerate(chosen):
-        cloud = replace(completed(scans[i].read()), total=None)  # points without a position get no rows
-        generator = torch.Generator().manual_seed(seed + number)
-        for part in range(min(ceil(len(cloud) / PIECE), PIECES // len(chosen)) if len(cloud) >= LEAST else 0):
-            yield Piece.of(cropped(cloud, PIECE, generator), (seed, number * PIECES + part))
+        try:
+            cloud = replace(completed(scans[i].read()), total=None)  # points without a position get no rows
+            if len(cloud) < LEAST:
+                raise InputError(f"it has {count_of(len(cloud), 'point')}, and {LEAST:,} are needed; give larger ones.")
+        except Msm3dError as error:
+            if len(chosen) == 1:
+                raise
+            warn(f"{scans[i].name} is left out: {error}")
+            continue
+        looked_at += 1
+        along = cloud.coord[:, int(np.ptp(cloud.coord[:, :2], axis=0).argmax())]
+        held, chance = along > np.quantile(along, 1 - HELD), np.random.default_rng((seed, number))
+        for part in range(min(ceil(len(cloud) / PIECE), PIECES // len(chosen))):
+            around = chance.choice(np.flatnonzero(held)) if part == 0 and held.any() else chance.integers(len(cloud))
+            away = np.square(cloud.coord[:, :2] - cloud.coord[around, :2]).sum(1)
+            near = np.sort(np.argpartition(away, PIECE - 1)[:PIECE]) if len(cloud) > PIECE else np.arange(len(cloud))
+            pieces.append(Piece.of(cloud.take(near), held[near], (seed, number * PIECES + part)))
+    return looked_at, pieces
 
 
 def _pairs(looks: int) -> list[tuple[int, int]]:
