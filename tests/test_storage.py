@@ -138,6 +138,16 @@ def test_one_scan_goes_to_one_object_and_two_not_to_the_same(call, bucket):
         batch.plan(["scans"], "memory://shelf")
 
 
+def test_a_storage_of_folders_gets_those_that_are_missing(call, bucket, tmp_path):
+    address = (tmp_path / "stored").as_uri()
+    assert call("scans", "-o", address) == 0
+    assert call("scans", "-o", "features") == 0
+    there = {path.relative_to(tmp_path / "stored"): path.read_bytes() for path in (tmp_path / "stored").rglob("*.npz")}
+    features = storage.Path("features")
+    assert there == {path.relative_to(features): path.read_bytes() for path in features.rglob("*.npz")}
+    assert there
+
+
 def test_places_are_told_apart():
     assert isinstance(storage.place("s3://a/b"), Remote)
     assert storage.place("C:/a") == storage.Path("C:/a")

@@ -186,7 +186,8 @@ def _storage(place: Remote, doing: str) -> Iterator[tuple[Any, str]]:
     try:
         from fsspec.core import url_to_fs
 
-        storage, path = url_to_fs(place.address, use_listings_cache=False)
+        folders = {"auto_mkdir": True} if kind in ("file", "local") else {}  # elsewhere names have none
+        storage, path = url_to_fs(place.address, use_listings_cache=False, **folders)
         storage.invalidate_cache()
         yield storage, path
     except Msm3dError:
