@@ -277,9 +277,7 @@ class Model(nn.Module):
         with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
             model = cls(config, backend=backend, meta=meta)
         weights.load_state(model.backbone, tensors, directory)
-        for parameter in model.backbone.parameters():
-            if parameter.dim() > 1:
-                parameter.data = parameter.data.to(PRECISIONS[precision])
+        model.backbone.multiply_in(PRECISIONS[precision])
         model = model.to(device).eval().requires_grad_(False)
         model.ops  # noqa: B018  # a backend that cannot run says so now
         return model

@@ -8,7 +8,7 @@ network of a third of the parameters, with the changes below and nothing else; a
 Without `--ladder` it is that of the paper's Table 10. `--ladder real` asks what helps on real scans:
 
     python benchmarks/pretraining/ladder.py CAMERA --ladder real --mixed MIXED --real REAL -o runs/real --seeds 0 1
-    python benchmarks/yardstick/judge.py --scans SCANS -o real.json plain=runs/real/plain-0/student …
+    python benchmarks/yardstick/judge.py --scans SCANS -o real.json camera=runs/real/camera-0/student …
 
 CAMERA has rooms as cameras see them, MIXED rooms of `msm3d rooms --way mixed`, REAL real scans without labels.
 """

@@ -98,8 +98,7 @@ def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
     """
     with refusals(directory):
         _require_name(directory)
-        if directory.exists() and not directory.is_dir():
-            raise FileError(f"{directory} is a file; give the name of a folder.")
+        require_folder(directory)
         parent = directory.absolute().parent
         with made(parent), _unfinished(parent, folder=True) as stage:
             yield stage
@@ -111,6 +110,12 @@ def staged(directory: Path, last: str | None = None) -> Iterator[Path]:
                     os.replace(file, directory / file.name)
             else:
                 os.rename(stage, directory)
+
+
+def require_folder(directory: Path) -> None:
+    """Raise FileError where `directory` is a file."""
+    if directory.exists() and not directory.is_dir():
+        raise FileError(f"{directory} is a file; give the name of a folder.")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
 
+import torch
 from torch import Generator, Tensor, nn
 
 from ..errors import InputError
@@ -204,6 +205,12 @@ class Backbone(nn.Module, ABC):
     def weight(self) -> Tensor:
         """A matrix of the network: its device and its dtype are those of all."""
         return next(parameter for parameter in self.parameters() if parameter.dim() > 1)
+
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Turn the matrices to a dtype: vectors, such as norms and biases, keep theirs."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                parameter.data = parameter.data.to(dtype)
 
 
 class Maskable(Backbone):

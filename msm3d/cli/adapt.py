@@ -31,10 +31,9 @@ def add(verbs: Any) -> None:
     verb = declared(verbs, "adapt", run, "fit a network to your own scans, without labels", about, example)
     verb.option("scans", f"a {SCAN}, or a folder of such files", nargs="+", metavar="SCAN")
     verb.option("-o --output", "folder of the model", required=True, metavar="MODEL")
-    about = "pretrained weights: release, directory or Hub repository; rooms-labelled by default"
-    verb.option("--from", about, dest="start", metavar="NAME")
+    arguments.add_start(verb)
     verb.option("--seed", "of everything random (default 0)", whole(0), default=0)
-    verb.option("--threads", "number of CPU threads; all by default", whole(1))
+    arguments.add_threads(verb)
     arguments.add_device(verb)
     arguments.add_understanding(verb, rows=False)
     verb.quiet()
@@ -50,10 +49,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
 
     folder = Path(options.output)
     check_place(folder, resume=False)
-    if options.threads is not None:
-        import torch
-
-        torch.set_num_threads(options.threads)
+    arguments.use_threads(options)
     options.precision = "fp32"
     paths, reading = [path for one in options.scans for path in batch.found(one)], arguments.reading(options)
     scans = [Scene(path.stem, partial(batch.read, path, reading)) for path in paths]
@@ -71,5 +67,4 @@ def run(options: argparse.Namespace, display: Display) -> None:
         display.line("nothing was gained, so nothing was written: the weights are best as they are.")
         return
     adapted.model.save_pretrained(folder)
-    shown = folder if folder.is_absolute() else f"./{folder}"
-    display.line(f"{folder}: now:  msm3d extract SCAN -o features.npy --model {shown}")
+    display.line(f"{folder}: now:  msm3d extract SCAN -o features.npy --model {arguments.as_model(folder)}")

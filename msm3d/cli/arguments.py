@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .._util.devices import checked
@@ -107,6 +108,34 @@ def add_device(verb: Parser) -> None:
     verb.option("--device", "such as cpu or cuda:1; a GPU if there is one, by default", typed(checked))
     about = "of the operations: spconv, triton, native or reference; the best for the device by default"
     verb.option("--backend", about, one_of("spconv", "triton", "native", "reference"))
+
+
+def add_threads(verb: Parser) -> None:
+    """Add what says with how many threads; `use_threads` does it."""
+    verb.option("--threads", "number of CPU threads; all by default", whole(1))
+
+
+def use_threads(options: argparse.Namespace) -> None:
+    """Compute with as many threads as were asked for."""
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+
+
+def add_start(verb: Parser) -> None:
+    """Add what says which weights to begin with."""
+    about = "pretrained weights: release, directory or Hub repository; rooms-labelled by default"
+    verb.option("--from", about, dest="start", metavar="NAME")
+
+
+def as_model(folder: Path) -> str:
+    """Return a folder as --model takes it, which would look for a release of its bare name.
+
+    >>> as_model(Path("mine"))
+    './mine'
+    """
+    return str(folder) if folder.is_absolute() else f"./{folder}"
 
 
 def add_data(verb: Parser) -> None:

@@ -23,8 +23,7 @@ def add(verbs: Any) -> None:
     example = "msm3d finetune rooms --from rooms -o tuned, then msm3d segment scan.ply -o labels.ply --model ./tuned"
     verb = declared(verbs, "finetune", run, "teach a whole network the labels of scans", about, example)
     arguments.add_data(verb)
-    about = "pretrained weights: release, directory or Hub repository; rooms-labelled by default"
-    verb.option("--from", about, dest="start", metavar="NAME")
+    arguments.add_start(verb)
     verb.option("-o --output", "folder of the run and its model", required=True, metavar="MODEL")
     verb.flag("--resume", "go on from the folder's checkpoint, if there is one")
     verb.option("--steps", "number of steps (default 1000)", whole(1), default=1000)
@@ -39,7 +38,7 @@ def add(verbs: Any) -> None:
     verb.option("--points", "labelled ones of each scene to learn from; all by default", whole(1))
     arguments.add_lists(verb)
     arguments.add_labels(verb)
-    verb.option("--threads", "number of CPU threads; all by default", whole(1))
+    arguments.add_threads(verb)
     arguments.add_device(verb)
     verb.quiet()
 
@@ -69,10 +68,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     folder = Path(options.output)
     check_place(folder, options.resume)
     settings = FinetuneSettings(steps=options.steps, seed=options.seed, **learning(options))
-    if options.threads is not None:
-        import torch
-
-        torch.set_num_threads(options.threads)
+    arguments.use_threads(options)
     lists = lists_of(options.lists)
     train, other = arguments.data(options)
     train = limited(train, (options.scenes, options.points), options.seed, lists=lists)
@@ -88,5 +84,5 @@ def run(options: argparse.Namespace, display: Display) -> None:
     found = finetune(train, start, folder, settings, validation=validation, **kept)
     if validation is not None:
         display.line(f"{validation.name} ({validation.split}): {curve_said(found.curve)}")
-    shown = folder if folder.is_absolute() else f"./{folder}"
+    shown = arguments.as_model(folder)
     display.line(f"{folder}: {count(options.steps, 'step')}; now:  msm3d segment SCAN -o labels.ply --model {shown}")

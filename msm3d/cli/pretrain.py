@@ -36,7 +36,7 @@ def add(verbs: Any) -> None:
     verb.option("--every", "steps between checkpoints (default 500)", whole(1), default=500)
     verb.option("--probe", "data to watch the run by (default rooms:24/12), or none", default="rooms:24/12")
     verb.option("--probe-every", "steps between probes (default 2000)", whole(1), default=2000)
-    verb.option("--threads", "number of CPU threads; all by default", whole(1))
+    arguments.add_threads(verb)
     about = "processes that make scans ready; by default one less than there are cores on a GPU, a thread on a CPU"
     verb.option("--workers", about, whole(0))
     arguments.add_device(verb)
@@ -59,10 +59,7 @@ def run(options: argparse.Namespace, display: Display) -> None:
     check_folder(folder, options.resume)
     config = named(options.config, options.set)
     device = device_of(options.device)
-    if options.threads is not None:
-        import torch
-
-        torch.set_num_threads(options.threads)
+    arguments.use_threads(options)
     settings = {"resume": options.resume, "every": options.every, "judge_every": options.probe_every}
     settings |= {"device": device, "backend": options.backend, "progress": None}
     settings["workers"] = workers(device.type) if options.workers is None else options.workers

@@ -15,7 +15,7 @@ from .._util.words import warn
 from ..datasets import Scan
 from ..errors import InputError, Msm3dError, require
 from ..model import Model
-from ..scan.augment import Augmentation, augmented
+from ..scan.augment import Augmentation, around, augmented
 from ..scan.cloud import PointCloud
 from ..scan.normals import completed, estimated
 from ..training.readout import evening, with_readout, without_readout
@@ -24,7 +24,7 @@ PIECE, PIECES = 200_000, 24  # points that are looked at together, and how many 
 LEAST = 1000  # points that a piece needs
 JUDGED = 6  # pieces by which a model is judged
 ROWS = 5000  # points of a piece that are compared
-HELD = 0.1  # share of a piece, at one end, that nothing is learned from
+HELD = 0.1  # share of a scan, at one end, that nothing is learned from
 LOOKS, WHOLE = 8, 4  # at a piece, the first of them at all of it
 NEAR = 0.25  # metres within which a place is found again
 CLUSTERS = 20
@@ -102,7 +102,8 @@ def adapt(
     bare = without_readout(model)
     looked_at, pieces = _pieces(scans, seed)
     covariances, count = [np.zeros((width, width)) for width in bare.config.widths], 0
-    if not any(piece.held.any() for piece in pieces):
+    ends = [piece for piece in pieces if piece.held.any()]
+    if not ends:
         raise InputError(f"there is no scan of {LEAST:,} points or more to adapt to; give larger ones.")
     for piece in tqdm(pieces, "looks at scans", disable=hidden(progress), delay=1, leave=False):
         looks = [features[~piece.held] for features in piece.looks(bare)]
@@ -114,7 +115,6 @@ def adapt(
                 covariance += apart[:, info.slice].T @ apart[:, info.slice]
     layers = [evening(covariance / count, shrink=shrink, power=power) for covariance in covariances]
     changed = with_readout(bare, layers)
-    ends = [piece for piece in pieces if piece.held.any()]
     some = [ends[i] for i in np.unique(np.linspace(0, len(ends) - 1, JUDGED).astype(int))]
     before, after = judged(model, some), judged(changed, some)
     gained = after.found >= before.found + MARGIN and after.stays >= before.stays
@@ -212,9 +212,8 @@ def _pieces(scans: Sequence[Scan], seed: int) -> tuple[int, list[Piece]]:
         along = cloud.coord[:, int(np.ptp(cloud.coord[:, :2], axis=0).argmax())]
         held, chance = along > np.quantile(along, 1 - HELD), np.random.default_rng((seed, number))
         for part in range(min(ceil(len(cloud) / PIECE), PIECES // len(chosen))):
-            around = chance.choice(np.flatnonzero(held)) if part == 0 and held.any() else chance.integers(len(cloud))
-            away = np.square(cloud.coord[:, :2] - cloud.coord[around, :2]).sum(1)
-            near = np.sort(np.argpartition(away, PIECE - 1)[:PIECE]) if len(cloud) > PIECE else np.arange(len(cloud))
+            middle = chance.choice(np.flatnonzero(held)) if part == 0 and held.any() else chance.integers(len(cloud))
+            near = around(cloud, int(middle), PIECE)
             pieces.append(Piece.of(cloud.take(near), held[near], (seed, number * PIECES + part)))
     return looked_at, pieces
 
@@ -230,5 +229,6 @@ def _pairs(looks: int) -> list[tuple[int, int]]:
 
 def _unit(features: np.ndarray, levels: Sequence[slice]) -> np.ndarray:
     """Return features of which each level has length 1."""
-    parts = [features[:, level] for level in levels]
-    return np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True).clip(1e-12) for part in parts], 1)
+    from ..visualize.colors import unit
+
+    return np.concatenate([unit(features[:, level]) for level in levels], 1)

@@ -81,9 +81,15 @@ def cropped(cloud: PointCloud, points: int | None, generator: torch.Generator) -
     """Return the `points` of a cloud that are nearest in x and y to one drawn at random; None keeps all."""
     if points is None or points >= len(cloud):
         return cloud
-    middle = cloud.coord[int(torch.randint(len(cloud), (), generator=generator)), :2]
-    distance = np.square(cloud.coord[:, :2] - middle).sum(1)
-    return cloud.take(np.sort(np.argpartition(distance, points - 1)[:points]))
+    return cloud.take(around(cloud, int(torch.randint(len(cloud), (), generator=generator)), points))
+
+
+def around(cloud: PointCloud, row: int, points: int) -> np.ndarray:
+    """Return the rows, ascending, of the `points` of a cloud that are nearest in x and y to the one in `row`."""
+    if points >= len(cloud):
+        return np.arange(len(cloud))
+    distance = np.square(cloud.coord[:, :2] - cloud.coord[row, :2]).sum(1)
+    return np.sort(np.argpartition(distance, points - 1)[:points])
 
 
 def _leaning(x: float, y: float) -> np.ndarray:

@@ -20,9 +20,7 @@ def with_readout(model: Model, layers: Sequence[np.ndarray]) -> Model:
     with torch.random.fork_rng(devices=[]):
         copy = Model(shape, backend=model.backend, meta=model.meta)
     copy.backbone.load_state_dict(state)
-    for parameter in copy.backbone.parameters():
-        if parameter.dim() > 1:
-            parameter.data = parameter.data.to(model.backbone.weight.dtype)
+    copy.backbone.multiply_in(model.backbone.weight.dtype)
     return copy.to(model.device).eval().requires_grad_(False)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from .._util.atomic import replacing
+from .._util.atomic import replacing, require_folder
 from .._util.words import either
-from ..errors import FileError, InputError, Msm3dError
+from ..errors import InputError, Msm3dError
 from .ahead import ahead
 from .processes import ALONE, Group
 
@@ -142,8 +142,7 @@ class Trainer:
 def check_folder(folder: Path, resume: bool) -> None:
     """Raise InputError where `folder` has a run that is not to be gone on with, FileError where it is a file, before
     any scan is read or made."""
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; give the name of a folder.")
+    require_folder(folder)
     if (folder / CHECKPOINT).exists() and not resume:
         cure = either("resume=True", "--resume")
         raise InputError(f"{folder} has a run already; go on with {cure}, or give another folder.")
