@@ -13,7 +13,7 @@ include(CheckCXXCompilerFlag)
 find_package(OpenMP COMPONENTS CXX)  # single-threaded without it
 
 set(source ${CMAKE_CURRENT_SOURCE_DIR}/msm3d/csrc)
-set(kernels conv gradient finish attend blend similar kernels)
+set(kernels conv gradient finish attend blend similar entropy kernels)
 list(TRANSFORM kernels REPLACE "(.+)" "${source}/\\1.cpp")
 
 # Neither -ffast-math nor the compiler's own contraction: the order of operations is what the source says.

@@ -21,6 +21,7 @@ from tests.conftest import make_scene, neighbours, voxel_keys
 X, WEIGHT, TABLE = torch.zeros(4, 16), torch.zeros(2, 16, 8), torch.zeros(4, 2, dtype=torch.int32)
 DENSE, QKV, KEYS, ONES = torch.zeros(8, 16), torch.zeros(4, 3, 1, 8), torch.tensor([2, 3]), torch.ones(16)
 CELLS, ANCESTORS, AROUND = torch.zeros(1, 4).int(), torch.tensor([0]), torch.zeros(2, 27).int()
+LABELS = torch.zeros(4, dtype=torch.long)
 MATRIX = "it needs rows of floating-point channels."
 
 REFUSED = [
@@ -124,6 +125,16 @@ REFUSED = [
     (lambda ops: ops.nearest(X, DENSE, 1, [15], [[0]]), "ends is [15]; it needs where each part of the columns ends"),
     (lambda ops: ops.nearest(X, DENSE, 1, [16], [[1]]), "choices is [[1]]; each needs numbers of parts from 0 to 0."),
     (lambda ops: ops.nearest(X, DENSE, 1, [16], [[]]), "choices is [[]]; each needs numbers of parts from 0 to 0."),
+    (lambda ops: ops.cross_entropy(X.int(), LABELS, DENSE, ONES[:8]), f"x is (4, 16) of torch.int32; {MATRIX}"),
+    (
+        lambda ops: ops.cross_entropy(X, LABELS, DENSE.T, ONES),
+        "weight is (16, 8); it needs (d, 16) for x (4, 16).",
+    ),
+    (lambda ops: ops.cross_entropy(X, LABELS, DENSE, ONES), "bias is (16,); it needs (8,)."),
+    (lambda ops: ops.cross_entropy(X, LABELS[:3], DENSE, ONES[:8]), "labels is (3,); it needs (4,)."),
+    (lambda ops: ops.cross_entropy(X, X[:, 0], DENSE, ONES[:8]), "labels is torch.float32; it must be torch.int64."),
+    (lambda ops: ops.cross_entropy(X, LABELS, DENSE, ONES[:8], LABELS.int()), "rows is torch.int32; it must be"),
+    (lambda ops: ops.cross_entropy(X, LABELS, DENSE, ONES[:8], LABELS[:0]), "there are no rows; give at least one."),
 ]
 
 

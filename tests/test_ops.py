@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from msm3d.errors import BackendError, InputError
-from msm3d.ops import backend, curves, reference
+from msm3d.ops import backend, curves, native, reference
 from msm3d.sparse.hierarchy import Hierarchy
 from tests.conftest import neighbours, voxel_keys
 
@@ -307,3 +307,52 @@ def test_rows_that_are_not_finite_are_near_to_none(ops):
         ops.nearest(x, x, 2, [2], [[0]])
     empty = ops.nearest(x[:0], torch.eye(2), 2, [2], [[0]])
     assert [part.shape for part in empty] == [(1, 0, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "d", "m"), [(1, 1, 1, 1), (70, 13, 3, 200), (300, 40, 20, 130), (9, 5, 70, 20), (40, 300, 33, None)]
+)
+def test_cross_entropy_is_that_of_the_chosen_rows_with_its_gradients(ops, rng, n, c, d, m):
+    x, labels = torch.randn(n, c, generator=rng), torch.randint(0, d, (n,), generator=rng)
+    rows = None if m is None else torch.randint(0, n, (m,), generator=rng)
+    layer = [torch.randn(d, c, generator=rng).requires_grad_(), torch.randn(d, generator=rng).requires_grad_()]
+    loss = ops.cross_entropy(x, labels, *layer, rows)
+    (3 * loss).backward()
+    exact = [part.detach().double().requires_grad_() for part in layer]
+    chosen = slice(None) if rows is None else rows
+    expected = F.cross_entropy(F.linear(x[chosen].double(), *exact), labels[chosen])
+    (3 * expected).backward()
+    assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(layer, exact, strict=True):
+        assert_close(ours.grad.double(), theirs.grad, rtol=1e-5, atol=1e-6)
+    again = [part.detach().clone().requires_grad_() for part in layer]
+    (3 * ops.cross_entropy(x, labels, *again, rows)).backward()
+    assert all(torch.equal(one.grad, other.grad) for one, other in zip(layer, again, strict=True))
+
+
+def test_cross_entropy_of_huge_logits_is_finite_and_a_nan_stays_one(ops):
+    x, labels, bias = torch.tensor([[1e4], [-1e4]]), torch.tensor([1, 1]), torch.zeros(2)
+    weight = torch.tensor([[-1.0], [1.0]]).requires_grad_()
+    loss = ops.cross_entropy(x, labels, weight, bias)
+    loss.backward()
+    assert loss.item() == 1e4
+    assert weight.grad.tolist() == [[-5e3], [5e3]]
+    x[1] = torch.nan
+    assert ops.cross_entropy(x, labels, weight, bias).isnan()
+    assert ops.cross_entropy(x, labels, weight, bias, torch.tensor([0])).item() == 0.0
+
+
+def test_cross_entropy_has_a_gradient_for_the_rows_as_well(ops, rng):
+    x, labels = torch.randn(5, 4, generator=rng).requires_grad_(), torch.tensor([0, 1, 2, 0, 1])
+    weight, bias = torch.randn(3, 4, generator=rng), torch.randn(3, generator=rng)
+    ops.cross_entropy(x, labels, weight, bias).backward()
+    assert_close(x.grad, torch.func.grad(lambda x: F.cross_entropy(F.linear(x, weight, bias), labels))(x.detach()))
+
+
+def test_cross_entropy_refuses_labels_and_rows_that_are_not_there():
+    x, layer = torch.eye(3), (torch.eye(3), torch.zeros(3))
+    for labels, rows in ([0, 1, 3], None), ([0, 1, -1], None), ([0, 1, 2], torch.tensor([3])):
+        with pytest.raises(
+            InputError, match=r"^cross_entropy: a label is no row of the weight, or a row none of x; give numbers"
+        ):
+            native.cross_entropy(x, torch.tensor(labels), *layer, rows)

@@ -21,7 +21,7 @@ namespace msm3d {
 
 // --- what library.py has, too, and compares with its own when it loads the library -----------------------------------
 
-constexpr int64_t ABI = 4;        // raised here and there whenever a function or a structure changes
+constexpr int64_t ABI = 5;        // raised here and there whenever a function or a structure changes
 constexpr int64_t PAIR_ROWS = 8;  // rows of a table between which a slot's pairs can be found
 constexpr int64_t BITS = 19;      // of a key per axis; level BITS has one voxel per scene
 
@@ -30,7 +30,7 @@ constexpr int64_t BITS = 19;      // of a key per axis; level BITS has one voxel
     enum name : type { __VA_ARGS__ }; \
     constexpr char name##_ORDER[] = #__VA_ARGS__;
 
-MSM3D_ENUM(Error, int32_t, OK, NO_MEMORY, ROW_OUT_OF_RANGE, NOT_ASCENDING, NO_SUCH_ISA, BAD_ARGUMENT)
+MSM3D_ENUM(Error, int32_t, OK, NO_MEMORY, ROW_OUT_OF_RANGE, NOT_ASCENDING, NO_SUCH_ISA, BAD_ARGUMENT, NO_SUCH_LABEL)
 MSM3D_ENUM(Activation, int64_t, NONE, GELU, GEGLU)
 MSM3D_ENUM(Norm, int64_t, NO_NORM, RMSNORM, LAYERNORM)
 MSM3D_ENUM(Dtype, int64_t, FLOAT32, BFLOAT16, FLOAT16, FLOAT64, UINT8)
@@ -130,6 +130,14 @@ struct Nearest {
     int64_t* rows;                 // (choices, n, k)
 };
 
+// The mean cross-entropy of input * weight^T + bias on m rows of the input, and its gradients.
+struct Entropy {
+    int64_t threads, n, m, c, d;            // d classes
+    const float *input, *weight, *bias;     // (n, c), (d, c) and (d)
+    const int64_t *rows, *labels;           // (m), or null, then n == m; and (n), of each row of the input
+    float *loss, *grad_weight, *grad_bias;  // one number, (d, c) and (d)
+};
+
 // --- inside the library ----------------------------------------------------------------------------------------------
 
 // The kernels of one instruction set; what each is given has been checked.
@@ -143,6 +151,7 @@ struct Kernels {
     int32_t (*attend_gradient)(const Attend&);
     int32_t (*blend)(const Blend&);
     int32_t (*blend_gradient)(const Blend&);
+    int32_t (*entropy)(const Entropy&);
     double (*multiply_add)(int64_t threads, int64_t repeats);
     int64_t panel;  // rows of the bank whose products with a query are computed side by side
     void (*whole_products)(int64_t n, int64_t first, int64_t last, const int32_t* queries, int64_t stride,
@@ -194,6 +203,7 @@ MSM3D_EXPORT int32_t msm3d_inverse_rms(int64_t isa, int64_t threads, int64_t n, 
                                        const float* input, float* out);
 
 MSM3D_EXPORT int32_t msm3d_nearest(int64_t isa, const msm3d::Nearest* a);
+MSM3D_EXPORT int32_t msm3d_entropy(int64_t isa, const msm3d::Entropy* a);
 
 // --- exported: tables ------------------------------------------------------------------------------------------------
 

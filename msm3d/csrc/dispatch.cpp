@@ -179,6 +179,7 @@ MSM3D_EXPORT int64_t msm3d_abi(int64_t which) {
         sizeof(Attend),
         sizeof(Blend),
         sizeof(Nearest),
+        sizeof(Entropy),
         PAIR_ROWS,
         BITS,
     };
@@ -288,6 +289,22 @@ static bool good(const Nearest& a) {
 MSM3D_EXPORT int32_t msm3d_nearest(int64_t isa, const Nearest* a) {
     const Kernels* set = kernels(isa);
     return !set ? NO_SUCH_ISA : !good(*a) ? BAD_ARGUMENT : nearest(*set, *a);
+}
+
+static int32_t checked(const Entropy& a) {
+    if (a.threads < 1 || a.n < 0 || a.m < 1 || a.c < 1 || a.d < 1 || (!a.rows && a.n != a.m)) return BAD_ARGUMENT;
+    for (int64_t i = 0; i < a.m; i++) {
+        const int64_t row = a.rows ? a.rows[i] : i;
+        if (row < 0 || row >= a.n || a.labels[row] < 0 || a.labels[row] >= a.d) return NO_SUCH_LABEL;
+    }
+    return OK;
+}
+
+MSM3D_EXPORT int32_t msm3d_entropy(int64_t isa, const Entropy* a) {
+    const Kernels* set = kernels(isa);
+    if (!set) return NO_SUCH_ISA;
+    const int32_t wrong = checked(*a);
+    return wrong ? wrong : set->entropy(*a);
 }
 
 MSM3D_EXPORT double msm3d_multiply_add(int64_t isa, int64_t threads, int64_t repeats) {

@@ -14,6 +14,7 @@ int32_t attend(const Attend&);
 int32_t attend_gradient(const Attend&);
 int32_t blend(const Blend&);
 int32_t blend_gradient(const Blend&);
+int32_t entropy(const Entropy&);
 extern const int64_t PANEL;
 void whole_products(int64_t, int64_t, int64_t, const int32_t*, int64_t, const int32_t*, int32_t*);
 double exact_product(int64_t, const float*, const float*);
@@ -41,9 +42,9 @@ static double multiply_add(int64_t threads, int64_t repeats) {
 }
 
 extern const Kernels kernels;
-const Kernels kernels = {product, weight_gradient, finish,        finish_gradient, inverse_rms,
-                         attend,  attend_gradient, blend,         blend_gradient,  multiply_add,
-                         PANEL,   whole_products,  exact_product, whole_numbers,   reaches};
+const Kernels kernels = {product,         weight_gradient, finish,         finish_gradient, inverse_rms,  attend,
+                         attend_gradient, blend,           blend_gradient, entropy,         multiply_add, PANEL,
+                         whole_products,  exact_product,   whole_numbers,  reaches};
 
 }  // namespace MSM3D_ISA
 }  // namespace msm3d

@@ -24,7 +24,7 @@ from .contract import ACTIVATIONS, NORMS
 from .curves import BITS
 from .usual import plain
 
-ABI = 4  # version of abi.h; raised there and here whenever a function or a structure changes
+ABI = 5  # version of abi.h; raised there and here whenever a function or a structure changes
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20  # bytes from which on memory is used again
 PAIR_ROWS = 8  # rows of a table between which a slot's pairs can be found, as in abi.h
@@ -40,6 +40,7 @@ FAILURES = {
     "not_ascending": "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys).",
     "no_such_isa": "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has.",
     "bad_argument": "{name}: the sizes of its arguments do not fit together; compare them with its documentation.",
+    "no_such_label": "{name}: a label is no row of the weight, or a row none of x; give numbers from 0 on below theirs.",
 }
 """Error of abi.h, by code from 1 on → what to say."""
 
@@ -87,7 +88,10 @@ Blend = _structure(
 Nearest = _structure(
     "Nearest", (c_int64, "threads n m k c parts choices"), (c_void_p, "ends chosen queries bank products rows")
 )
-STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend, Nearest
+Entropy = _structure(
+    "Entropy", (c_int64, "threads n m c d"), (c_void_p, "input weight bias rows labels loss grad_weight grad_bias")
+)
+STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend, Nearest, Entropy
 """In the order in which `msm3d_abi` counts them."""
 
 

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 FLOATS = torch.float32, torch.bfloat16, torch.float16, torch.float64
 """The dtypes of features and results; which of them a weight may have, the kernels' `DTYPES` say."""
 CORNERS = 8  # rows that one row of a blend reads at most from a level
-OPERATIONS = "lookup", "group", "octree", "corners", "normalize", "linear", "conv", "attend", "blend", "nearest"
+OPERATIONS = (
+    *("lookup", "group", "octree", "corners", "normalize", "linear", "conv", "attend", "blend", "nearest"),
+    "cross_entropy",
+)
 """What a backend can have kernels for. What it lacks, another one computes."""
 
 _REFERENCE: ModuleType = reference
@@ -330,6 +333,44 @@ class Backend:
         """
         require_search(x, bank, k, ends, choices)
         return self._run("nearest", x.device, (), x, bank, k, ends, choices, **options)
+
+    @uncompiled
+    def cross_entropy(
+        self, x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, rows: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        """Return the mean cross-entropy of the logits `x[rows] @ weight.T + bias`, to learn `weight` and `bias` from.
+
+        >>> x, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> Backend("reference", reference).cross_entropy(x, labels, 3 * x, torch.zeros(2))
+        tensor(0.0486)
+
+        Args:
+            x: (n, c).
+            labels: (n,) int64, the class of each row of `x`, 0 to d - 1.
+            weight: (d, c).
+            bias: (d,).
+            rows: (m,) int64, those that count, in any order and as often as they are named; all by default.
+            options: see `Around`; those of one backend alone.
+
+        Returns:
+            one number, in the dtype of the weight.
+
+        Raises:
+            InputError: shapes do not fit each other, there are no rows, or labels and rows are not int64.
+        """
+        require_rows("x", x)
+        if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
+            raise InputError(f"weight is {shape(weight)}; it needs (d, {x.shape[1]}) for x {shape(x)}.")
+        require_shape("bias", bias, len(weight))
+        require_integers("labels", labels, torch.int64, 1)
+        require_shape("labels", labels, len(x))
+        if rows is not None:
+            require_integers("rows", rows, torch.int64, 1)
+        if not len(x if rows is None else rows):
+            raise InputError("there are no rows; give at least one.")
+        require_device("x", x, labels=labels, weight=weight, bias=bias, rows=rows)
+        dtypes = x.dtype, weight.dtype
+        return self._run("cross_entropy", x.device, dtypes, x, labels, weight, bias, rows, **options)
 
     # --- who computes -----------------------------------------------------------------------------------------------
 

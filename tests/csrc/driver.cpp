@@ -313,13 +313,38 @@ static void searching(int64_t isa) {
     expect(msm3d_nearest(isa, &a), BAD_ARGUMENT, "nearest in a bank that is not finite");
 }
 
+static void entropies(int64_t isa) {
+    const int64_t n = between(1, 90), m = between(1, 300), c = between(1, 70), d = between(1, 70);
+    const bool all = below(2);
+    auto x = numbers(n * c), weight = numbers(d * c), bias = numbers(d);
+    std::vector<int64_t> rows(static_cast<size_t>(m)), labels(static_cast<size_t>(n));
+    for (auto& row : rows) row = below(n);
+    for (auto& label : labels) label = below(d);
+    auto loss = numbers(1), grad_weight = numbers(d * c), grad_bias = numbers(d);
+    auto plain_loss = numbers(1), plain_weight = numbers(d * c), plain_bias = numbers(d);
+    Entropy a{};
+    a.threads = between(1, 4), a.n = n, a.m = all ? n : m, a.c = c, a.d = d, a.input = x.get();
+    a.weight = weight.get(), a.bias = bias.get(), a.rows = all ? nullptr : rows.data(), a.labels = labels.data();
+    a.loss = loss.get(), a.grad_weight = grad_weight.get(), a.grad_bias = grad_bias.get();
+    expect(msm3d_entropy(isa, &a), OK, "entropy");
+    Entropy portable = a;
+    portable.loss = plain_loss.get(), portable.grad_weight = plain_weight.get(), portable.grad_bias = plain_bias.get();
+    expect(msm3d_entropy(PORTABLE, &portable), OK, "the portable entropy");
+    agree(loss.get(), plain_loss.get(), 1, 1e-5f, "entropy");
+    agree(grad_weight.get(), plain_weight.get(), d * c, 1e-5f, "the gradient of its weight");
+    agree(grad_bias.get(), plain_bias.get(), d, 1e-5f, "the gradient of its bias");
+    labels[size_t(all ? below(n) : rows[0])] = d;
+    expect(msm3d_entropy(isa, &a), NO_SUCH_LABEL, "entropy of a label that is no class");
+}
+
 int main(int count, char** arguments) {
     const int rounds = count > 1 ? std::atoi(arguments[1]) : 20;
     int sets = 0;
     for (int64_t isa = 0; isa < ISAS; isa++) {
         if (!msm3d_has(isa)) continue;
         sets++;
-        for (int round = 0; round < rounds; round++) products(isa), attention(isa), blending(isa), searching(isa);
+        for (int round = 0; round < rounds; round++)
+            products(isa), attention(isa), blending(isa), searching(isa), entropies(isa);
     }
     for (int round = 0; round < rounds; round++) geometry();
     std::printf("%d instruction sets, %d rounds: clean\n", sets, rounds);

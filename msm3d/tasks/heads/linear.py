@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...ops import backend
 from .base import Of
 from .rows import LabelledRows
-from .softmax import Softmax, _tenths
+from .softmax import Batch, Softmax, _tenths
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -50,6 +51,10 @@ class LinearProbe(Softmax):
 
     def _logits(self, x: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
         return F.linear(x, learned["weight"], learned["bias"])
+
+    def _loss(self, batch: Batch, labels: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+        labels, rows = (labels[batch.rows], None) if batch.place is None else (labels, batch.rows)
+        return backend(self._device).cross_entropy(batch.values, labels, learned["weight"], learned["bias"], rows)
 
     def _learn(self, data: LabelledRows) -> None:
         super()._learn(data)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...ops import backend
 from .base import ABOVE_0, AT_LEAST_1
 from .rows import LabelledRows
 from .softmax import Standardized
@@ -56,12 +57,13 @@ class LogisticHead(Standardized):
     def _learn(self, data: LabelledRows) -> None:
         labels, learned = self._prepared(data)
         x = self._standardized(data, np.arange(len(data)))
+        ops = backend(self._device)
         searched = {"line_search_fn": "strong_wolfe", "history_size": 10}
         solver = torch.optim.LBFGS(list(learned.values()), max_iter=self.iterations, **searched)
 
         def loss() -> Tensor:
             solver.zero_grad()
-            found = F.cross_entropy(self._logits(x, learned), labels)
+            found = ops.cross_entropy(x, labels, learned["weight"], learned["bias"])
             found = found + self.penalty / 2 * learned["weight"].square().sum()
             found.backward()
             return found

@@ -104,9 +104,9 @@ class PointGroup(Head):
 
         losses = torch.zeros(self.steps, device=self._device)
         batches = minibatches(take, len(rows), self.steps, self.batch, self.random_state)
-        for step, (x, chosen) in enumerate(batches):
+        for step, some in enumerate(batches):
             descent.begin(step)
-            loss = offset_loss(layers(x), offsets[chosen])
+            loss = offset_loss(layers(some.x), offsets[some.rows])
             loss.backward()
             descent.end()
             losses[step] = loss.detach()

@@ -115,19 +115,23 @@ class Softmax(Standardized):
             {"params": [tensor], "weight_decay": self.weight_decay if tensor.dim() > 1 else 0.0}
             for tensor in learned.values()
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=BETAS, fused=True)
         losses = torch.zeros(self.steps, device=self._device)  # not a list: what is kept must not pin the heap
         take = partial(self._standardized, data)
-        for step, (x, rows) in enumerate(minibatches(take, len(data), self.steps, self.batch, self.random_state)):
+        for step, batch in enumerate(minibatches(take, len(data), self.steps, self.batch, self.random_state)):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * schedule(step, self.steps, self.warmup)
-            loss = F.cross_entropy(self._logits(x, learned), labels[rows])
+            loss = self._loss(batch, labels, learned)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses[step] = loss.detach()
         self._learned = {name: tensor.detach() for name, tensor in learned.items()}
         self.losses_ = [float(losses[a:b].mean()) for a, b in _tenths(self.steps)]
+
+    def _loss(self, batch: "Batch", labels: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean cross-entropy of a mini-batch, of rows that have these labels (n,)."""
+        return F.cross_entropy(self._logits(batch.x, learned), labels[batch.rows])
 
     def _state(self) -> dict[str, Tensor]:
         return super()._state() | {"losses": torch.tensor(self.losses_, dtype=torch.float64)}
@@ -140,17 +144,31 @@ class Softmax(Standardized):
         self.losses_ = tensors["losses"].tolist()
 
 
-def minibatches(
-    take: Callable[[np.ndarray], Tensor], rows: int, steps: int, batch: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows of each step's mini-batch, valid until the next, and their numbers, on the device of what `take`
-    returns for some numbers: it is asked once for all rows that can be held, or else for those of each step."""
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of those that are learned from, on the device of the values."""
+
+    values: Tensor
+    """All rows, if they are held, or else those of the batch."""
+    rows: Tensor
+    """Their numbers (b,)."""
+    place: Tensor | None
+    """Where those of the batch go (b, c), if all rows are held."""
+
+    @property
+    def x(self) -> Tensor:
+        """The rows of the batch (b, c), valid until the next."""
+        return self.values if self.place is None else torch.index_select(self.values, 0, self.rows, out=self.place)
+
+
+def minibatches(take: Callable[[np.ndarray], Tensor], rows: int, steps: int, batch: int, seed: int) -> Iterator[Batch]:
+    """Yield each step's mini-batch, on the device of what `take` returns for some numbers: it is asked once for all rows
+    that can be held, or else for those of each step."""
     first = take(np.arange(1))
     whole = take(np.arange(rows)) if first.element_size() * rows * first.shape[1] <= HELD else None
-    x = first.new_empty((min(batch, rows), first.shape[1]))
+    place = None if whole is None else first.new_empty((min(batch, rows), first.shape[1]))
     for _, chosen in zip(range(steps), _orders(rows, batch, seed), strict=False):
-        on_device = chosen.to(x.device)
-        yield take(chosen.numpy()) if whole is None else torch.index_select(whole, 0, on_device, out=x), on_device
+        yield Batch(take(chosen.numpy()) if whole is None else whole, chosen.to(first.device), place)
 
 
 def _orders(rows: int, batch: int, seed: int) -> Iterator[Tensor]:

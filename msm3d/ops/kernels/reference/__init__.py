@@ -4,6 +4,7 @@ import torch
 
 from .attention import attend as attend
 from .blending import blend as blend
+from .entropy import cross_entropy as cross_entropy
 from .geometry import corners as corners
 from .geometry import group as group
 from .geometry import lookup as lookup
