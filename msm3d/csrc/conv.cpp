@@ -18,7 +18,7 @@ constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights
 template <int R, int N>
 static inline void multiply(const float* const* x, const float* factors, const float* weight, int64_t depth,
                             float* const* sums) {
-    constexpr int STEP = 4;  // channels per turn: so few turns that the processor foresees the last
+    constexpr int STEP = 2;  // channels per turn: so few turns that the processor foresees the last
     V total[R][N];
     UNROLLED(r, R) {
         UNROLLED(j, N) total[r][j] = splat(0.0f);
