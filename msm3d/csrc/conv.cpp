@@ -12,12 +12,13 @@ constexpr int64_t TILE = 512;      // rows at most
 constexpr int64_t SUMS = 1 << 18;  // and about as many sums: they stay in the second-level cache
 constexpr int64_t SHARE = 2;       // tiles per thread at least, so that threads end together
 constexpr int64_t DEPTH = 384;     // channels of x per pass: a panel of weights stays in the second-level cache, too
+constexpr int64_t FEW = 1 << 14;   // weights of a slot that stay in the caches beside the rows
 
 // --- the kernel: R rows of x, read and summed through pointers, times a factor each and N vectors of weights ---------
 
 template <int R, int N>
 static inline void multiply(const float* const* x, const float* factors, const float* weight, int64_t depth,
-                            float* const* sums) {
+                            float* const* sums, int64_t at) {
     constexpr int STEP = 2;  // channels per turn: so few turns that the processor foresees the last
     V total[R][N];
     UNROLLED(r, R) {
@@ -39,7 +40,8 @@ static inline void multiply(const float* const* x, const float* factors, const f
     for (; i < depth; i++) add(i);
     UNROLLED(r, R) {
         const V factor = splat(factors[r]);
-        UNROLLED(j, N) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
+        float* to = sums[r] + at;
+        UNROLLED(j, N) store(to + j * W, fma(total[r][j], factor, load(to + j * W)));
     }
 }
 
@@ -53,7 +55,7 @@ static inline uint32_t pair_at(const bf16* p) {
 // Two channels at a time; `depth` is even.
 template <int R, int N>
 static inline void multiply(const bf16* const* x, const float* factors, const bf16* weight, int64_t depth,
-                            float* const* sums) {
+                            float* const* sums, int64_t at) {
     V total[R][N];
     UNROLLED(r, R) {
         UNROLLED(j, N) total[r][j] = splat(0.0f);
@@ -68,7 +70,8 @@ static inline void multiply(const bf16* const* x, const float* factors, const bf
     }
     UNROLLED(r, R) {
         const V factor = splat(factors[r]);
-        UNROLLED(j, N) store(sums[r] + j * W, fma(total[r][j], factor, load(sums[r] + j * W)));
+        float* to = sums[r] + at;
+        UNROLLED(j, N) store(to + j * W, fma(total[r][j], factor, load(to + j * W)));
     }
 }
 #endif
@@ -76,19 +79,25 @@ static inline void multiply(const bf16* const* x, const float* factors, const bf
 // The last `count` <= R pairs of a span.
 template <int R, int N, class X>
 static inline void multiply_rest(int64_t count, const X* const* x, const float* factors, const X* weight, int64_t depth,
-                                 float* const* sums) {
+                                 float* const* sums, int64_t at) {
     if (count == R) {
-        multiply<R, N>(x, factors, weight, depth, sums);
+        multiply<R, N>(x, factors, weight, depth, sums, at);
     } else if constexpr (R > 1) {
-        multiply_rest<R - 1, N>(count, x, factors, weight, depth, sums);
+        multiply_rest<R - 1, N>(count, x, factors, weight, depth, sums, at);
     }
 }
+
+// The weights of some panels for one slot, `stride` apart, and where the first panel begins in a row of sums.
+template <class X> struct Panels {
+    const X* weight;
+    int64_t count, stride, at;
+};
 
 // Adds to the rows of `sums`, `wide` floats apart, of which the first belongs to row `first`.
 // Kept out of line: on its own, the loop's addresses stay in registers.
 template <int R, int N, class X>
-NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride, const float* factor, const X* weight,
-                                  int64_t depth, float* sums, int64_t wide, int64_t first) {
+NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride, const float* factor,
+                                  const Panels<X>& panels, int64_t depth, float* sums, int64_t wide, int64_t first) {
     const X* in[R];
     float* out[R];
     float factors[R];
@@ -107,10 +116,17 @@ NOINLINE static void multiply_all(const Span& pairs, const X* x, int64_t stride,
                 prefetch(next + LINE / sizeof(X));
             }
         }
-        multiply<R, N>(in, factors, weight, depth, out);
+        for (int64_t q = 0; q < panels.count; q++) {
+            multiply<R, N>(in, factors, panels.weight + q * panels.stride, depth, out, panels.at + q * N * W);
+        }
     }
     for (int r = 0; r < int(pairs.count - p); r++) point(p, r);
-    if constexpr (R > 1) multiply_rest<R - 1, N>(pairs.count - p, in, factors, weight, depth, out);
+    if constexpr (R > 1) {
+        for (int64_t q = 0; q < panels.count; q++) {
+            multiply_rest<R - 1, N>(pairs.count - p, in, factors, panels.weight + q * panels.stride, depth, out,
+                                    panels.at + q * N * W);
+        }
+    }
 }
 
 // --- weights in panels of N vectors, slot by slot; channels past the last are zeros ----------------------------------
@@ -169,6 +185,7 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
     constexpr int64_t width = N * W, fewest = padded(4 * R, PAIR_ROWS);  // rows of a tile
     const int64_t depth = sizeof(X) == sizeof(bf16) ? padded(a.c, 2) : a.c, panels = blocks(a.finish.channels, width);
     const int64_t wide = panels * width + W;  // of a row of sums: as much as the finisher may read
+    const int64_t together = depth * panels * width <= FEW ? panels : 1;  // panels for which rows are found once
     const int64_t most = larger(smaller(TILE, SUMS / wide), fewest);
     // As many tiles for each thread.
     const int64_t tiles = larger(a.threads * blocks(a.m, most * a.threads), SHARE * a.threads);
@@ -200,11 +217,12 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
                 const int64_t rows = smaller(tile, a.m - first);
                 memset(sums, 0, size_t(rows * wide) * sizeof(float));
                 for (int64_t start = 0; start < depth; start += DEPTH) {
-                    for (int64_t part = 0; part < panels * a.k; part++) {
+                    for (int64_t part = 0; part < panels / together * a.k; part++) {
+                        const Panels<X> some = {packed + (part * depth + start) * width, together, a.k * depth * width,
+                                                part / a.k * width};
                         multiply_all<R, N>(span(a.pairs, a.k, part % a.k, first, rows, same),
-                                           static_cast<const X*>(a.input) + start, a.stride, a.factor,
-                                           packed + (part * depth + start) * width, smaller(DEPTH, depth - start),
-                                           sums + part / a.k * width, wide, first);
+                                           static_cast<const X*>(a.input) + start, a.stride, a.factor, some,
+                                           smaller(DEPTH, depth - start), sums, wide, first);
                     }
                 }
                 finisher.rows(a, first, rows, sums, wide);
