@@ -7,8 +7,8 @@
 namespace msm3d {
 namespace MSM3D_ISA {
 
-constexpr int64_t SLAB = 2048;       // rows: what all slots read of them stays in the caches
-constexpr int64_t PACKED = 1 << 17;  // floats that are laid out at once, about: they stay there too
+constexpr int64_t SLAB = 2048;  // rows: what all slots read of them stays in the caches
+constexpr int64_t GROUP = 64;   // pairs at once: their part of a panel and of rows of a stays in the first-level cache
 constexpr int64_t JOBS_PER_THREAD = 4;
 
 // Lays `count` rows of b out in panels of P channels: (panel, row, P), zeros behind the last channel.
@@ -77,7 +77,6 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     constexpr int64_t width = N * W;
     const int64_t wanted = blocks(g.threads * JOBS_PER_THREAD, g.k);
     const int64_t share = padded(blocks(g.c, wanted), R), parts = blocks(g.c, share), wide = padded(g.d, width);
-    const int64_t group = smaller(larger(PACKED / (g.c + g.d), int64_t(64)), int64_t(512));  // pairs
     const bool in_place = wide == g.d && g.d <= 2 * width;  // rows of one or two whole panels are read where they stand
     const float *a = static_cast<const float*>(g.left), *b = static_cast<const float*>(g.right);
     struct Buffers {
@@ -87,8 +86,8 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
     };
     const auto cut = [&](Arena& arena) {
         return Buffers{arena.take<int32_t>(SLAB),
-                       {arena.take<int64_t>(group), arena.take<int64_t>(group)},
-                       arena.take<float>(in_place ? 0 : group * wide)};
+                       {arena.take<int64_t>(GROUP), arena.take<int64_t>(GROUP)},
+                       arena.take<float>(in_place ? 0 : GROUP * wide)};
     };
     return with_workspaces(g.threads, cut, [&](const auto& own) {
 #pragma omp parallel num_threads(int(g.threads))
@@ -103,8 +102,8 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                 for (int64_t job = 0; job < g.k * parts; job++) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
                     const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), buffers.same);
-                    for (int64_t p = 0; p < all.count; p += group) {
-                        const int64_t pairs = smaller(group, all.count - p);
+                    for (int64_t p = 0; p < all.count; p += GROUP) {
+                        const int64_t pairs = smaller(GROUP, all.count - p);
                         for (int64_t q = 0; q < pairs; q++) {
                             buffers.places.a[q] = all.in[p + q] * g.c;
                             buffers.places.b[q] = in_place ? all.row[p + q] * g.d : q * width;
