@@ -353,6 +353,6 @@ def test_cross_entropy_refuses_labels_and_rows_that_are_not_there():
     x, layer = torch.eye(3), (torch.eye(3), torch.zeros(3))
     for labels, rows in ([0, 1, 3], None), ([0, 1, -1], None), ([0, 1, 2], torch.tensor([3])):
         with pytest.raises(
-            InputError, match=r"^cross_entropy: a label is no row of the weight, or a row none of x; give numbers"
+            InputError, match=r"^cross_entropy: a label is no row of the weight, or a row none of x; count both from 0"
         ):
             native.cross_entropy(x, torch.tensor(labels), *layer, rows)

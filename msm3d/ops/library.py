@@ -40,7 +40,7 @@ FAILURES = {
     "not_ascending": "{name}: the keys must ascend without repeats, from zero on; pass torch.unique(keys).",
     "no_such_isa": "{name}: this processor lacks the instruction set; unset MSM3D_ISA to take the best it has.",
     "bad_argument": "{name}: the sizes of its arguments do not fit together; compare them with its documentation.",
-    "no_such_label": "{name}: a label is no row of the weight, or a row none of x; give numbers from 0 on below theirs.",
+    "no_such_label": "{name}: a label is no row of the weight, or a row none of x; count both from 0.",
 }
 """Error of abi.h, by code from 1 on → what to say."""
 

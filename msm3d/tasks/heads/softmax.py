@@ -162,8 +162,10 @@ class Batch:
 
 
 def minibatches(take: Callable[[np.ndarray], Tensor], rows: int, steps: int, batch: int, seed: int) -> Iterator[Batch]:
-    """Yield each step's mini-batch, on the device of what `take` returns for some numbers: it is asked once for all rows
-    that can be held, or else for those of each step."""
+    """Yield each step's mini-batch, on the device of what `take` returns for some numbers.
+
+    It is asked once for all rows that can be held, or else for those of each step.
+    """
     first = take(np.arange(1))
     whole = take(np.arange(rows)) if first.element_size() * rows * first.shape[1] <= HELD else None
     place = None if whole is None else first.new_empty((min(batch, rows), first.shape[1]))

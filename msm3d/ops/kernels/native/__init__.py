@@ -18,8 +18,8 @@ from ... import library
 from . import instructions
 from .attention import attend as attend
 from .blending import blend as blend
-from .epilogue import normalize as normalize
 from .entropy import cross_entropy as cross_entropy
+from .epilogue import normalize as normalize
 from .geometry import corners as corners
 from .geometry import group as group
 from .geometry import lookup as lookup
