@@ -21,7 +21,7 @@ namespace msm3d {
 
 // --- what library.py has, too, and compares with its own when it loads the library -----------------------------------
 
-constexpr int64_t ABI = 4;        // raised here and there whenever a function or a structure changes
+constexpr int64_t ABI = 5;        // raised here and there whenever a function or a structure changes
 constexpr int64_t PAIR_ROWS = 8;  // rows of a table between which a slot's pairs can be found
 constexpr int64_t BITS = 19;      // of a key per axis; level BITS has one voxel per scene
 
@@ -169,6 +169,9 @@ MSM3D_EXPORT const char* msm3d_orders();
 
 // Whether the library has the instruction set, and the processor, too.
 MSM3D_EXPORT int32_t msm3d_has(int64_t isa);
+
+// The file of the OpenMP runtime whose threads the library uses, empty if it found none and uses one thread.
+MSM3D_EXPORT const char* msm3d_runtime();
 
 // Whether a plainer set is faster: Intel's processors take the dot product of bfloat16 at a fraction of their speed.
 MSM3D_EXPORT int32_t msm3d_slow(int64_t isa);
