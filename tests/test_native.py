@@ -654,7 +654,7 @@ def test_without_its_library_another_backend_is_chosen(monkeypatch):
         raise OSError("there is no _native.so in msm3d")
 
     monkeypatch.setattr(library, "load", missing)
-    monkeypatch.setattr(native, "_unusable", functools.cache(native._unusable.__wrapped__))
+    monkeypatch.setattr(native.kernels, "_unusable", functools.cache(native.kernels._unusable.__wrapped__))
     slow = r"there is no _native\.so in msm3d\. Plain PyTorch computes instead.* install a C\+\+ compiler and type pip"
     with pytest.warns(Msm3dWarning, match=slow):
         assert backend("cpu").NAME == "reference"
