@@ -3,6 +3,7 @@
 The package is complete, the C++ backend is in use, and it agrees with plain PyTorch on a scan.
 """
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import msm3d
+from msm3d.ops import library
 
 root = Path(msm3d.__file__).parent
 needed = ["py.typed", "visualize/page/three.min.js", "weights/bundled/rooms/model.safetensors", "weights/releases.json"]
@@ -28,9 +30,11 @@ assert features.shape == (4000, 400)
 assert error < 1e-4, error
 assert np.array_equal(native.extract(scan), features), "two calls differ"
 
-runtimes = Path("/proc/self/maps")
-if runtimes.exists():  # two copies of OpenMP's runtime in a process take each other's cores
-    copies = {line.split()[-1] for line in runtimes.read_text().splitlines() if "libgomp" in line}
-    assert len(copies) <= 1, copies
+threads = library.runtime()
+assert threads, "the library found no OpenMP runtime in the process, though torch has one"
+maps = Path("/proc/self/maps")
+if maps.exists():  # two copies of OpenMP's runtime in a process take each other's cores
+    copies = {line.split()[-1] for line in maps.read_text().splitlines() if re.search("lib(gomp|omp|iomp5)[.-]", line)}
+    assert {Path(copy).resolve() for copy in copies} == {Path(threads).resolve()}, copies
 done = subprocess.run([sys.executable, "-m", "msm3d", "check"], capture_output=True, text=True, check=True)
 print(done.stdout, f"{native}, {error:.1e} from reference", sep="\n")

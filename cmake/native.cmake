@@ -10,7 +10,6 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 include(CheckCXXCompilerFlag)
-find_package(OpenMP COMPONENTS CXX)  # single-threaded without it
 
 set(source ${CMAKE_CURRENT_SOURCE_DIR}/msm3d/csrc)
 set(kernels conv gradient finish attend blend similar entropy kernels)
@@ -24,9 +23,6 @@ else()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     set(quiet -Wno-maybe-uninitialized -Wno-uninitialized)  # its own headers of AVX-512 make it complain
   endif()
-  if(NOT OpenMP_CXX_FOUND)
-    list(APPEND common -Wno-unknown-pragmas -Wno-unused-parameter)  # the numbers of threads
-  endif()
 endif()
 
 if(MSM3D_SANITIZE)
@@ -34,7 +30,7 @@ if(MSM3D_SANITIZE)
 endif()
 
 add_library(msm3d_native SHARED ${source}/dispatch.cpp ${source}/group.cpp ${source}/nearest.cpp ${source}/octree.cpp
-            ${source}/pairs.cpp)
+            ${source}/pairs.cpp ${source}/team.cpp)
 target_compile_options(msm3d_native PRIVATE ${common})
 set_target_properties(msm3d_native PROPERTIES PREFIX "" OUTPUT_NAME _native)
 if(APPLE)
@@ -46,9 +42,6 @@ function(add_instruction_set name)
   add_library(msm3d_${name} OBJECT ${kernels})
   target_compile_definitions(msm3d_${name} PRIVATE MSM3D_ISA=${name} ${set_DEFINE})
   target_compile_options(msm3d_${name} PRIVATE ${common} ${set_FLAGS})
-  if(OpenMP_CXX_FOUND)
-    target_link_libraries(msm3d_${name} PRIVATE OpenMP::OpenMP_CXX)
-  endif()
   target_sources(msm3d_native PRIVATE $<TARGET_OBJECTS:msm3d_${name}>)
 endfunction()
 
@@ -58,7 +51,7 @@ if(CMAKE_OSX_ARCHITECTURES)
 endif()
 
 add_instruction_set(portable DEFINE MSM3D_WIDTH=${MSM3D_WIDTH})
-if(MINGW)
+if(MINGW AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   message(STATUS "msm3d: GCC does not align the stack of Windows for vectors; build with MSVC or clang for AVX.")
 elseif(processor MATCHES "^(x86_64|amd64)$")
   target_compile_definitions(msm3d_native PRIVATE MSM3D_HAS_X86)
@@ -89,10 +82,7 @@ elseif(processor MATCHES "^(aarch64|arm64)$")
   add_instruction_set(neon DEFINE MSM3D_NEON)
 endif()
 
-# libgomp is linked by its plain name, so that a process that has torch's copy loaded keeps one runtime.
-if(OpenMP_CXX_FOUND)
-  target_link_libraries(msm3d_native PRIVATE OpenMP::OpenMP_CXX)
-endif()
+target_link_libraries(msm3d_native PRIVATE ${CMAKE_DL_LIBS})
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT WIN32 AND NOT MSM3D_SANITIZE)
   target_link_options(msm3d_native PRIVATE -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)
 endif()

@@ -133,6 +133,7 @@ def test_an_spconv_that_fails_says_so(gpu):
 def built(tmp_path, monkeypatch):
     """A place where another library is found, and a function that puts it there."""
     place = tmp_path / f"_native{library.SUFFIX}"
+    report()  # imports what it needs while the package can be found
     for cached in (library.load, native_kernels._unusable):
         cached.cache_clear()
     own = next(path for path in (Path(p) / place.name for p in msm3d.__path__) if path.exists()).read_bytes()
@@ -155,9 +156,7 @@ needs_native = pytest.mark.skipif(
 
 
 def refused(sentence):
-    again = (
-        r".*; build it again: pip install --force-reinstall --no-deps msm3d, or in a checkout cmake -S . -B build && "
-    )
+    again = f".*; build it again: {library.BUILD}"
     with pytest.warns(Msm3dWarning, match=f"^the native backend is not used: .*{sentence}"):
         assert backend("cpu").NAME == "reference"
     with pytest.raises(BackendError, match=f"no backend can run on cpu: native: .*{sentence}{again}"):
@@ -201,6 +200,43 @@ def test_a_library_that_is_cut_short_is_not_used(built, share):
 def test_what_is_no_library_is_not_used(built):
     built[0].write_text("no library\n" * 100)
     refused("cannot be loaded")
+
+
+# An OpenMP runtime of LLVM's, whose threads come one after the other.
+RUNTIME = """
+static int number, size = 1;
+int omp_get_thread_num() { return number; }
+int omp_get_num_threads() { return size; }
+int __kmpc_global_thread_num(void *place) { return 0; }
+void __kmpc_push_num_threads(void *place, int thread, int threads) { size = threads; }
+void __kmpc_barrier(void *place, int thread) {}
+void __kmpc_fork_call(void *place, int count, void (*work)(int *, int *, void *), void *all) {
+    for (number = 0; number < size; number++) { int own = number; work(&own, &own, all); }
+    number = 0, size = 1;
+}
+"""
+
+
+@needs_native
+@pytest.mark.parametrize(("source", "threads"), [(RUNTIME, 3), ("int omp_get_thread_num() { return 0; }", 1)])
+def test_the_threads_are_those_of_the_runtime_that_torch_brought_or_there_is_one(tmp_path, source, threads):
+    place = tmp_path / "torch.libs/libomp-0123abcd.so"
+    place.parent.mkdir()
+    compiled(source, place)
+    code = (
+        "import ctypes, sys; ctypes.CDLL(sys.argv[1]); library = ctypes.CDLL(sys.argv[2]);"
+        "library.msm3d_runtime.restype, library.msm3d_multiply_add.restype = ctypes.c_char_p, ctypes.c_double;"
+        "one, three = (library.msm3d_multiply_add(*map(ctypes.c_int64, (0, threads, 100))) for threads in (1, 3));"
+        "print(library.msm3d_runtime().decode(), three / one)"
+    )
+    command = [sys.executable, "-c", code, str(place), library.load()._name]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ([str(place), "3.0"] if threads == 3 else ["1.0"])
+    assert library.runtime() == next(path for path in _files_of_this_process() if "libgomp" in path or "libomp" in path)
+
+
+def _files_of_this_process():
+    return [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
 
 
 @needs_native

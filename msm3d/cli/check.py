@@ -45,6 +45,7 @@ def report() -> str:
         f"python          {platform.python_version()} on {platform.platform()}",
         f"torch           {torch.__version__}, {torch.get_num_threads()} threads",
         f"processor       {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        f"threads         {_threads()}",
         f"devices         {', '.join(['cpu', *(torch.cuda.get_device_name(gpu) for gpu in gpus)])}",
     ]
     packages = ("numpy", "safetensors", "huggingface_hub", "plyfile", *optional, *(["triton"] if gpus else []))
@@ -60,11 +61,25 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def _threads() -> str:
+    """Return whose threads the native backend uses."""
+    from ..ops import library
+
+    try:
+        return library.runtime() or "one: there is no OpenMP runtime in this process"
+    except (OSError, Msm3dError):
+        return "torch's"  # the library is missing: its line says so
+
+
 def _state(ops: Any, device: str) -> str:
+    import warnings
+
     import torch
 
     try:
-        return ops.why_not(torch.device(device)) or "ready"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the report says it
+            return ops.why_not(torch.device(device)) or "ready"
     except Msm3dError as e:
         return str(e)
 

@@ -179,6 +179,9 @@ MSM3D_EXPORT const char* msm3d_orders();
 // Whether the library has the instruction set, and the processor, too.
 MSM3D_EXPORT int32_t msm3d_has(int64_t isa);
 
+// The file of the OpenMP runtime whose threads the library uses, empty if it found none and uses one thread.
+MSM3D_EXPORT const char* msm3d_runtime();
+
 // Whether a plainer set is faster: Intel's processors take the dot product of bfloat16 at a fraction of their speed.
 MSM3D_EXPORT int32_t msm3d_slow(int64_t isa);
 

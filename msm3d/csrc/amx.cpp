@@ -153,24 +153,21 @@ template <class X> static int32_t product_of(const Product& a) {
     return with_workspace(cut, [&](const All& all) {
         const Finisher finisher = all.finisher;
         finisher.fill(a.finish);
-#pragma omp parallel num_threads(int(a.threads))
-        {
+        in_threads(a.threads, [&](Team& team) {
             const Tiles tiles;
             alignas(64) float group[PANEL * PANEL];
-            const Buffers own = {all.staged + thread() * tile * depth, all.sums + thread() * tile * wide,
-                                 all.same + thread() * tile, wide};
+            const Buffers own = {all.staged + team.number * tile * depth, all.sums + team.number * tile * wide,
+                                 all.same + team.number * tile, wide};
             memset(own.sums, 0, size_t(tile * wide) * sizeof(float));
-#pragma omp for schedule(static)
-            for (int64_t part = 0; part < panels * a.k; part++) {
-                pack(a, part / a.k, part % a.k, all.packed + part * depth * PANEL);
-            }
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t first = 0; first < a.m; first += tile) {
-                const int64_t rows = smaller(tile, a.m - first);
+            team.share(panels * a.k,
+                       [&](int64_t part) { pack(a, part / a.k, part % a.k, all.packed + part * depth * PANEL); });
+            team.wait();
+            team.queue(blocks(a.m, tile), 1, [&](int64_t part) {
+                const int64_t first = part * tile, rows = smaller(tile, a.m - first);
                 multiply_rows<X>(a, first, rows, depth, all.packed, own, group);
                 finisher.rows(a, first, rows, own.sums, wide);
-            }
-        }
+            });
+        });
         return OK;
     });
 }

@@ -103,18 +103,16 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
                        arena.take<bf16>(g.threads * GROUP * share), arena.take<bf16>(g.threads * GROUP * wide)};
     };
     return with_workspace(cut, [&](const Buffers& all) {
-#pragma omp parallel num_threads(int(g.threads))
-        {
+        in_threads(g.threads, [&](Team& team) {
             const Tiles set_up;
-            int32_t* same = all.same + thread() * SLAB;
-            bf16 *a = all.a + thread() * GROUP * share, *b = all.b + thread() * GROUP * wide;
-#pragma omp for schedule(static)
-            for (int64_t slot = 0; slot < g.k; slot++) {
+            int32_t* same = all.same + team.number * SLAB;
+            bf16 *a = all.a + team.number * GROUP * share, *b = all.b + team.number * GROUP * wide;
+            team.share(g.k, [&](int64_t slot) {
                 memset(all.sums + slot * tall * wide, 0, size_t(tall * wide) * sizeof(float));
-            }
+            });
             for (int64_t first = 0; first < g.m; first += SLAB) {
-#pragma omp for schedule(dynamic, 1)
-                for (int64_t job = 0; job < g.k * parts; job++) {
+                team.wait();
+                team.queue(g.k * parts, 1, [&](int64_t job) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
                     const Span found = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), same);
                     for (int64_t p = 0; p < found.count; p += GROUP) {
@@ -124,9 +122,9 @@ template <class A, class B> static int32_t gradient_of(const WeightGradient& g) 
                         add_all(a, blocks(stop - start, SIDE), b, wide / SIDE, blocks(pairs, STEP),
                                 all.sums + (slot * tall + start) * wide, wide);
                     }
-                }
+                });
             }
-        }
+        });
         for (int64_t row = 0; !whole && row < g.k * g.c; row++) {
             const float* from = all.sums + (row / g.c * tall + row % g.c) * wide;
             memcpy(g.grad + row * g.d, from, size_t(g.d) * sizeof(float));

@@ -2,6 +2,7 @@
 #pragma once
 #include "abi.h"
 #include "simd.h"
+#include "team.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -28,15 +29,16 @@ template <class Cut, class Run> static inline int32_t with_workspace(const Cut& 
     return run(cut(arena));
 }
 
-// The same with arrays of each thread's own: returns run(own), where own() gives the calling thread what `cut` returns.
+// The same with arrays of each thread's own: returns run(own), where own(team) gives a thread of the team what `cut`
+// returns.
 template <class Cut, class Run>
 static inline int32_t with_workspaces(int64_t threads, const Cut& cut, const Run& run) {
     Arena one{};
     cut(one);
     const auto all = [&](Arena& arena) { return arena.take<char>(threads * one.used); };
     return with_workspace(all, [&](char* base) {
-        return run([&] {
-            Arena own{base + thread() * one.used, 0};
+        return run([&](const Team& team) {
+            Arena own{base + team.number * one.used, 0};
             return cut(own);
         });
     });

@@ -402,8 +402,9 @@ int32_t attend(const Attend& a) {
     }
     const auto cut = [&](Arena& arena) { return Scratch::cut(arena, a.e, padded(longest, PANEL)); };
     return with_workspaces(a.threads, cut, [&](const auto& own) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
-        for (int64_t index = 0; index < jobs; index++) attend_job(a, job_at(a, index, SEGMENT), own());
+        in_threads(a.threads, [&](Team& team) {
+            team.queue(jobs, 1, [&](int64_t index) { attend_job(a, job_at(a, index, SEGMENT), own(team)); });
+        });
         return OK;
     });
 }
@@ -534,11 +535,12 @@ int32_t attend_gradient(const Attend& a) {
     }
     const auto cut = [&](Arena& arena) { return GradientScratch::cut(arena, a.e, padded(longest, PANEL)); };
     return with_workspaces(a.threads, cut, [&](const auto& own) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
-        for (int64_t index = 0; index < a.scenes * a.h; index++) {
-            const int64_t scene = index / a.h;
-            gradient_job(a, index % a.h, a.offsets[scene], a.offsets[scene + 1], own());
-        }
+        in_threads(a.threads, [&](Team& team) {
+            team.queue(a.scenes * a.h, 1, [&](int64_t index) {
+                const int64_t scene = index / a.h;
+                gradient_job(a, index % a.h, a.offsets[scene], a.offsets[scene + 1], own(team));
+            });
+        });
         return OK;
     });
 }

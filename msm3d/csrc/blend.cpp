@@ -160,27 +160,28 @@ int32_t blend(const Blend& a) {
     return with_workspace(cut, [&](const Buffers& buffers) -> int32_t {
         Read read = buffers.read;
         if (!read.group(a)) return ROW_OUT_OF_RANGE;
-        int32_t error = OK;
-#pragma omp parallel for schedule(dynamic, 256) num_threads(int(a.threads))
-        for (int64_t k = 0; k < read.count; k++) {
-            const int64_t i = a.owner ? read.rows[k] : k;
-            float *line = buffers.lines + thread() * wide, *part = line;
-            uint16_t* narrow = buffers.narrow + thread() * wide;
-            bool good = true;
-            for (int64_t level = 0; level < a.levels; part += a.channels[level++]) good &= blend_row(a, level, i, part);
-            if (!good) {
-#pragma omp atomic write
-                error = ROW_OUT_OF_RANGE;
-                continue;
-            }
-            if (a.dtype != FLOAT32) to_narrow(line, size, a.dtype, narrow);
-            const void* row = a.dtype == FLOAT32 ? static_cast<const void*>(line) : narrow;
-            const int64_t bytes = size * (a.dtype == FLOAT32 ? 4 : 2);
-            for (int64_t p = a.owner ? read.first[k] : k; p < (a.owner ? read.first[k + 1] : k + 1); p++) {
-                copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? read.points[p] : p) * bytes);
-            }
-        }
-        return error;
+        Failure error;
+        in_threads(a.threads, [&](Team& team) {
+            team.queue(read.count, 256, [&](int64_t k) {
+                const int64_t i = a.owner ? read.rows[k] : k;
+                float *line = buffers.lines + team.number * wide, *part = line;
+                uint16_t* narrow = buffers.narrow + team.number * wide;
+                bool good = true;
+                for (int64_t level = 0; level < a.levels; part += a.channels[level++])
+                    good &= blend_row(a, level, i, part);
+                if (!good) {
+                    error = ROW_OUT_OF_RANGE;
+                    return;
+                }
+                if (a.dtype != FLOAT32) to_narrow(line, size, a.dtype, narrow);
+                const void* row = a.dtype == FLOAT32 ? static_cast<const void*>(line) : narrow;
+                const int64_t bytes = size * (a.dtype == FLOAT32 ? 4 : 2);
+                for (int64_t p = a.owner ? read.first[k] : k; p < (a.owner ? read.first[k + 1] : k + 1); p++) {
+                    copy_row(row, bytes, static_cast<char*>(a.out) + (a.owner ? read.points[p] : p) * bytes);
+                }
+            });
+        });
+        return int32_t(error);
     });
 }
 
@@ -227,11 +228,12 @@ int32_t blend_gradient(const Blend& a) {
             if (!group_by(a.corners[level], a.m * a.counts[level], a.rows[level], first, corners)) {
                 return ROW_OUT_OF_RANGE;
             }
-#pragma omp parallel for schedule(dynamic, 64) num_threads(int(a.threads))
-            for (int64_t row = 0; row < a.rows[level]; row++) {
-                gather_row(a, level, corners + first[row], corners + first[row + 1], buffers.points, offset,
-                           grad + row * c);
-            }
+            in_threads(a.threads, [&](Team& team) {
+                team.queue(a.rows[level], 64, [&](int64_t row) {
+                    gather_row(a, level, corners + first[row], corners + first[row + 1], buffers.points, offset,
+                               grad + row * c);
+                });
+            });
         }
         return OK;
     });

@@ -204,17 +204,15 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
         const Finisher finisher = buffers.finisher;
         X* packed = buffers.packed;
         finisher.fill(a.finish);
-#pragma omp parallel num_threads(int(a.threads))
-        {
-            float* sums = buffers.sums + thread() * tile * wide;
-            int32_t* same = buffers.same + thread() * tile;
-#pragma omp for schedule(static)
-            for (int64_t part = 0; part < panels * a.k; part++) {
+        in_threads(a.threads, [&](Team& team) {
+            float* sums = buffers.sums + team.number * tile * wide;
+            int32_t* same = buffers.same + team.number * tile;
+            team.share(panels * a.k, [&](int64_t part) {
                 pack_panel(a, part % a.k, part / a.k * width, depth, width, packed + part * depth * width);
-            }
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t first = 0; first < a.m; first += tile) {
-                const int64_t rows = smaller(tile, a.m - first);
+            });
+            team.wait();
+            team.queue(blocks(a.m, tile), 1, [&](int64_t part) {
+                const int64_t first = part * tile, rows = smaller(tile, a.m - first);
                 memset(sums, 0, size_t(rows * wide) * sizeof(float));
                 for (int64_t start = 0; start < depth; start += DEPTH) {
                     for (int64_t part = 0; part < panels / together * a.k; part++) {
@@ -226,8 +224,8 @@ template <int R, int N, class X> static int32_t product_in(const Product& a) {
                     }
                 }
                 finisher.rows(a, first, rows, sums, wide);
-            }
-        }
+            });
+        });
         return OK;
     });
 }

@@ -18,25 +18,22 @@ int32_t finish(const FinishGradient& a, float* out) {
     return with_workspace(cut, [&](const Buffers& buffers) {
         const Finisher finisher = buffers.finisher;
         finisher.fill(a.finish);
-#pragma omp parallel num_threads(int(a.threads))
-        {
-            float* line = buffers.lines + thread() * buffers.wide;
+        in_threads(a.threads, [&](Team& team) {
+            float* line = buffers.lines + team.number * buffers.wide;
             memset(line, 0, size_t(finisher.line()) * sizeof(float));
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < a.n; i++) {
+            team.share(a.n, [&](int64_t i) {
                 memcpy(line, a.input + i * finisher.d, size_t(finisher.d) * sizeof(float));
                 for (int64_t j = finisher.d; j < finisher.wide_d; j++) line[j] = 0.0f;
                 const float* residual = a.finish.residual;
                 finisher.row(line, residual ? residual + i * finisher.e : nullptr, out + i * finisher.e);
-            }
-        }
+            });
+        });
         return OK;
     });
 }
 
 int32_t inverse_rms(int64_t threads, int64_t n, int64_t c, float eps, const float* input, float* out) {
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) out[i] = 1.0f / (sqrtf(mean_square(input + i * c, c, 0.0f)) + eps);
+    in_parts(threads, n, [&](int64_t i) { out[i] = 1.0f / (sqrtf(mean_square(input + i * c, c, 0.0f)) + eps); });
     return OK;
 }
 
@@ -149,16 +146,18 @@ int32_t finish_gradient(const FinishGradient& a) {
             parameters.shift[j] = j < finisher.e && a.finish.shift ? a.finish.shift[j] : 0.0f;
             parameters.gamma[j] = j < finisher.e && a.finish.gamma ? a.finish.gamma[j] : 1.0f;
         }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(int(a.threads))
-        for (int64_t chunk = 0; chunk < chunks; chunk++) {
-            float *line = buffers.lines + thread() * 3 * wide, *first = buffers.sums + chunk * 4 * wide;
-            memset(first, 0, size_t(4 * wide) * sizeof(float));
-            const Sums parts = {a.grad_bias ? first : nullptr, a.grad_scale ? first + wide : nullptr,
-                                a.grad_shift ? first + 2 * wide : nullptr, a.grad_gamma ? first + 3 * wide : nullptr};
-            for (int64_t i = chunk * CHUNK; i < smaller(a.n, (chunk + 1) * CHUNK); i++) {
-                gradient_row(a, finisher, parameters, i, {line, line + wide, line + 2 * wide}, parts);
-            }
-        }
+        in_threads(a.threads, [&](Team& team) {
+            team.queue(chunks, 1, [&](int64_t chunk) {
+                float *line = buffers.lines + team.number * 3 * wide, *first = buffers.sums + chunk * 4 * wide;
+                memset(first, 0, size_t(4 * wide) * sizeof(float));
+                const Sums parts = {a.grad_bias ? first : nullptr, a.grad_scale ? first + wide : nullptr,
+                                    a.grad_shift ? first + 2 * wide : nullptr,
+                                    a.grad_gamma ? first + 3 * wide : nullptr};
+                for (int64_t i = chunk * CHUNK; i < smaller(a.n, (chunk + 1) * CHUNK); i++) {
+                    gradient_row(a, finisher, parameters, i, {line, line + wide, line + 2 * wide}, parts);
+                }
+            });
+        });
         add_chunks(a, finisher, buffers.sums, chunks, wide);
         return OK;
     });

@@ -90,16 +90,13 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                        arena.take<float>(in_place ? 0 : GROUP * wide)};
     };
     return with_workspaces(g.threads, cut, [&](const auto& own) {
-#pragma omp parallel num_threads(int(g.threads))
-        {
-            const Buffers buffers = own();
-#pragma omp for schedule(static)
-            for (int64_t slot = 0; slot < g.k; slot++) {
-                memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float));
-            }
+        in_threads(g.threads, [&](Team& team) {
+            const Buffers buffers = own(team);
+            team.share(g.k,
+                       [&](int64_t slot) { memset(g.grad + slot * g.c * g.d, 0, size_t(g.c * g.d) * sizeof(float)); });
             for (int64_t first = 0; first < g.m; first += SLAB) {
-#pragma omp for schedule(dynamic, 1)
-                for (int64_t job = 0; job < g.k * parts; job++) {
+                team.wait();
+                team.queue(g.k * parts, 1, [&](int64_t job) {
                     const int64_t slot = job / parts, start = job % parts * share, stop = smaller(start + share, g.c);
                     const Span all = span(g.pairs, g.k, slot, first, smaller(SLAB, g.m - first), buffers.same);
                     for (int64_t p = 0; p < all.count; p += GROUP) {
@@ -117,9 +114,9 @@ template <int R, int N> static int32_t gradient_in(const WeightGradient& g) {
                             }
                         }
                     }
-                }
+                });
             }
-        }
+        });
         return OK;
     });
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "team.h"
 
 namespace msm3d {
 
@@ -38,13 +39,12 @@ static void sort(int64_t threads, std::vector<Item>& items, uint64_t differing) 
         if (!(differing >> shift & (BUCKETS - 1))) continue;
         places.assign(places.size(), 0);
         // Parts of fixed borders rather than threads: a team may turn out smaller than asked for.
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-        for (int64_t part = 0; part < threads; part++) {
+        in_parts(threads, threads, [&](int64_t part) {
             int64_t* counts = places.data() + part * BUCKETS;
             for (int64_t i = n * part / threads; i < n * (part + 1) / threads; i++) {
                 counts[items[size_t(i)].key >> shift & (BUCKETS - 1)]++;
             }
-        }
+        });
         int64_t total = 0;
         for (int digit = 0; digit < BUCKETS; digit++) {
             for (int64_t part = 0; part < threads; part++) {
@@ -53,13 +53,12 @@ static void sort(int64_t threads, std::vector<Item>& items, uint64_t differing) 
                 total += count;
             }
         }
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-        for (int64_t part = 0; part < threads; part++) {
+        in_parts(threads, threads, [&](int64_t part) {
             int64_t* next = places.data() + part * BUCKETS;
             for (int64_t i = n * part / threads; i < n * (part + 1) / threads; i++) {
                 sorted[size_t(next[items[size_t(i)].key >> shift & (BUCKETS - 1)]++)] = items[size_t(i)];
             }
-        }
+        });
         items.swap(sorted);
     }
 }
@@ -87,8 +86,7 @@ static int64_t group(int64_t threads, int64_t n, const int64_t* keys, const std:
     }
     const int64_t m = int64_t(first.size());
     first.push_back(n);
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t group = 0; group < m; group++) {
+    in_parts(threads, m, [&](int64_t group) {
         int64_t pick = items[size_t(first[size_t(group)])].row;
         unique[group] = keys[pick];
         for (int64_t i = first[size_t(group)]; i < first[size_t(group + 1)]; i++) {
@@ -97,7 +95,7 @@ static int64_t group(int64_t threads, int64_t n, const int64_t* keys, const std:
             if (row != pick && before(columns, row, pick)) pick = row;
         }
         picks[group] = pick;
-    }
+    });
     return m;
 }
 

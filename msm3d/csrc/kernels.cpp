@@ -1,6 +1,7 @@
 // The table of one instruction set's kernels, and the speed that they could reach at most.
 #include "abi.h"
 #include "simd.h"
+#include "team.h"
 
 namespace msm3d {
 namespace MSM3D_ISA {
@@ -25,8 +26,7 @@ bool reaches(const int32_t*, int32_t);
 static double multiply_add(int64_t threads, int64_t repeats) {
     constexpr int CHAINS = ROWS * COLS < 12 ? ROWS * COLS : 12;
     double all = 0.0;
-#pragma omp parallel num_threads(int(threads)) reduction(+ : all)
-    {
+    in_threads(threads, [&](Team& team) {
         V total[CHAINS];
         volatile float one = 1.0f, little = 1e-30f;  // so that no compiler sees through it
         const V x = splat(one), y = splat(little);
@@ -36,8 +36,9 @@ static double multiply_add(int64_t threads, int64_t repeats) {
         }
         float kept = 0.0f;
         UNROLLED(i, CHAINS) kept += sum(total[i]);
-        all += 2.0 * W * CHAINS * double(repeats) + (kept == 0.5f ? 1.0 : 0.0);  // so that no sum can be left out
-    }
+        one = kept;  // so that no sum can be left out
+        if (team.number == 0) all = 2.0 * W * CHAINS * double(repeats) * double(team.size);
+    });
     return all;
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "team.h"
 
 namespace msm3d {
 
@@ -88,8 +89,7 @@ struct Search {
         panels.assign(size_t(blocks * set.panel * pairs * 2), 0);
         std::vector<double> lost(static_cast<size_t>(blocks), 0.0);
         std::vector<int16_t> rows(size_t(blocks * 2 * pairs));  // one of each block
-#pragma omp parallel for schedule(static) num_threads(int(a.threads))
-        for (int64_t block = 0; block < blocks; block++) {
+        in_parts(a.threads, blocks, [&](int64_t block) {
             int16_t *one = rows.data() + block * 2 * pairs, *out = panels.data() + block * pairs * set.panel * 2;
             for (int64_t j = 0; j < std::min(set.panel, last - first - block * set.panel); j++) {
                 const float* row = a.bank + (first + block * set.panel + j) * a.c;
@@ -99,7 +99,7 @@ struct Search {
                     out[(p * set.panel + j) * 2 + 1] = one[2 * p + 1];
                 }
             }
-        }
+        });
         off = *std::max_element(lost.begin(), lost.end());
     }
 
@@ -214,27 +214,26 @@ struct Search {
 
     int32_t run() {
         std::vector<double> lengths(static_cast<size_t>(a.m));
-#pragma omp parallel for schedule(static) num_threads(int(a.threads))
-        for (int64_t row = 0; row < a.m; row++) lengths[size_t(row)] = length(a.bank + row * a.c);
+        in_parts(a.threads, a.m, [&](int64_t row) { lengths[size_t(row)] = length(a.bank + row * a.c); });
         for (double size : lengths) {
             if (!std::isfinite(size)) return BAD_ARGUMENT;
         }
         const double longest = *std::max_element(lengths.begin(), lengths.end());
         scale = longest > 0.0 ? std::min(LENGTH / longest, MOST) : 0.0;
         best.resize(size_t(a.choices * a.n * a.k));
-        int32_t error = OK;
+        Failure error;
         for (int64_t first = 0; first < a.m; first += BANK) {
             const int64_t last = std::min(a.m, first + BANK);
             pack(first, last);
-#pragma omp parallel for schedule(dynamic) num_threads(int(a.threads))
-            for (int64_t start = 0; start < a.n; start += QUERIES) {
-                try {
-                    search(start, first, last);
-                } catch (const std::bad_alloc&) {
-#pragma omp atomic write
-                    error = NO_MEMORY;
-                }
-            }
+            in_threads(a.threads, [&](Team& team) {
+                team.queue((a.n + QUERIES - 1) / QUERIES, 1, [&](int64_t part) {
+                    try {
+                        search(part * QUERIES, first, last);
+                    } catch (const std::bad_alloc&) {
+                        error = NO_MEMORY;
+                    }
+                });
+            });
             if (error) return error;
             kept = std::min(a.k, last);
         }

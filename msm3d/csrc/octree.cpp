@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "team.h"
 
 namespace msm3d {
 
@@ -40,15 +41,14 @@ struct Steps {
 static void finer_neighbours(int64_t threads, const int64_t* keys, int64_t m, const int32_t* parents,
                              const int32_t* children, const int32_t* coarse, int32_t* table) {
     const Steps steps;
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < m; i++) {
+    in_parts(threads, m, [&](int64_t i) {
         const int8_t *parent = steps.parent[keys[i] & 7], *octant = steps.octant[keys[i] & 7];
         const int32_t* around = coarse + int64_t(parents[i]) * 27;
         for (int slot = 0; slot < 27; slot++) {
             const int32_t row = around[parent[slot]];
             table[i * 27 + slot] = row < 0 ? -1 : children[int64_t(row) * 8 + octant[slot]];
         }
-    }
+    });
 }
 
 static void coarsen(const int64_t* keys, int64_t m, int64_t* coarse, int32_t* parents, int32_t* children) {
@@ -117,16 +117,15 @@ static void fill(int64_t threads, int64_t levels, const int64_t* counts, int64_t
 
 static void search(int64_t threads, const int64_t* keys, int64_t m, const int64_t* queries, int64_t n, int32_t* rows) {
     const Buckets buckets(keys, m);
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < n; i++) {
+    in_parts(threads, n, [&](int64_t i) {
         const int64_t query = queries[i];
         rows[i] = -1;
-        if (m == 0 || query < keys[0] || query > keys[m - 1]) continue;
+        if (m == 0 || query < keys[0] || query > keys[m - 1]) return;
         const size_t bucket = size_t((uint64_t(query) - uint64_t(buckets.lowest)) >> buckets.shift);
         const int64_t* stop = keys + buckets.first[bucket + 1];
         const int64_t* found = std::lower_bound(keys + buckets.first[bucket], stop, query);
         if (found != stop && *found == query) rows[i] = int32_t(found - keys);
-    }
+    });
 }
 
 }  // namespace msm3d
@@ -176,9 +175,8 @@ MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* ce
                                    int64_t scenes, int32_t* rows, float* weights) {
     if (threads < 1 || level < 0 || level > BITS) return BAD_ARGUMENT;
     const double unit = 1.0 / double(int64_t(1) << level);
-    int32_t error = OK;
-#pragma omp parallel for schedule(static) num_threads(int(threads))
-    for (int64_t i = 0; i < r; i++) {
+    Failure error;
+    in_parts(threads, r, [&](int64_t i) {
         const int32_t* cell = cells + i * 4;
         bool good = ancestors[i] >= 0 && ancestors[i] < m && (!scale || (cell[0] >= 0 && cell[0] < scenes));
         float share[3][2];
@@ -194,9 +192,8 @@ MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* ce
             share[axis][0] = 1.0f - share[axis][1];
         }
         if (!good) {
-#pragma omp atomic write
             error = ROW_OUT_OF_RANGE;
-            continue;
+            return;
         }
         const int32_t* around = neighbours + ancestors[i] * 27 + slot;
         for (int corner = 0; corner < 8; corner++) {
@@ -204,6 +201,6 @@ MSM3D_EXPORT int32_t msm3d_corners(int64_t threads, int64_t r, const int32_t* ce
             rows[i * 8 + corner] = around[x * 9 + y * 3 + z];
             weights[i * 8 + corner] = share[0][x] * share[1][y] * share[2][z];
         }
-    }
+    });
     return error;
 }

@@ -35,9 +35,6 @@
 #elif defined(MSM3D_NEON)
 #include <arm_neon.h>
 #endif
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -390,14 +387,6 @@ template <class T> static inline T smaller(T a, T b) { return a < b ? a : b; }
 template <class T> static inline T larger(T a, T b) { return a > b ? a : b; }
 static constexpr int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static constexpr int64_t padded(int64_t n, int64_t size) { return blocks(n, size) * size; }
-
-static inline int64_t thread() {
-#if defined(_OPENMP)
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
 
 }  // namespace MSM3D_ISA
 }  // namespace msm3d

@@ -93,6 +93,11 @@ Entropy = _structure(
 )
 STRUCTURES = Finish, Pairs, Product, WeightGradient, FinishGradient, Attend, Blend, Nearest, Entropy
 """In the order in which `msm3d_abi` counts them."""
+BUILD = (
+    "pip install --force-reinstall --no-deps --no-cache-dir msm3d, or in a checkout "
+    "cmake -S . -B build && cmake --build build"
+)
+"""What to type for a library; pip would take what it built without a compiler from its cache."""
 
 
 @functools.cache
@@ -117,10 +122,7 @@ def opened(place: Path) -> ctypes.CDLL:
     Raises:
         BackendError: the file is something else; the sentence says what to type.
     """
-    again = (
-        "build it again: pip install --force-reinstall --no-deps msm3d, or in a checkout "
-        "cmake -S . -B build && cmake --build build."
-    )
+    again = f"build it again: {BUILD}."
     if not _is_whole(place):
         raise BackendError(f"{place} is cut short; {again}")
     try:
@@ -138,6 +140,13 @@ def opened(place: Path) -> ctypes.CDLL:
     if theirs != ours or library.msm3d_orders().decode().lower() != _orders():
         raise BackendError(f"{place} is of another version of msm3d (interface {theirs[0]}, not {ABI}); {again}")
     return library
+
+
+def runtime() -> str | None:
+    """Return the file of the OpenMP runtime whose threads the library uses; None if it has to do with one thread."""
+    entry = load().msm3d_runtime
+    entry.restype = c_char_p
+    return os.fsdecode(entry()) or None
 
 
 def _orders() -> str:

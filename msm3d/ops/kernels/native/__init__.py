@@ -34,7 +34,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 def why_not(device: torch.device) -> str | None:
     """Return None if the library is there and `device` is a CPU, else a sentence for the user.
 
-    There is a warning, once, where the library is there and cannot be used.
+    There is a warning, once, where the library cannot be used: that is the slow path.
 
     Raises:
         BackendError: MSM3D_ISA names an instruction set that is not there.
@@ -44,7 +44,10 @@ def why_not(device: torch.device) -> str | None:
     try:
         library.load()
     except OSError as e:
-        return f"the native backend's library cannot be loaded: {e}; reinstall msm3d where a C++ compiler is found."
+        return _unusable(
+            f"{e}. Plain PyTorch computes instead, and takes two to four times as long; for the library, "
+            f"install a C++ compiler and type {library.BUILD}."
+        )
     except BackendError as e:
         return _unusable(str(e))
     if os.environ.get("MSM3D_ISA"):
