@@ -21,7 +21,7 @@ namespace msm3d {
 
 // --- what library.py has, too, and compares with its own when it loads the library -----------------------------------
 
-constexpr int64_t ABI = 5;        // raised here and there whenever a function or a structure changes
+constexpr int64_t ABI = 6;        // raised here and there whenever a function or a structure changes
 constexpr int64_t PAIR_ROWS = 8;  // rows of a table between which a slot's pairs can be found
 constexpr int64_t BITS = 19;      // of a key per axis; level BITS has one voxel per scene
 

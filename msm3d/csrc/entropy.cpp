@@ -152,28 +152,26 @@ int32_t entropy(const Entropy& a) {
     };
     return with_workspace(cut, [&](const Buffers& b) {
         for (int64_t j = 0; j < width; j++) b.bias[j] = j < a.d ? a.bias[j] : -1e30f;  // no class: its share is 0
-#pragma omp parallel num_threads(int(a.threads))
-        {
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < a.c; i++) {
+        in_threads(a.threads, [&](Team& team) {
+            team.share(a.c, [&](int64_t i) {
                 for (int64_t j = 0; j < width; j++) b.weight[i * width + j] = j < a.d ? a.weight[j * a.c + i] : 0.0f;
-            }
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t p = 0; p < parts; p++) {
+            });
+            team.wait();
+            team.queue(parts, 1, [&](int64_t p) {
                 const Sums sums{b.sums.weight + p * a.c * width, b.sums.bias + p * width,
                                 b.sums.block + p * BLOCK * width, b.sums.loss + p};
                 add_part(a, p * share, smaller(a.m, (p + 1) * share), b.weight, b.bias, width, sums);
-            }
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < a.c; i++) {
+            });
+            team.wait();
+            team.share(a.c, [&](int64_t i) {
                 float* total = b.sums.weight + i * width;
                 for (int64_t p = 1; p < parts; p++) {
                     const float* more = total + p * a.c * width;
                     for (int64_t j = 0; j < width; j += W) store(total + j, load(total + j) + load(more + j));
                 }
                 for (int64_t j = 0; j < a.d; j++) a.grad_weight[j * a.c + i] = total[j];
-            }
-        }
+            });
+        });
         double loss = 0.0;
         for (int64_t p = 0; p < parts; p++) loss += b.sums.loss[p];
         for (int64_t j = 0; j < a.d; j++) {

@@ -24,7 +24,7 @@ from .contract import ACTIVATIONS, NORMS
 from .curves import BITS
 from .usual import plain
 
-ABI = 5  # version of abi.h; raised there and here whenever a function or a structure changes
+ABI = 6  # version of abi.h; raised there and here whenever a function or a structure changes
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LARGE = 1 << 20  # bytes from which on memory is used again
 PAIR_ROWS = 8  # rows of a table between which a slot's pairs can be found, as in abi.h
