@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = "build==1.3.0", "twine==6.2.0"
 
 
-def said(*command: object, **options: object) -> str:
-    """Run a command in the checkout and return what it prints."""
+def said(*command: object, dated: bool = False, **options: object) -> str:
+    """Run a command in the checkout and return what it prints; what is `dated` has the time of the last commit."""
+    if dated:
+        options["env"] = os.environ | {"SOURCE_DATE_EPOCH": said("git", "log", "-1", "--format=%ct")}
     options = {"cwd": ROOT, "check": True, "text": True, "capture_output": True} | options
     return subprocess.run([str(word) for word in command], **options).stdout.strip()  # type: ignore[call-overload]
 
@@ -45,23 +47,24 @@ def wrong_with_the_version(tag: str | None) -> Iterator[str]:
 
 def built(source: Path, kind: str, folder: Path) -> Path:
     """Return the wheel or source distribution of a folder, dated by the last commit."""
-    epoch = said("git", "log", "-1", "--format=%ct")
-    environment = os.environ | {"SOURCE_DATE_EPOCH": epoch}
-    said(sys.executable, "-m", "build", f"--{kind}", "--outdir", folder, source, env=environment)
+    said(sys.executable, "-m", "build", f"--{kind}", "--outdir", folder, source, dated=True)
     [path] = folder.iterdir()
     return path
+
+
+def unpacked(sdist: Path, folder: Path) -> Path:
+    """Return the folder of sources in a source distribution, unpacked."""
+    with tarfile.open(sdist) as file:
+        file.extractall(folder, filter="data")
+    [source] = folder.iterdir()
+    return source
 
 
 def twice(kind: str, folder: Path, source: Path = ROOT) -> Path:
     """Return what is built from `source`; fail where a second copy, unpacked elsewhere, gives other bytes."""
     sums, path = [], folder
     for again in ("first", "second"):
-        place = source
-        if source != ROOT:
-            place = folder / f"{again} {kind}"
-            with tarfile.open(source) as file:
-                file.extractall(place, filter="data")
-            [place] = place.iterdir()
+        place = source if source == ROOT else unpacked(source, folder / f"{again} {kind}")
         path = built(place, kind, folder / f"{again} built {kind}")
         sums.append(hashlib.sha256(path.read_bytes()).hexdigest())
         print(f"{path.name}: {path.stat().st_size:,} bytes, sha256 {sums[-1]}", flush=True)

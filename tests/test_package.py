@@ -20,6 +20,8 @@ def test_the_version_has_one_source_and_its_copies_agree():
     assert not re.search(r"^version = ", PYPROJECT, re.MULTILINE)
     assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == msm3d.__version__
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == msm3d.__version__
+    recipe = (ROOT / "conda/recipe.yaml").read_text()
+    assert re.search(r"^  version: (.*)$", recipe, re.MULTILINE)[1] == msm3d.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", msm3d.__version__)
 
 
@@ -29,6 +31,11 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_promised():
     lines = (ROOT / ".github/oldest.txt").read_text().splitlines()
     tested = dict(line.removesuffix(".*").split("==") for line in lines if not line.startswith("#"))
     assert tested == floors
+    recipe = (ROOT / "conda/recipe.yaml").read_text().partition("  run:\n")[2].partition("tests:")[0]
+    in_conda = dict(re.findall(r"- (\w+) >=([\d.]+)", recipe))
+    assert in_conda.pop("python") == re.search(r'requires-python = ">=([\d.]+)"', PYPROJECT)[1]
+    assert in_conda.pop("pytorch") == floors.pop("torch")
+    assert in_conda == floors
     oldest = re.search(r'requires-python = ">=([\d.]+)"', PYPROJECT)[1]
     assert f'python: "{oldest}", versions: oldest' in (ROOT / ".github/workflows/tests.yml").read_text()
 

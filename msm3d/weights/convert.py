@@ -6,7 +6,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _numbers() -> AbstractContextManager[None]:
-    """Let torch rebuild numpy's numbers too, as trainers store their best score; torch 2.4 cannot be told to."""
+    """Let torch rebuild numpy's numbers too, as trainers store their best score."""
     rebuild: Any = np.float64(0).__reduce__()[0]
 
     def named(module: str) -> Callable[..., Any]:
@@ -181,7 +181,7 @@ def _numbers() -> AbstractContextManager[None]:
 
     kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64")]
     safe = [named("numpy.core.multiarray"), named("numpy._core.multiarray"), np.dtype, *kinds]
-    return torch.serialization.safe_globals(safe) if hasattr(torch.serialization, "safe_globals") else nullcontext()
+    return torch.serialization.safe_globals(safe)
 
 
 def _recognised(
