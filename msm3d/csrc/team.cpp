@@ -84,14 +84,19 @@ static Runtime search() {
 #else
 // Whether a file is a runtime: 2 if it is torch's, of which other packages may have copies, else 1.
 static int rank(const char* path) {
-    const char* name = strrchr(path, '/');
-    name = name ? name + 1 : path;
+    const char* slash = strrchr(path, '/');
+    const char* name = slash ? slash + 1 : path;
     bool is = false;
     for (const char* one : {"libgomp", "libomp", "libiomp5"}) {
         const char end = strncmp(name, one, strlen(one)) == 0 ? name[strlen(one)] : 0;
         is |= end == '.' || end == '-';
     }
-    return !is ? 0 : strstr(path, "/torch") ? 2 : 1;
+    if (!is) return 0;
+    for (const char* folder : {"/torch/lib/", "/torch/.dylibs/", "/torch.libs/"}) {
+        const size_t length = strlen(folder);
+        if (size_t(name - path) >= length && strncmp(name - length, folder, length) == 0) return 2;
+    }
+    return 1;
 }
 
 struct Best {
